@@ -1,0 +1,56 @@
+//! The project's own commands: `cargo xtask test`, `bench`, `coverage`, `check-layers`, `deny`.
+
+mod bench;
+mod cargo;
+mod coverage;
+mod deny;
+mod layers;
+mod lcov;
+mod libtest;
+mod table;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Driftline's project commands", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run every test and lint of the project and count them.
+    Test(test::Options),
+    /// Measure every figure beside its baseline, with the profile that ships.
+    Bench(bench::Options),
+    /// Line coverage of core/.
+    Coverage(coverage::Options),
+    /// Fail if a crate depends on something its layer must not have.
+    CheckLayers,
+    /// Check licences, bans and sources of all dependencies with cargo-deny.
+    Deny,
+}
+
+/// What every command ends with: an error says what failed and what to do about it.
+type Outcome = Result<(), String>;
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Test(options) => test::run(&options),
+        Command::Bench(options) => bench::run(&options),
+        Command::Coverage(options) => coverage::run(&options),
+        Command::CheckLayers => layers::check(),
+        Command::Deny => deny::run(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("xtask: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
