@@ -1,0 +1,264 @@
+//! One change against one document: generations, deletes, and what each kind of field does.
+
+use super::register::{Contest, contest};
+use super::{DocumentState, Life, Register, Reopened, Seen, SetState, Write, counter, set};
+use crate::id::{OpId, Version};
+use crate::ledger::{LossRule, Lost, LostPart};
+use crate::op::{Change, ChangeKind, Refusal, refusal};
+use crate::schema::{Collection, DeletePolicy, MergePolicy};
+use crate::time::Stamp;
+
+/// How many updates of a generation are remembered one by one where updates cancel deletes. Older
+/// ones count as unseen by a delete that was written before them: that keeps too much, never too
+/// little.
+const UPDATES_KEPT: usize = 64;
+
+/// The op a change belongs to, as far as the merge needs it.
+#[derive(Clone, Debug)]
+pub struct Incoming<'a> {
+    /// Its id.
+    pub op: OpId,
+    /// The id its followers know it by: the first id of a retried op, else its own.
+    pub name: OpId,
+    /// Where it was placed in time.
+    pub stamp: Stamp,
+    /// Its version; [`crate::id::PENDING`] in a device's prediction.
+    pub version: Version,
+    /// What it had seen of the document.
+    pub seen: &'a Seen,
+    /// The generation it means, mapped to where its opener landed.
+    pub generation: Option<OpId>,
+}
+
+/// Whether a change took effect.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Effect {
+    /// It did, as far as its fields won.
+    Applied,
+    /// It came for a generation that is gone, or a delete was cancelled: see the ledger.
+    Ledgered,
+}
+
+/// A document after a change.
+#[derive(Clone, Debug)]
+pub struct Merged {
+    /// The document.
+    pub after: DocumentState,
+    /// Whether the change took effect.
+    pub effect: Effect,
+    /// The opener of the generation it opened or landed in.
+    pub landed: OpId,
+    /// What was lost by it or because of it.
+    pub lost: Vec<Lost>,
+    /// Whether the document's generation changed, so that results must carry all of it.
+    pub whole: bool,
+}
+
+/// Merges `change` into the document as it is `before`.
+///
+/// # Errors
+/// An update, delete or restore of a document that never was; a counter out of range.
+pub fn merge(before: Option<DocumentState>, change: &Change, collection: &Collection, cx: &Incoming<'_>) -> Result<Merged, Refusal> {
+    let Some(before) = before else {
+        return match change.kind {
+            ChangeKind::Insert => open(DocumentState::opened(cx.name, cx.version), change, collection, cx),
+            _ => Err(Refusal::new(refusal::NOT_FOUND, format!("{} has no such document to {}", collection.name, change.kind.name()))),
+        };
+    };
+    match (change.kind, before.is_alive()) {
+        (ChangeKind::Insert, true) => write_fields(before, change, collection, cx),
+        (ChangeKind::Insert, false) => open(DocumentState::opened(cx.name, cx.version), change, collection, cx),
+        (ChangeKind::Restore, true) => Ok(applied(before)),
+        (ChangeKind::Restore, false) => Ok(reopen(before, cx, None)),
+        (ChangeKind::Update | ChangeKind::Delete, _) => aimed(before, change, collection, cx),
+    }
+}
+
+/// An update or delete: it means one generation.
+fn aimed(before: DocumentState, change: &Change, collection: &Collection, cx: &Incoming<'_>) -> Result<Merged, Refusal> {
+    let update_wins = collection.on_conflict_delete == DeletePolicy::UpdateWins;
+    let current = cx.generation.is_none_or(|meant| meant == before.generation.opener);
+    if !current {
+        // A late op that had not seen the delete which an update undid still applies (K13).
+        let undone = before.reopened.filter(|r| Some(r.generation) == cx.generation && !cx.seen.has(r.delete, r.delete_version));
+        if undone.is_none() || !before.is_alive() {
+            return Ok(ledgered(before, change, cx, LossRule::GenerationGone));
+        }
+    }
+    match (change.kind, before.life) {
+        (ChangeKind::Delete, Life::Deleted(_)) => Ok(applied(before)),
+        (ChangeKind::Delete, Life::Alive) => Ok(delete(before, update_wins, change, cx)),
+        (_, Life::Alive) => write_fields(before, change, collection, cx),
+        (_, Life::Deleted(by)) if update_wins && !cx.seen.has(by.op, by.version) => {
+            let undone = Reopened { generation: before.generation.opener, delete: by.op, delete_version: by.version };
+            open(reopen(before, cx, Some(undone)).after, change, collection, cx)
+        }
+        (_, Life::Deleted(_)) => Ok(ledgered(before, change, cx, LossRule::Deleted)),
+    }
+}
+
+fn delete(mut state: DocumentState, update_wins: bool, change: &Change, cx: &Incoming<'_>) -> Merged {
+    let unseen_update = state.updates.iter().any(|(op, version)| !cx.seen.has(*op, *version))
+        || (state.updates_forgotten > 0 && !cx.seen.has(OpId::ZERO, state.updates_forgotten));
+    if update_wins && unseen_update {
+        return ledgered(state, change, cx, LossRule::DeleteCancelled);
+    }
+    let write = Write { op: cx.op, stamp: cx.stamp, version: cx.version };
+    let mut lost = Vec::new();
+    for (field, register) in state.registers.iter() {
+        if !cx.seen.has(register.write.op, register.write.version) && !register.value.is_null() {
+            lost.push(Lost { part: LostPart::Register(field, register.value.clone()), loser: register.write, winner: write, rule: LossRule::Deleted });
+        }
+    }
+    for (field, set) in state.sets.iter() {
+        for (element, tags) in &set.elements {
+            for (op, version) in tags.iter().filter(|(op, version)| !cx.seen.has(*op, *version)) {
+                let loser = Write { op: *op, stamp: Stamp::ZERO, version: *version };
+                lost.push(Lost { part: LostPart::Added(field, vec![element.clone()]), loser, winner: write, rule: LossRule::Deleted });
+            }
+        }
+    }
+    state.life = Life::Deleted(write);
+    state.version = cx.version;
+    let landed = state.generation.opener;
+    Merged { after: state, effect: Effect::Applied, landed, lost, whole: false }
+}
+
+/// A tombstone opens its next generation with the content it had.
+fn reopen(mut state: DocumentState, cx: &Incoming<'_>, reopened: Option<Reopened>) -> Merged {
+    state.generation = super::Generation { opener: cx.name, version: cx.version };
+    state.life = Life::Alive;
+    state.reopened = reopened;
+    state.version = cx.version;
+    state.updates.clear();
+    state.updates_forgotten = 0;
+    Merged { after: state, effect: Effect::Applied, landed: cx.name, lost: Vec::new(), whole: true }
+}
+
+fn open(state: DocumentState, change: &Change, collection: &Collection, cx: &Incoming<'_>) -> Result<Merged, Refusal> {
+    Ok(Merged { whole: true, ..write_fields(state, change, collection, cx)? })
+}
+
+fn applied(state: DocumentState) -> Merged {
+    let landed = state.generation.opener;
+    Merged { after: state, effect: Effect::Applied, landed, lost: Vec::new(), whole: false }
+}
+
+/// The change has no effect; all it says goes to the ledger.
+fn ledgered(state: DocumentState, change: &Change, cx: &Incoming<'_>, rule: LossRule) -> Merged {
+    let loser = Write { op: cx.op, stamp: cx.stamp, version: cx.version };
+    let standing = match state.life {
+        Life::Deleted(by) => by,
+        Life::Alive => Write { op: state.generation.opener, stamp: Stamp::ZERO, version: state.generation.version },
+    };
+    let mut parts: Vec<LostPart> = change.registers.iter().map(|(f, v)| LostPart::Register(f, v.clone())).collect();
+    parts.extend(change.increments.iter().map(|(f, delta)| LostPart::Increment(f, *delta)));
+    parts.extend(change.adds.iter().map(|(f, elements)| LostPart::Added(f, elements.clone())));
+    parts.extend(change.removes.iter().map(|(f, elements)| LostPart::Removed(f, elements.clone())));
+    if change.kind == ChangeKind::Delete {
+        parts.push(LostPart::Delete);
+    }
+    let lost = parts.into_iter().map(|part| Lost { part, loser, winner: standing, rule }).collect();
+    let landed = state.generation.opener;
+    Merged { after: state, effect: Effect::Ledgered, landed, lost, whole: false }
+}
+
+fn write_fields(mut state: DocumentState, change: &Change, collection: &Collection, cx: &Incoming<'_>) -> Result<Merged, Refusal> {
+    let mut lost = Vec::new();
+    match collection.merge {
+        MergePolicy::Field => {
+            for (field, value) in change.registers.iter() {
+                let current = state.registers.get(field).map(|r| r.write);
+                settle(&mut state, field, value, contest(cx.op, cx.stamp, current, cx.seen), cx, &mut lost);
+            }
+        }
+        MergePolicy::Document if !change.registers.is_empty() => {
+            let outcome = contest_document(&mut state, change.clock, cx);
+            for (field, value) in change.registers.iter() {
+                settle(&mut state, field, value, outcome, cx, &mut lost);
+            }
+        }
+        MergePolicy::Document => {}
+    }
+    for (field, delta) in change.increments.iter() {
+        let sum = counter::add(state.counters.get(field).copied(), *delta)?;
+        state.counters.insert(field, sum);
+    }
+    // Removes first: an op that removes and adds one element means it to be there.
+    for (field, elements) in change.removes.iter() {
+        let set = state.sets.entry(field, SetState::default);
+        elements.iter().for_each(|element| set::remove(set, element, cx.seen));
+    }
+    for (field, elements) in change.adds.iter() {
+        let set = state.sets.entry(field, SetState::default);
+        elements.iter().for_each(|element| set::add(set, element, cx.op, cx.version, cx.seen));
+    }
+    state.drop_empty_sets();
+    state.version = cx.version;
+    if collection.on_conflict_delete == DeletePolicy::UpdateWins && change.kind == ChangeKind::Update {
+        remember_update(&mut state, cx);
+    }
+    let landed = state.generation.opener;
+    Ok(Merged { after: state, effect: Effect::Applied, landed, lost, whole: false })
+}
+
+fn settle(state: &mut DocumentState, field: u16, value: &crate::value::Value, outcome: Contest, cx: &Incoming<'_>, lost: &mut Vec<Lost>) {
+    let mut write = Write { op: cx.op, stamp: cx.stamp, version: cx.version };
+    let stamp = match outcome {
+        Contest::Follows(stamp) => stamp,
+        Contest::Beats(stamp) => {
+            if let Some(old) = state.registers.get(field).filter(|old| old.value != *value) {
+                lost.push(Lost {
+                    part: LostPart::Register(field, old.value.clone()),
+                    loser: old.write,
+                    winner: write,
+                    rule: LossRule::Overwritten,
+                });
+            }
+            stamp
+        }
+        Contest::Loses => {
+            if let Some(current) = state.registers.get(field).filter(|current| current.value != *value) {
+                lost.push(Lost {
+                    part: LostPart::Register(field, value.clone()),
+                    loser: write,
+                    winner: current.write,
+                    rule: LossRule::TooLate,
+                });
+            }
+            return;
+        }
+    };
+    write.stamp = stamp;
+    state.registers.insert(field, Register { value: value.clone(), write });
+}
+
+/// The whole document as one register: the greater revision clock, then stamp, then op id.
+///
+/// A clock is capped by what its author could know: one above the current for the op itself and one
+/// for each own op behind it. Uncapped, one broken device would win for ever.
+fn contest_document(state: &mut DocumentState, clock: u64, cx: &Incoming<'_>) -> Contest {
+    let current = state.registers.iter().map(|(_, r)| r.write).max_by_key(|w| (w.version, w.stamp, w.op));
+    let Some(current) = current else {
+        state.clock = clock.min(1 + cx.seen.own_before());
+        return Contest::Follows(cx.stamp);
+    };
+    let clock = clock.min(state.clock.saturating_add(1).saturating_add(cx.seen.own_before()));
+    if cx.seen.has(current.op, current.version) {
+        state.clock = clock.max(state.clock.saturating_add(1));
+        return Contest::Follows(cx.stamp.max(current.stamp.after()));
+    }
+    if (clock, cx.stamp, cx.op) > (state.clock, current.stamp, current.op) {
+        state.clock = clock;
+        return Contest::Beats(cx.stamp);
+    }
+    Contest::Loses
+}
+
+pub(super) fn remember_update(state: &mut DocumentState, cx: &Incoming<'_>) {
+    state.updates.push((cx.op, cx.version));
+    if state.updates.len() > UPDATES_KEPT {
+        let (_, version) = state.updates.remove(0);
+        state.updates_forgotten = state.updates_forgotten.max(version);
+    }
+}

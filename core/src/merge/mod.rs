@@ -1,0 +1,23 @@
+//! Who wins: one pure function a kind, the definition of *seen*, generations, and the decision
+//! about a whole op.
+//!
+//! The server runs this to decide; a device runs it to predict ([`crate::fold`]).
+
+mod codec;
+mod counter;
+mod decide;
+mod diff;
+mod document;
+mod echo;
+mod register;
+mod seen;
+mod set;
+mod state;
+
+pub use decide::{Accepted, Decision, Link, Record, Touched, Verdict, Workspace, decide};
+pub use diff::Difference;
+pub use document::{Effect, Incoming, Merged, merge};
+pub use echo::echo;
+pub use register::{Contest, contest};
+pub use seen::{History, Linked, Seen};
+pub use state::{DocumentState, Generation, Life, Register, Reopened, SetState, Write};

@@ -1,0 +1,181 @@
+//! A document with the provenance of everything in it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{OpId, Version};
+use crate::op::FieldMap;
+use crate::protocol::json_u64;
+use crate::time::Stamp;
+use crate::value::Value;
+
+/// Who wrote a value and where it stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Write {
+    /// The op that wrote it.
+    pub op: OpId,
+    /// Its effective stamp.
+    pub stamp: Stamp,
+    /// The op's version; [`crate::id::PENDING`] while it is the device's own.
+    #[serde(with = "json_u64")]
+    pub version: Version,
+}
+
+/// One field's value with its provenance.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Register {
+    /// What it holds.
+    pub value: Value,
+    /// Who wrote it.
+    #[serde(flatten)]
+    pub write: Write,
+}
+
+/// A set: for each element the adds that still hold it. No tag, no element.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SetState {
+    /// Element to the ops (and their versions) that added it and were not removed since.
+    pub elements: BTreeMap<String, Vec<(OpId, Version)>>,
+}
+
+/// One life of a document, named by the op that opened it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Generation {
+    /// The op that opened it.
+    pub opener: OpId,
+    /// That op's version.
+    #[serde(with = "json_u64")]
+    pub version: Version,
+}
+
+/// Whether the document is there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Life {
+    /// It is.
+    #[default]
+    Alive,
+    /// It was deleted by this write; what it held is kept for a restore.
+    Deleted(Write),
+}
+
+/// What an update that brought a document back remembers of the delete it undid: late ops that name
+/// the old generation and had not seen that delete still apply.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Reopened {
+    /// The opener of the generation that was deleted.
+    pub generation: OpId,
+    /// The delete.
+    pub delete: OpId,
+    /// The delete's version.
+    #[serde(with = "json_u64")]
+    pub delete_version: Version,
+}
+
+/// Everything known of a document, live or deleted.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct DocumentState {
+    /// Its current generation.
+    pub generation: Generation,
+    /// Whether it is there.
+    #[serde(default)]
+    pub life: Life,
+    /// Set when the generation was opened by an update (`update_wins`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reopened: Option<Reopened>,
+    /// The revision clock, where the collection merges whole documents; else 0.
+    #[serde(default, with = "json_u64")]
+    pub clock: u64,
+    /// The last version that touched it.
+    #[serde(with = "json_u64")]
+    pub version: Version,
+    /// Registers that somebody wrote.
+    #[serde(default, skip_serializing_if = "FieldMap::is_empty")]
+    pub registers: FieldMap<Register>,
+    /// Counters that somebody incremented.
+    #[serde(default, skip_serializing_if = "FieldMap::is_empty")]
+    pub counters: FieldMap<i64>,
+    /// Sets that somebody touched.
+    #[serde(default, skip_serializing_if = "FieldMap::is_empty")]
+    pub sets: FieldMap<SetState>,
+    /// Updates in this generation, kept only where updates can cancel deletes (`update_wins`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub updates: Vec<(OpId, Version)>,
+    /// Updates up to this version were forgotten from [`Self::updates`].
+    #[serde(default, with = "json_u64")]
+    pub updates_forgotten: Version,
+}
+
+impl DocumentState {
+    /// An empty live document opened by `opener`.
+    pub fn opened(opener: OpId, version: Version) -> DocumentState {
+        DocumentState {
+            generation: Generation { opener, version },
+            life: Life::Alive,
+            reopened: None,
+            clock: 0,
+            version,
+            registers: FieldMap::default(),
+            counters: FieldMap::default(),
+            sets: FieldMap::default(),
+            updates: Vec::new(),
+            updates_forgotten: 0,
+        }
+    }
+
+    /// Whether the document is there.
+    pub fn is_alive(&self) -> bool {
+        self.life == Life::Alive
+    }
+
+    /// The value of a register, if somebody wrote one.
+    pub fn value(&self, field: u16) -> Option<&Value> {
+        self.registers.get(field).map(|r| &r.value)
+    }
+
+    /// How many bytes its content takes, as counted by limits and quotas.
+    pub fn size(&self) -> usize {
+        let registers: usize = self.registers.iter().map(|(_, r)| r.value.size()).sum();
+        let elements = |set: &SetState| -> usize { set.elements.keys().map(String::len).sum() };
+        let sets: usize = self.sets.iter().map(|(_, s)| elements(s)).sum();
+        registers + sets + 8 * self.counters.len()
+    }
+
+    /// Takes over the components that `part` holds: what a version of the log changed.
+    ///
+    /// Components are absolute, so applying a version twice, or over a later state that the same
+    /// versions follow, ends at the same content.
+    pub fn take(&mut self, part: DocumentState) {
+        self.generation = part.generation;
+        self.life = part.life;
+        self.reopened = part.reopened;
+        self.clock = part.clock;
+        self.version = part.version;
+        self.updates = part.updates;
+        self.updates_forgotten = part.updates_forgotten;
+        for (field, register) in part.registers {
+            self.registers.insert(field, register);
+        }
+        for (field, value) in part.counters {
+            self.counters.insert(field, value);
+        }
+        for (field, set) in part.sets {
+            let mine = self.sets.entry(field, SetState::default);
+            for (element, tags) in set.elements {
+                if tags.is_empty() {
+                    mine.elements.remove(&element);
+                } else {
+                    mine.elements.insert(element, tags);
+                }
+            }
+        }
+        self.drop_empty_sets();
+    }
+
+    /// An emptied set and one never touched are the same thing.
+    pub(super) fn drop_empty_sets(&mut self) {
+        self.sets.retain(|_, set| !set.elements.is_empty());
+    }
+}

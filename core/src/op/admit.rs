@@ -1,0 +1,202 @@
+//! Whether an op fits the schema: the same rules on the device, before it is queued, and on the
+//! server, before it is merged.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Change, ChangeKind, OpBody};
+use crate::schema::{Collection, Field, FieldKind, Limits, MergePolicy, Schema};
+use crate::value::{Value, ValueError};
+
+/// Why an op can't be taken. The code is stable; the message names fields, never values.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, minicbor::Encode, minicbor::Decode, thiserror::Error)]
+#[cbor(map)]
+#[error("{code}: {message}")]
+pub struct Refusal {
+    /// One of [`refusal`]'s constants; codes of a newer server are kept as they are.
+    #[n(0)]
+    pub code: String,
+    /// What and where, for a person.
+    #[n(1)]
+    pub message: String,
+}
+
+/// The codes of a [`Refusal`].
+pub mod refusal {
+    /// The collection's number is not in the schema.
+    pub const UNKNOWN_COLLECTION: &str = "unknown_collection";
+    /// The field's number is not in the collection.
+    pub const UNKNOWN_FIELD: &str = "unknown_field";
+    /// The value or the operation does not fit the field's kind.
+    pub const WRONG_KIND: &str = "wrong_kind";
+    /// A required field is missing or cleared.
+    pub const REQUIRED: &str = "required";
+    /// A value is larger than the field or the workspace allows.
+    pub const VALUE_TOO_LARGE: &str = "value_too_large";
+    /// The document would be larger than the workspace allows.
+    pub const DOCUMENT_TOO_LARGE: &str = "document_too_large";
+    /// The op is larger than the workspace allows.
+    pub const GROUP_TOO_LARGE: &str = "group_too_large";
+    /// A set would have more elements than the workspace allows.
+    pub const SET_TOO_LARGE: &str = "set_too_large";
+    /// A counter would leave the 64-bit range.
+    pub const COUNTER_OVERFLOW: &str = "counter_overflow";
+    /// An update, delete or restore of a document that never was.
+    pub const NOT_FOUND: &str = "not_found";
+    /// The insert or restore that this op builds on was rejected.
+    pub const BLOCKED_BY: &str = "blocked_by";
+    /// The author took it back.
+    pub const WITHDRAWN: &str = "withdrawn";
+    /// The author's role may not write.
+    pub const READ_ONLY: &str = "read_only";
+    /// The op id belongs to another account.
+    pub const ID_TAKEN: &str = "id_taken";
+    /// The workspace is full.
+    pub const QUOTA: &str = "quota";
+    /// The op itself is malformed: no changes, links to itself, a clock where none belongs.
+    pub const MALFORMED: &str = "malformed";
+}
+
+impl Refusal {
+    /// A refusal with one of [`refusal`]'s codes.
+    pub fn new(code: &str, message: impl Into<String>) -> Refusal {
+        Refusal { code: code.to_owned(), message: message.into() }
+    }
+}
+
+/// Checks every change of `body` against `schema` and brings values into their stored form.
+///
+/// A field that a newer app declared (`body.schema` above the schema's version) is let through
+/// untouched: unknown fields travel opaque.
+///
+/// # Errors
+/// The first thing that does not fit.
+pub fn admit(schema: &Schema, body: &mut OpBody) -> Result<(), Refusal> {
+    let newer = body.schema > schema.version;
+    if body.changes.is_empty() {
+        return Err(Refusal::new(refusal::MALFORMED, "an op needs at least one change"));
+    }
+    let mut group = 0;
+    for change in &mut body.changes {
+        let Some(collection) = schema.collection_by_id(change.collection) else {
+            return Err(Refusal::new(refusal::UNKNOWN_COLLECTION, format!("collection {}", change.collection)));
+        };
+        if !body.withdraw {
+            group += admit_change(collection, &schema.limits, change, newer)?;
+        }
+    }
+    if group > schema.limits.max_group as usize {
+        let message = format!("{group} bytes in one transaction; at most {}", schema.limits.max_group);
+        return Err(Refusal::new(refusal::GROUP_TOO_LARGE, message));
+    }
+    Ok(())
+}
+
+fn admit_change(collection: &Collection, limits: &Limits, change: &mut Change, newer: bool) -> Result<usize, Refusal> {
+    let mut size = change.document.as_str().len();
+    for (id, value) in change.registers.iter_mut() {
+        match collection.field_by_id(id) {
+            Some(field) => {
+                let given = std::mem::take(value);
+                *value = admit_register(collection, field, limits, given, change.kind)?;
+            }
+            None if newer => {}
+            None => return Err(unknown_field(collection, id)),
+        }
+        size += value.size();
+    }
+    if change.kind == ChangeKind::Insert && !newer {
+        require_all(collection, change)?;
+    }
+    for (id, _) in change.increments.iter() {
+        expect_kind(collection, id, FieldKind::Counter, newer)?;
+        size += 8;
+    }
+    for (id, elements) in change.adds.iter().chain(change.removes.iter()) {
+        expect_kind(collection, id, FieldKind::Set, newer)?;
+        size += set_elements(collection, id, limits, elements)?;
+    }
+    let content = !(change.registers.is_empty() && change.increments.is_empty() && change.adds.is_empty() && change.removes.is_empty());
+    if content && matches!(change.kind, ChangeKind::Delete | ChangeKind::Restore) {
+        return Err(Refusal::new(refusal::MALFORMED, format!("a {} carries no content", change.kind.name())));
+    }
+    if (change.clock > 0) != (collection.merge == MergePolicy::Document && !change.registers.is_empty()) {
+        let message = format!("a revision clock belongs to writes of collections merged by document ({})", collection.name);
+        return Err(Refusal::new(refusal::MALFORMED, message));
+    }
+    if size > limits.max_document as usize {
+        let message = format!("{size} bytes in one document of {}; at most {}", collection.name, limits.max_document);
+        return Err(Refusal::new(refusal::DOCUMENT_TOO_LARGE, message));
+    }
+    Ok(size)
+}
+
+/// Checks one register's value; the device calls it for each field as the app sets it.
+///
+/// # Errors
+/// When the field is no register, the value does not fit, is too large, or clears a required field.
+pub fn admit_register(
+    collection: &Collection,
+    field: &Field,
+    limits: &Limits,
+    value: Value,
+    kind: ChangeKind,
+) -> Result<Value, Refusal> {
+    let place = || format!("{}.{}", collection.name, field.name);
+    if !field.kind.is_register() {
+        let message = format!("{} is a {}; it is not set as a whole", place(), field.kind.name());
+        return Err(Refusal::new(refusal::WRONG_KIND, message));
+    }
+    let value = value.admit(field.kind).map_err(|error: ValueError| Refusal::new(refusal::WRONG_KIND, format!("{}: {error}", place())))?;
+    if value.is_null() && field.required {
+        return Err(Refusal::new(refusal::REQUIRED, format!("{} is required ({})", place(), kind.name())));
+    }
+    let most = field.max_bytes.unwrap_or(limits.max_value).min(limits.max_value) as usize;
+    if value.size() > most {
+        let message = format!("{}: {} bytes; at most {most}", place(), value.size());
+        return Err(Refusal::new(refusal::VALUE_TOO_LARGE, message));
+    }
+    Ok(value)
+}
+
+fn require_all(collection: &Collection, change: &Change) -> Result<(), Refusal> {
+    let missing = |field: &&Field| {
+        field.required && field.default.is_none() && change.registers.get(field.id).is_none_or(Value::is_null)
+    };
+    match collection.fields.iter().filter(|f| f.kind.is_register()).find(missing) {
+        None => Ok(()),
+        Some(field) => Err(Refusal::new(refusal::REQUIRED, format!("{}.{} is required (insert)", collection.name, field.name))),
+    }
+}
+
+fn expect_kind(collection: &Collection, id: u16, kind: FieldKind, newer: bool) -> Result<(), Refusal> {
+    match collection.field_by_id(id) {
+        Some(field) if field.kind == kind => Ok(()),
+        Some(field) => {
+            let message = format!("{}.{} is a {}, not a {}", collection.name, field.name, field.kind.name(), kind.name());
+            Err(Refusal::new(refusal::WRONG_KIND, message))
+        }
+        None if newer => Ok(()),
+        None => Err(unknown_field(collection, id)),
+    }
+}
+
+fn set_elements(collection: &Collection, id: u16, limits: &Limits, elements: &[String]) -> Result<usize, Refusal> {
+    let place = || format!("{} field {id}", collection.name);
+    if elements.len() > limits.max_set_elements as usize {
+        return Err(Refusal::new(refusal::SET_TOO_LARGE, format!("{}: at most {} elements", place(), limits.max_set_elements)));
+    }
+    let most = collection.field_by_id(id).and_then(|f| f.max_bytes).unwrap_or(limits.max_value) as usize;
+    for element in elements {
+        if element.len() > most {
+            return Err(Refusal::new(refusal::VALUE_TOO_LARGE, format!("{}: an element of {} bytes; at most {most}", place(), element.len())));
+        }
+        if element.as_bytes().contains(&0) {
+            return Err(Refusal::new(refusal::WRONG_KIND, format!("{}: {}", place(), ValueError::Nul)));
+        }
+    }
+    Ok(elements.iter().map(String::len).sum())
+}
+
+fn unknown_field(collection: &Collection, id: u16) -> Refusal {
+    Refusal::new(refusal::UNKNOWN_FIELD, format!("{} has no field {id}", collection.name))
+}

@@ -1,0 +1,355 @@
+//! The messages.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Cursor, SentOp, json_u64};
+use crate::id::{CollectionId, DocumentId, OpId, Version};
+use crate::ledger::Loss;
+use crate::merge::DocumentState;
+use crate::op::Refusal;
+use crate::time::{Reading, Stamp};
+
+// Reserved keys of requests, responses and frames: 20 presence, 21 scope, 22 priority, 23 digest,
+// 24 reset {scope, reason}, 25 encryption key id. Names in JSON: the same words. A receiver of this
+// version ignores them.
+
+/// Who is asking.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, minicbor::Encode, minicbor::Decode)]
+#[cbor(map)]
+pub struct Device {
+    /// The file's random device id.
+    #[n(0)]
+    pub id: String,
+    /// What a person calls the device; shown in audit and ledger.
+    #[n(1)]
+    #[cbor(default, skip_if = "String::is_empty")]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub label: String,
+    /// The file's current writer: the Yrs client id of text authored in it.
+    #[n(2)]
+    #[cbor(default, skip_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_zero", with = "json_u64")]
+    pub writer: u64,
+}
+
+/// `POST /v1/workspaces/{workspace}/sync`, and a device's frame on the live socket.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, minicbor::Encode, minicbor::Decode)]
+#[cbor(map)]
+pub struct SyncRequest<O = SentOp> {
+    /// [`super::PROTOCOL`].
+    #[n(0)]
+    pub protocol: u16,
+    /// The schema version of the asking app.
+    #[n(1)]
+    pub schema_version: u32,
+    /// The account the file belongs to; empty before the first answer.
+    #[n(2)]
+    #[cbor(default, skip_if = "String::is_empty")]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub account: String,
+    /// The asking device.
+    #[n(3)]
+    pub device: Device,
+    /// Where it stands.
+    #[n(4)]
+    pub cursor: Cursor,
+    /// The greatest loss number it has stored.
+    #[n(5)]
+    #[cbor(default, skip_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_zero", with = "json_u64")]
+    pub losses_ack: u64,
+    /// Its clocks at sending.
+    #[n(6)]
+    pub now: Reading,
+    /// Undecided ops in queue order, and ids asked about.
+    #[n(7)]
+    #[serde(default = "Vec::new", skip_serializing_if = "Vec::is_empty")]
+    pub ops: Vec<O>,
+    /// The most bytes of versions it wants in the answer; 0 for the server's default.
+    #[n(8)]
+    #[cbor(default, skip_if = "is_zero_u32")]
+    #[serde(default, skip_serializing_if = "is_zero_u32")]
+    pub page_bytes: u32,
+    /// Names the request on a live socket; the answer repeats it.
+    #[n(9)]
+    #[cbor(default, skip_if = "is_zero_u32")]
+    #[serde(default, skip_serializing_if = "is_zero_u32")]
+    pub tag: u32,
+}
+
+/// The answer: results and page from one snapshot of the server.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, minicbor::Encode, minicbor::Decode)]
+#[cbor(map)]
+pub struct SyncResponse<V = VersionEntry> {
+    /// One for each entry of the request's `ops[]`, in their order.
+    #[n(0)]
+    #[cbor(default, skip_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub results: Vec<OpResult>,
+    /// The versions behind the request's cursor, whole and without a gap.
+    #[n(1)]
+    #[serde(default = "Vec::new", skip_serializing_if = "Vec::is_empty")]
+    pub versions: Vec<V>,
+    /// Losses above the request's `losses_ack`.
+    #[n(2)]
+    #[cbor(default, skip_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub losses: Vec<Loss>,
+    /// The cursor behind the last version of the page.
+    #[n(3)]
+    pub cursor: Cursor,
+    /// Whether there are more versions or losses.
+    #[n(4)]
+    #[cbor(default, skip_if = "is_false")]
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub has_more: bool,
+    /// The server's Unix milliseconds.
+    #[n(5)]
+    pub server_time: i64,
+    /// The account of the token.
+    #[n(6)]
+    #[cbor(default, skip_if = "String::is_empty")]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub account: String,
+    /// The log is long or gone: take a snapshot instead. The page is empty then.
+    #[n(7)]
+    #[cbor(default, skip_if = "is_false")]
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub take_snapshot: bool,
+    /// The workspace's quota, if it has one.
+    #[n(8)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota: Option<Quota>,
+    /// The request's tag.
+    #[n(9)]
+    #[cbor(default, skip_if = "is_zero_u32")]
+    #[serde(default, skip_serializing_if = "is_zero_u32")]
+    pub tag: u32,
+}
+
+/// Bytes of documents on the server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, minicbor::Encode, minicbor::Decode)]
+#[cbor(map)]
+pub struct Quota {
+    /// Used now.
+    #[n(0)]
+    #[serde(with = "json_u64")]
+    pub used: u64,
+    /// Allowed.
+    #[n(1)]
+    #[serde(with = "json_u64")]
+    pub limit: u64,
+}
+
+impl Quota {
+    /// Whether 80 % or more is used, where people should be told.
+    pub fn is_warning(&self) -> bool {
+        self.used >= self.limit / 5 * 4
+    }
+}
+
+/// What became of one entry of `ops[]`.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, minicbor::Encode, minicbor::Decode)]
+#[cbor(map)]
+pub struct OpResult {
+    /// The entry's id.
+    #[n(0)]
+    pub id: OpId,
+    /// What.
+    #[n(1)]
+    #[serde(flatten)]
+    pub outcome: Outcome,
+}
+
+/// The outcomes.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, minicbor::Encode, minicbor::Decode)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Outcome {
+    /// It is this version.
+    #[n(0)]
+    Accepted {
+        /// The version.
+        #[n(0)]
+        #[serde(with = "json_u64")]
+        version: Version,
+    },
+    /// It has no effect, for good.
+    #[n(1)]
+    Rejected {
+        /// Why.
+        #[n(0)]
+        refusal: Refusal,
+    },
+    /// Not decided; send it again after the op named, or after a while.
+    #[n(2)]
+    RetryLater {
+        /// The op it waits for.
+        #[n(0)]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<OpId>,
+    },
+    /// Not decided; its text does not fit and must be authored again.
+    #[n(3)]
+    Rebase,
+    /// The id asked about was never decided.
+    #[n(4)]
+    Unknown,
+}
+
+/// One version of the workspace: an op's names and what it did.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, minicbor::Encode, minicbor::Decode)]
+#[cbor(map)]
+pub struct VersionEntry {
+    /// The version.
+    #[n(0)]
+    #[serde(with = "json_u64")]
+    pub version: Version,
+    /// Every op id it answers to.
+    #[n(1)]
+    pub ids: Vec<OpId>,
+    /// Results of the merge; they replace base.
+    #[n(2)]
+    #[cbor(default, skip_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub documents: Vec<DocumentResult>,
+    /// Instead of `documents`, to the op's own author in the answer to the request that carried it:
+    /// it did exactly what it says, with this stamp.
+    #[n(3)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub echo: Option<Stamp>,
+    /// The generation each opener landed in, where that is not its own.
+    #[n(4)]
+    #[cbor(default, skip_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub landed: Vec<crate::merge::Link>,
+}
+
+/// What a version did to a document, or all of a document in a snapshot.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, minicbor::Encode, minicbor::Decode)]
+#[cbor(map)]
+pub struct DocumentResult {
+    /// The collection.
+    #[n(0)]
+    pub collection: CollectionId,
+    /// The document.
+    #[n(1)]
+    pub document: DocumentId,
+    /// Whether `state` is all of the document; else it holds the components that changed.
+    #[n(2)]
+    #[cbor(default, skip_if = "is_false")]
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub whole: bool,
+    /// The state.
+    #[n(3)]
+    pub state: DocumentState,
+}
+
+/// Consecutive versions pushed over the live socket.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, minicbor::Encode, minicbor::Decode)]
+#[cbor(map)]
+pub struct Versions<V = VersionEntry> {
+    /// The cursor they follow; a device that stands elsewhere drops the frame and pulls.
+    #[n(0)]
+    pub from: Cursor,
+    /// The cursor behind them.
+    #[n(1)]
+    pub to: Cursor,
+    /// The versions.
+    #[n(2)]
+    #[serde(default = "Vec::new")]
+    pub versions: Vec<V>,
+    /// The server's Unix milliseconds.
+    #[n(3)]
+    pub server_time: i64,
+}
+
+/// A frame on the live socket.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, minicbor::Encode, minicbor::Decode)]
+#[serde(rename_all = "snake_case")]
+pub enum LiveFrame<V = VersionEntry, O = SentOp> {
+    /// Server to device: versions as they are committed.
+    #[n(0)]
+    Versions(#[n(0)] Versions<V>),
+    /// Device to server: the same as the sync endpoint's body.
+    #[n(1)]
+    Request(#[n(0)] SyncRequest<O>),
+    /// Server to device: the answer to a request.
+    #[n(2)]
+    Response(#[n(0)] SyncResponse<V>),
+    /// Server to device: a request failed as HTTP would have; the socket goes on unless closed.
+    #[n(3)]
+    Failed {
+        /// The status HTTP would have had.
+        #[n(0)]
+        status: u16,
+        /// The failure.
+        #[n(1)]
+        failure: super::Failure,
+        /// The request's tag.
+        #[n(2)]
+        tag: u32,
+    },
+    /// Server to device: you missed frames; pull.
+    #[n(4)]
+    Behind,
+}
+
+/// A frame of the snapshot stream.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, minicbor::Encode, minicbor::Decode)]
+#[serde(rename_all = "snake_case")]
+pub enum SnapshotFrame<D = DocumentResult> {
+    /// First: where the log is to be followed from once all documents are there.
+    #[n(0)]
+    Begin {
+        /// The cursor when the snapshot was first begun (a resumed one repeats it).
+        #[n(0)]
+        cursor: Cursor,
+        /// Documents to come, about.
+        #[n(1)]
+        #[serde(with = "json_u64")]
+        documents: u64,
+    },
+    /// Documents in order of (collection, id), each as it was when the frame was made.
+    #[n(1)]
+    Documents {
+        /// The documents, tombstones included.
+        #[n(0)]
+        documents: Vec<D>,
+    },
+    /// Last. A stream that ends without it was cut.
+    #[n(2)]
+    End,
+}
+
+/// `GET /v1/version`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, minicbor::Encode, minicbor::Decode)]
+#[cbor(map)]
+pub struct Announcement {
+    /// The protocols it speaks.
+    #[n(0)]
+    pub protocols: Vec<u16>,
+    /// The server's version.
+    #[n(1)]
+    pub server: String,
+    /// The schema's name.
+    #[n(2)]
+    pub schema: String,
+    /// The schema's version.
+    #[n(3)]
+    pub schema_version: u32,
+    /// The schema's fingerprint.
+    #[n(4)]
+    pub schema_fingerprint: String,
+}
+
+fn is_false(b: &bool) -> bool {
+    !*b
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+fn is_zero_u32(n: &u32) -> bool {
+    *n == 0
+}

@@ -1,0 +1,180 @@
+//! An op as one entry of a request.
+
+use minicbor::data::Type;
+use minicbor::decode::{self, Decoder};
+use minicbor::encode::{self, Encoder, Write};
+use serde::{Deserialize, Serialize};
+
+use crate::id::OpId;
+use crate::op::OpBody;
+use crate::time::{Contact, Reading, Stamp, place};
+
+/// When an op was written, as far as the receiver needs it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum When {
+    /// In the request's own boot session, so many milliseconds before its readings.
+    Age(u64),
+    /// In another boot session: the wall clock as read then.
+    Wall(i64),
+}
+
+impl When {
+    /// What to say of an op written at `written` in a request with readings `now`.
+    pub fn of(written: Reading, now: Reading) -> When {
+        if written.boot == now.boot {
+            When::Age(u64::try_from(now.mono.saturating_sub(written.mono)).unwrap_or(0))
+        } else {
+            When::Wall(written.wall)
+        }
+    }
+
+    /// The stamp the server gives it.
+    pub fn place(self, contact: &Contact) -> Stamp {
+        let written = match self {
+            When::Age(age) => {
+                let mono = contact.device.mono.saturating_sub(i64::try_from(age).unwrap_or(i64::MAX));
+                Reading { mono, ..contact.device }
+            }
+            // Any other boot session: the readings then say nothing about the distance.
+            When::Wall(wall) => {
+                let boot = crate::id::BootId(!contact.device.boot.0);
+                Reading { wall, boot, mono: 0 }
+            }
+        };
+        place(written, contact)
+    }
+}
+
+/// One entry of a request's `ops[]`.
+#[derive(Clone, PartialEq, Debug)]
+pub enum SentOp {
+    /// The op.
+    Full {
+        /// Its id.
+        id: OpId,
+        /// When it was written.
+        when: When,
+        /// What it says.
+        body: OpBody,
+    },
+    /// An op that was accepted but not named yet, or whose fate is asked for: `unknown` brings the
+    /// body.
+    Named(OpId),
+}
+
+impl SentOp {
+    /// The op's id.
+    pub fn id(&self) -> OpId {
+        match self {
+            SentOp::Full { id, .. } => *id,
+            SentOp::Named(id) => *id,
+        }
+    }
+
+    /// Encodes a full entry around a body that is encoded already, as a device's queue holds it.
+    pub fn encode_around(id: OpId, when: When, body: &[u8]) -> Vec<u8> {
+        let mut e = Encoder::new(Vec::with_capacity(body.len() + 32));
+        // Writing to a Vec cannot fail.
+        let _ = head(&mut e, id, when);
+        let mut bytes = e.into_writer();
+        bytes.extend_from_slice(body);
+        bytes
+    }
+}
+
+fn head<W: Write>(e: &mut Encoder<W>, id: OpId, when: When) -> Result<(), encode::Error<W::Error>> {
+    e.array(3)?.bytes(&id.0)?;
+    match when {
+        When::Age(age) => e.u64(age)?.ok(),
+        When::Wall(wall) => e.array(1)?.i64(wall)?.ok(),
+    }
+}
+
+impl<C> minicbor::Encode<C> for SentOp {
+    fn encode<W: Write>(&self, e: &mut Encoder<W>, ctx: &mut C) -> Result<(), encode::Error<W::Error>> {
+        match self {
+            SentOp::Named(id) => e.bytes(&id.0)?.ok(),
+            SentOp::Full { id, when, body } => {
+                head(e, *id, *when)?;
+                body.encode(e, ctx)
+            }
+        }
+    }
+}
+
+impl<'b, C> minicbor::Decode<'b, C> for SentOp {
+    fn decode(d: &mut Decoder<'b>, ctx: &mut C) -> Result<Self, decode::Error> {
+        if d.datatype()? == Type::Bytes {
+            return Ok(SentOp::Named(minicbor::Decode::decode(d, ctx)?));
+        }
+        if d.array()?.is_none_or(|parts| parts < 3) {
+            return Err(decode::Error::message("an op has three parts"));
+        }
+        let id = minicbor::Decode::decode(d, ctx)?;
+        let when = if d.datatype()? == Type::Array {
+            if d.array()? != Some(1) {
+                return Err(decode::Error::message("a wall clock stands alone"));
+            }
+            When::Wall(d.i64()?)
+        } else {
+            When::Age(d.u64()?)
+        };
+        Ok(SentOp::Full { id, when, body: minicbor::Decode::decode(d, ctx)? })
+    }
+}
+
+/// The JSON form: one object, the body's members beside the id.
+#[derive(Serialize)]
+struct Json {
+    id: OpId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    age: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    wall: Option<i64>,
+    #[serde(flatten)]
+    body: OpBody,
+}
+
+impl Serialize for SentOp {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        match self {
+            SentOp::Named(id) => id.serialize(s),
+            SentOp::Full { id, when, body } => {
+                let (age, wall) = match *when {
+                    When::Age(age) => (Some(age), None),
+                    When::Wall(wall) => (None, Some(wall)),
+                };
+                Json { id: *id, age, wall, body: body.clone() }.serialize(s)
+            }
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for SentOp {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Either {
+            Named(OpId),
+            Full(FullJson),
+        }
+        #[derive(Deserialize)]
+        struct FullJson {
+            id: OpId,
+            #[serde(default)]
+            age: Option<u64>,
+            #[serde(default)]
+            wall: Option<i64>,
+            #[serde(flatten)]
+            body: OpBody,
+        }
+        match Either::deserialize(d)? {
+            Either::Named(id) => Ok(SentOp::Named(id)),
+            Either::Full(full) => {
+                let when = full.wall.map_or(When::Age(full.age.unwrap_or(0)), When::Wall);
+                Ok(SentOp::Full { id: full.id, when, body: full.body })
+            }
+        }
+    }
+}

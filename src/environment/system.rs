@@ -1,0 +1,107 @@
+//! The real machine: its clocks, its random source, a thread per task.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use driftline_core::id::BootId;
+
+use super::{BoxFuture, Clock, Executor, Ids};
+
+/// The machine's clocks.
+#[derive(Debug)]
+pub struct SystemClock {
+    boot: BootId,
+    started: Instant,
+}
+
+impl SystemClock {
+    /// Reads the boot session once.
+    pub fn new() -> SystemClock {
+        SystemClock { boot: boot_session(), started: Instant::now() }
+    }
+}
+
+impl Default for SystemClock {
+    fn default() -> SystemClock {
+        SystemClock::new()
+    }
+}
+
+impl Clock for SystemClock {
+    fn wall(&self) -> i64 {
+        match SystemTime::now().duration_since(UNIX_EPOCH) {
+            Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
+            Err(before) => -i64::try_from(before.duration().as_millis()).unwrap_or(i64::MAX),
+        }
+    }
+
+    fn monotonic(&self) -> i64 {
+        uptime_millis().unwrap_or_else(|| i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX))
+    }
+
+    fn boot(&self) -> BootId {
+        self.boot
+    }
+}
+
+/// Milliseconds since the system started, sleep included.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn uptime_millis() -> Option<i64> {
+    let text = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Some(text.tv_sec.saturating_mul(1000).saturating_add(text.tv_nsec / 1_000_000))
+}
+
+/// Elsewhere the process's own monotonic clock stands in; each process is then its own session.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn uptime_millis() -> Option<i64> {
+    None
+}
+
+/// A number that differs between runs of the operating system. Where the system names its boots,
+/// that name; else a random one, so that nothing of another process is ever taken for comparable.
+fn boot_session() -> BootId {
+    let named = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
+    let hash = match named {
+        Some(name) => u64::from_str_radix(&name.trim().replace('-', "").chars().take(8).collect::<String>(), 16).ok(),
+        None => None,
+    };
+    let random = || {
+        let mut bytes = [0; 4];
+        SystemIds.fill(&mut bytes);
+        u64::from(u32::from_be_bytes(bytes))
+    };
+    BootId(hash.unwrap_or_else(random) as u32)
+}
+
+/// The operating system's random source.
+#[derive(Debug, Clone, Copy)]
+pub struct SystemIds;
+
+impl Ids for SystemIds {
+    fn fill(&self, bytes: &mut [u8]) {
+        // Without a random source no id is unique, and every promise rests on that.
+        assert!(getrandom::fill(bytes).is_ok(), "the operating system has no random source");
+    }
+}
+
+/// One thread with its own single-threaded runtime per task: a task may block on SQLite without
+/// holding up anybody else's timers.
+#[derive(Debug, Clone, Copy)]
+pub struct ThreadExecutor;
+
+impl Executor for ThreadExecutor {
+    fn spawn(&self, name: &str, task: BoxFuture<()>) {
+        let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => runtime.block_on(task),
+                Err(error) => tracing::error!(%error, "no runtime for a background task"),
+            }
+        });
+        if let Err(error) = spawned {
+            tracing::error!(%error, "no thread for a background task");
+        }
+    }
+
+    fn sleep(&self, millis: u64) -> BoxFuture<()> {
+        Box::pin(tokio::time::sleep(std::time::Duration::from_millis(millis)))
+    }
+}

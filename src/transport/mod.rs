@@ -1,0 +1,118 @@
+//! How bytes reach a server. The built-in transport is one implementation; a host may bring its own.
+
+#[cfg(feature = "network")]
+mod builtin;
+
+#[cfg(feature = "network")]
+// pub use builtin::{BuiltinTransport, TlsRoots};
+
+use crate::environment::BoxFuture;
+
+/// An HTTP request. Redirects must not be followed: they would carry the token elsewhere.
+#[derive(Clone, Debug)]
+pub struct HttpRequest {
+    /// `GET` or `POST`.
+    pub method: &'static str,
+    /// The absolute address, `http` or `https`.
+    pub url: String,
+    /// Headers, the token among them.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body; empty for `GET`.
+    pub body: Vec<u8>,
+    /// Give up when nothing arrives for so long.
+    pub idle_timeout_ms: u64,
+}
+
+/// An answer, its body still arriving.
+pub struct HttpResponse {
+    /// The status.
+    pub status: u16,
+    /// `Content-Type`, if given.
+    pub content_type: Option<String>,
+    /// `Content-Encoding`, if given.
+    pub content_encoding: Option<String>,
+    /// `Retry-After` in milliseconds, if given in seconds.
+    pub retry_after_ms: Option<u64>,
+    /// The body.
+    pub body: Box<dyn Body>,
+}
+
+/// A body, piece by piece.
+pub trait Body: Send {
+    /// The next piece; `None` at the end. Dropping the future loses nothing.
+    fn next(&mut self) -> std::pin::Pin<Box<dyn Future<Output = Option<Result<Vec<u8>, TransportError>>> + Send + '_>>;
+}
+
+/// The sending half of a live socket.
+pub trait LiveSender: Send {
+    /// Sends one binary message, or a ping if `None`.
+    fn send(&mut self, message: Option<Vec<u8>>) -> std::pin::Pin<Box<dyn Future<Output = Result<(), TransportError>> + Send + '_>>;
+}
+
+/// The receiving half of a live socket.
+pub trait LiveReceiver: Send {
+    /// The next message; `Ok(None)` when the other side closed. A pong or ping counts as
+    /// [`LiveMessage::Alive`].
+    fn receive(&mut self) -> std::pin::Pin<Box<dyn Future<Output = Result<Option<LiveMessage>, TransportError>> + Send + '_>>;
+}
+
+/// What arrives on a live socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LiveMessage {
+    /// A binary frame (CBOR).
+    Binary(Vec<u8>),
+    /// A text frame (JSON).
+    Text(String),
+    /// A sign of life without content.
+    Alive,
+}
+
+/// Both halves.
+pub type LiveSocket = (Box<dyn LiveSender>, Box<dyn LiveReceiver>);
+
+/// Carries requests and sockets. Implementations are used from one task at a time.
+pub trait Transport: Send + Sync {
+    /// Sends a request; resolves when the head of the answer is there.
+    fn request(&self, request: HttpRequest) -> BoxFuture<Result<HttpResponse, TransportError>>;
+
+    /// Opens a WebSocket to a `ws`/`wss` (or `http`/`https`) address with these headers.
+    ///
+    /// A refusal with an HTTP status is [`TransportError::Refused`].
+    fn connect(&self, request: HttpRequest) -> BoxFuture<Result<LiveSocket, TransportError>>;
+}
+
+/// Why no answer came.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TransportError {
+    /// The name did not resolve or nobody answered.
+    #[error("cannot reach the server: {0}")]
+    Unreachable(String),
+    /// The connection broke.
+    #[error("the connection broke: {0}")]
+    Broken(String),
+    /// Nothing arrived in time.
+    #[error("nothing arrived in time")]
+    TimedOut,
+    /// TLS could not be agreed or the certificate is not trusted.
+    #[error("no trusted connection: {0}")]
+    Tls(String),
+    /// The address is not usable.
+    #[error("not an address: {0}")]
+    BadAddress(String),
+    /// The upgrade to a socket was refused.
+    #[error("the socket was refused with status {status}")]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// `Content-Type`, if given.
+        content_type: Option<String>,
+        /// `Retry-After` in milliseconds, if given.
+        retry_after_ms: Option<u64>,
+        /// The first bytes of the body.
+        body: Vec<u8>,
+    },
+    /// A host's own transport failed.
+    #[error("the host's transport failed: {0}")]
+    Host(String),
+}
