@@ -359,6 +359,9 @@ impl Collection {
     }
 }
 
+/// Field number to name and kind.
+pub type FieldMeanings = BTreeMap<FieldId, (String, String)>;
+
 /// What each stable number meant when a file was last opened; kept so that a number can't be given
 /// to something else.
 #[derive(Clone, Debug, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -366,7 +369,7 @@ pub struct StableIds {
     /// The schema's version then.
     pub version: u32,
     /// Collection number to its name and its fields (number to name and kind).
-    pub collections: BTreeMap<CollectionId, (String, BTreeMap<FieldId, (String, String)>)>,
+    pub collections: BTreeMap<CollectionId, (String, FieldMeanings)>,
     /// What numbers meant before that: names since given up, and what has been removed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub former: BTreeMap<CollectionId, FormerCollection>,

@@ -43,7 +43,7 @@ impl Findings {
 
     /// The problems with line and column, in the order of the file.
     pub(super) fn into_problems(mut self, text: &str) -> Vec<Problem> {
-        self.found.sort_by(|(a, _), (b, _)| a.offset.cmp(&b.offset));
+        self.found.sort_by_key(|(place, _)| place.offset);
         let more = self.found.len().saturating_sub(MOST_PROBLEMS);
         self.found.truncate(MOST_PROBLEMS);
         if let (Some((last, _)), true) = (self.found.last(), more > 0) {
