@@ -200,7 +200,7 @@ fn report(trace: &str, fail_under: Option<f64>) -> Outcome {
         row(name.display().to_string(), lines);
     }
     row("total".to_owned(), total);
-    println!("{}", table.render());
+    print!("{}", table.render());
     match fail_under {
         Some(least) if total.percent() < least => Err(format!(
             "coverage of core/ is {:.2} %, below {least} %",

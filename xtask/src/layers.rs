@@ -94,6 +94,11 @@ fn normal_dependencies(package: &str) -> Result<Vec<Dependency>, String> {
         "--format",
         " {p}",
     ]))?;
+    parse_tree(package, &text)
+}
+
+/// Insists on the package as the root: a tree that was misread must not pass as a clean one.
+fn parse_tree(package: &str, text: &str) -> Result<Vec<Dependency>, String> {
     let tree: Vec<Dependency> = text.lines().filter_map(dependency).collect();
     if tree.first().is_some_and(|root| root.name == package) {
         Ok(tree)
@@ -168,7 +173,10 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_package_is_an_error_not_a_pass() {
-        assert!(normal_dependencies("no-such-package").is_err());
+    fn a_tree_that_cannot_be_read_is_an_error_not_a_pass() {
+        assert!(parse_tree("core", "").is_err());
+        assert!(parse_tree("core", "core v0.1.0\n├── serde v1.0.0").is_err());
+        assert!(parse_tree("core", "0 other v0.1.0\n1 serde v1.0.0").is_err());
+        assert!(parse_tree("core", "0 core v0.1.0\n1 serde v1.0.0").is_ok());
     }
 }

@@ -103,7 +103,12 @@ fn chosen(options: &Options) -> Vec<Step> {
 
 fn tests(arguments: &[String], report: &mut Report) -> Outcome {
     // Tests start the `driftline` binary of another package; cargo test alone would not build it.
-    cargo::run(&mut cargo::command(["build", "--workspace"]))?;
+    // With all targets, cargo resolves the features that cargo test does and builds nothing twice.
+    cargo::run(&mut cargo::command([
+        "build",
+        "--workspace",
+        "--all-targets",
+    ]))?;
 
     let mut command = cargo::command(["test", "--no-fail-fast"]);
     if !chooses_packages(arguments) {
@@ -162,7 +167,7 @@ fn stream(reader: PipeReader, report: &mut Report) -> io::Result<()> {
 fn conclude(finished: &[Finished], report: &Report) -> Outcome {
     let tests_ran = finished.iter().any(|done| done.step == Step::Tests);
     if tests_ran {
-        println!("\n{}", suites(report).render());
+        print!("\n{}", suites(report).render());
         for failure in &report.failures {
             println!("  failed: {failure}");
         }
@@ -170,7 +175,8 @@ fn conclude(finished: &[Finished], report: &Report) -> Outcome {
             println!("  no result (crashed?): {}", suite.name);
         }
     }
-    println!("\n{}", steps(finished).render());
+    print!("\n{}", steps(finished).render());
+    println!();
     if tests_ran {
         let Counts {
             passed,
