@@ -1,6 +1,6 @@
 //! From a draft to a schema: whether the parts fit each other.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 use super::field::check_field;
@@ -92,7 +92,7 @@ fn check_numbers<'a>(
     things: impl Iterator<Item = (&'a At<String>, Option<&'a At<u16>>)>,
     findings: &mut Findings,
 ) {
-    let mut owners: HashMap<u16, &str> = HashMap::new();
+    let mut owners: BTreeMap<u16, &str> = BTreeMap::new();
     for (name, id) in things {
         let Some(id) = id else { continue };
         if let Some(owner) = owners.get(&id.value) {
@@ -110,7 +110,7 @@ fn check_numbers<'a>(
 /// The search table of `birds` is `birds_search`; adding search later must never fail, so the
 /// name is kept free whether or not it is used now.
 fn check_search_tables(collections: &[DraftCollection], findings: &mut Findings) {
-    let names: HashSet<&str> = collections.iter().map(|c| c.name.value.as_str()).collect();
+    let names: BTreeSet<&str> = collections.iter().map(|c| c.name.value.as_str()).collect();
     for collection in collections {
         let name = collection.name.value.as_str();
         let searched = SEARCH_TABLES.iter().find_map(|table| {
@@ -199,7 +199,7 @@ fn check_document_fields(fields: &[DraftField], findings: &mut Findings) {
     }
 }
 
-type Fields<'a> = HashMap<&'a str, &'a DraftField>;
+type Fields<'a> = BTreeMap<&'a str, &'a DraftField>;
 
 fn check_search(
     draft: &DraftCollection,
@@ -302,7 +302,7 @@ fn check_field_list(
     what: &str,
     findings: &mut Findings,
 ) -> Option<Vec<FieldId>> {
-    let mut listed = HashSet::new();
+    let mut listed = BTreeSet::new();
     let mut ids = Vec::new();
     for name in names {
         let found = quote(&name.value);

@@ -56,7 +56,7 @@ impl SchemaError {
     /// parsed from.
     pub fn locate(self, text: &str) -> SchemaError {
         let (root, _) = toml::de::DeTable::parse_recoverable(text);
-        let mut offsets = std::collections::HashMap::new();
+        let mut offsets = std::collections::BTreeMap::new();
         collect_table(root.get_ref(), "", &mut offsets);
         let mut findings = Findings::default();
         let mut located = Vec::new();
@@ -114,7 +114,7 @@ impl fmt::Display for Lines<'_> {
     }
 }
 
-type Offsets = std::collections::HashMap<String, usize>;
+type Offsets = std::collections::BTreeMap<String, usize>;
 
 fn collect_table(table: &toml::de::DeTable<'_>, path: &str, offsets: &mut Offsets) {
     for (key, value) in table {
