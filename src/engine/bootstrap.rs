@@ -1,0 +1,190 @@
+//! The two long exchanges of a bootstrap: the snapshot's stream, and the fates of queued ops.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use driftline_core::id::OpId;
+use driftline_core::protocol::{self, Form, OpResult, SnapshotFrame, limits};
+use driftline_core::time::Reading;
+
+use super::driver::{Driver, Outcome, request_of};
+use super::exchange::{self, Failed, not_driftline};
+use crate::environment::BoxFuture;
+use crate::status::SyncEvent;
+use crate::storage::{RequestHead, StageResume};
+use crate::transport::HttpRequest;
+
+/// The largest snapshot frame taken: one document may be larger than the usual frame.
+const FRAME_MAX: usize = limits::MAX_DECOMPRESSED;
+
+/// How far the snapshot is, read by the status while the stream runs.
+#[derive(Default)]
+pub(super) struct SnapshotProgress {
+    documents: AtomicU64,
+    expected: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl SnapshotProgress {
+    pub(super) fn counts(&self) -> (u64, u64) {
+        (
+            self.documents.load(Ordering::Relaxed),
+            self.expected.load(Ordering::Relaxed),
+        )
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+/// Streams the snapshot into the staging tables, from where an earlier try ended.
+pub(super) fn receive_snapshot(driver: &Driver, resume: StageResume) -> BoxFuture<Outcome> {
+    let mut url = driver.address("snapshot");
+    if let Some((after, pin)) = &resume.position {
+        url = format!(
+            "{url}?after={after}&version={}&hash={}",
+            pin.version, pin.hash
+        );
+    }
+    let request = HttpRequest {
+        method: "GET",
+        url,
+        headers: vec![
+            ("authorization", driver.bearer()),
+            ("accept", Form::Cbor.content_type().to_owned()),
+        ],
+        body: Vec::new(),
+        idle_timeout_ms: driver.idle_timeout(),
+    };
+    let answer = driver.connection.transport.request(request);
+    let storage = driver.connection.storage.clone();
+    let (progress, shared) = (driver.progress(), driver.shared.clone());
+    progress
+        .documents
+        .store(resume.documents, Ordering::Relaxed);
+    Box::pin(async move {
+        let mut response = match answer.await {
+            Ok(response) => response,
+            Err(error) => return Outcome::Snapshot(Err(error.into())),
+        };
+        if response.status != 200 {
+            return Outcome::Snapshot(Err(read_failure(response).await));
+        }
+        let mut buffer: Vec<u8> = Vec::new();
+        let mut received = 0;
+        while let Some(piece) = response.body.next().await {
+            let piece = match piece {
+                Ok(piece) => piece,
+                Err(error) => return Outcome::Snapshot(Err(error.into())),
+            };
+            received += piece.len() as u64;
+            buffer.extend_from_slice(&piece);
+            let mut used = 0;
+            loop {
+                let (frame, took) = match protocol::split_snapshot(&buffer[used..], FRAME_MAX) {
+                    Ok(None) => break,
+                    Ok(Some((frame, took))) => (frame, took),
+                    Err(error) => return Outcome::Snapshot(Err(not_driftline(error.to_string()))),
+                };
+                let frame: SnapshotFrame = match protocol::decode(Form::Cbor, frame) {
+                    Ok(frame) => frame,
+                    Err(error) => return Outcome::Snapshot(Err(not_driftline(error.to_string()))),
+                };
+                used += took;
+                match frame {
+                    SnapshotFrame::Begin { cursor, documents } => {
+                        progress.expected.store(
+                            documents.max(progress.documents.load(Ordering::Relaxed)),
+                            Ordering::Relaxed,
+                        );
+                        if let Err(error) = storage.stage_pin(cursor) {
+                            return Outcome::Stored(error);
+                        }
+                    }
+                    SnapshotFrame::Documents { documents } => {
+                        let count = documents.len() as u64;
+                        if let Err(error) = storage.stage_documents(documents) {
+                            return Outcome::Stored(error);
+                        }
+                        let so_far = progress.documents.fetch_add(count, Ordering::Relaxed) + count;
+                        shared.emit(SyncEvent::Progress {
+                            documents: so_far,
+                            expected: progress.expected.load(Ordering::Relaxed),
+                        });
+                    }
+                    SnapshotFrame::End => {
+                        return match storage.stage_complete() {
+                            Ok(()) => Outcome::Snapshot(Ok(received)),
+                            Err(error) => Outcome::Stored(error),
+                        };
+                    }
+                }
+            }
+            buffer.drain(..used);
+        }
+        Outcome::Snapshot(Err(Failed {
+            status: 0,
+            code: String::new(),
+            retry_after: None,
+            detail: "the snapshot was cut".into(),
+        }))
+    })
+}
+
+async fn read_failure(mut response: crate::transport::HttpResponse) -> Failed {
+    let mut body = Vec::new();
+    while let Some(Ok(piece)) = response.body.next().await {
+        body.extend_from_slice(&piece);
+        if body.len() > 64 << 10 {
+            break;
+        }
+    }
+    exchange::failure_of(
+        response.status,
+        response.content_type.as_deref(),
+        response.retry_after_ms,
+        &body,
+    )
+}
+
+/// Asks what became of `ids`, in requests of at most [`limits::MAX_OPS`].
+///
+/// A verdict is final, so answers collected one after the other hold for the staged cursor.
+pub(super) fn ask_fates(
+    driver: &Driver,
+    head: RequestHead,
+    contact: Reading,
+    ids: Vec<OpId>,
+) -> BoxFuture<Outcome> {
+    let url = driver.address("sync");
+    let token = driver.bearer();
+    let token = token.trim_start_matches("Bearer ").to_owned();
+    let idle = driver.idle_timeout();
+    let transport = Arc::clone(&driver.connection.transport);
+    Box::pin(async move {
+        let mut results: Vec<OpResult> = Vec::new();
+        let mut received = 0;
+        for chunk in ids.chunks(limits::MAX_OPS) {
+            let mut request = request_of(
+                &head,
+                contact,
+                chunk.iter().map(|id| exchange::named(*id)).collect(),
+            );
+            request.page_bytes = 1;
+            let http = exchange::http(&url, &token, &request, idle);
+            let answer = match transport.request(http).await {
+                Ok(response) => exchange::read(response).await,
+                Err(error) => Err(error.into()),
+            };
+            match answer {
+                Ok((response, bytes)) => {
+                    received += bytes;
+                    results.extend(response.results);
+                }
+                Err(failed) => return Outcome::Fates(Err(failed)),
+            }
+        }
+        Outcome::Fates(Ok((results, received)))
+    })
+}

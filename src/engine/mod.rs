@@ -1,0 +1,15 @@
+//! The driver: executes what the sync state machine decides, and reports back.
+//!
+//! One task per connected database. It owns the request in flight, the live socket and the token;
+//! everything it learns goes through [`driftline_core::sync::Machine`], and everything it stores
+//! through [`crate::storage`]. No transaction is open while it waits for the network.
+
+mod bootstrap;
+mod driver;
+mod exchange;
+mod live;
+mod shared;
+mod token;
+
+pub(crate) use driver::{Connection, Driver};
+pub(crate) use shared::{Command, Mailbox, Shared};

@@ -1,0 +1,209 @@
+//! Connecting a database to a server.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use driftline_core::sync::{Event, Settings, State, Status};
+
+use crate::engine::{Command, Mailbox, Shared};
+use crate::environment::BoxFuture;
+use crate::status::SyncEvent;
+use crate::transport::Transport;
+
+/// Supplies tokens. Called when none is held, shortly before one expires, and once after the server
+/// refused one; never twice at the same time.
+pub trait TokenProvider: Send + Sync {
+    /// A token for this account, fresh if possible.
+    fn token(&self) -> BoxFuture<Result<String, TokenError>>;
+}
+
+/// The app could not supply a token. The text is shown in the status' error event.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no token: {0}")]
+pub struct TokenError(pub String);
+
+impl<F> TokenProvider for F
+where
+    F: Fn() -> Result<String, TokenError> + Send + Sync,
+{
+    fn token(&self) -> BoxFuture<Result<String, TokenError>> {
+        let result = self();
+        Box::pin(std::future::ready(result))
+    }
+}
+
+/// Where and how to sync.
+#[derive(Clone)]
+pub struct SyncConfig {
+    /// The server's address, such as `https://sync.example.com`.
+    pub url: String,
+    /// Supplies tokens.
+    pub token: Arc<dyn TokenProvider>,
+    /// The host's own HTTP stack; `None` for the environment's or the built-in one.
+    pub transport: Option<Arc<dyn Transport>>,
+    /// Distances and periods.
+    pub settings: Settings,
+    /// A request fails when nothing arrives for so long.
+    pub idle_timeout: Duration,
+}
+
+impl SyncConfig {
+    /// Syncs with `url`, all else by default.
+    pub fn new(url: impl Into<String>, token: impl TokenProvider + 'static) -> SyncConfig {
+        SyncConfig {
+            url: url.into(),
+            token: Arc::new(token),
+            transport: None,
+            settings: Settings::default(),
+            idle_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+impl std::fmt::Debug for SyncConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SyncConfig")
+            .field("url", &self.url)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A running connection. Cloning shares it; the database closes it when it is closed.
+///
+/// All calls return at once unless they say that they wait.
+#[derive(Clone)]
+pub struct Sync {
+    shared: Arc<Shared>,
+}
+
+impl Sync {
+    pub(crate) fn new(shared: Arc<Shared>) -> Sync {
+        Sync { shared }
+    }
+
+    fn tell(&self, event: Event) {
+        self.shared.send(Command::Tell(event));
+    }
+
+    /// Syncs now: waits, pacing and blocks are forgotten.
+    pub fn sync_now(&self) {
+        self.tell(Event::SyncNow);
+    }
+
+    /// Syncs now and waits until everything queued is named by the server and everything new is
+    /// here, or `timeout` passes. Returns whether it got there; for a background task with a
+    /// deadline.
+    pub fn sync_until(&self, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
+        let before = self.shared.rounds();
+        self.tell(Event::SyncNow);
+        self.shared.wait(deadline, |status, rounds| {
+            rounds > before && settled(status)
+        })
+    }
+
+    /// Waits until nothing is pending and a complete round has been made since the call, without
+    /// starting one.
+    pub fn wait_until_synced(&self, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
+        self.shared
+            .wait(deadline, |status, rounds| rounds > 0 && settled(status))
+    }
+
+    /// Stops syncing until [`Sync::resume`]; local work goes on.
+    pub fn pause(&self) {
+        self.tell(Event::Pause);
+    }
+
+    /// Goes on after [`Sync::pause`].
+    pub fn resume(&self) {
+        self.tell(Event::Resume);
+    }
+
+    /// The host's word on the network. Tell it of every change, also from one network to another.
+    pub fn network_changed(&self, online: bool) {
+        self.tell(Event::Network { online });
+    }
+
+    /// The app came to the foreground.
+    pub fn foreground(&self) {
+        self.tell(Event::Foreground);
+    }
+
+    /// The app went to the background: what is queued is sent, the live socket is closed.
+    pub fn background(&self) {
+        self.tell(Event::Background);
+    }
+
+    /// The app has a new token (after a login, say) and wants it used at once.
+    pub fn token_changed(&self) {
+        self.tell(Event::TokenChanged);
+    }
+
+    /// Where sync stands.
+    pub fn status(&self) -> Status {
+        self.shared.status()
+    }
+
+    /// Everything that happens from now on, beginning with the current status.
+    pub fn events(&self) -> EventSubscription {
+        EventSubscription {
+            mailbox: self.shared.subscribe(),
+        }
+    }
+
+    /// Records the next sync step by step; see [`Sync::last_trace`].
+    pub fn trace_next(&self) {
+        self.shared.start_trace();
+    }
+
+    /// The recorded sync: one line a step, no user data.
+    pub fn last_trace(&self) -> Vec<String> {
+        self.shared.last_trace()
+    }
+
+    /// Stops the driver and waits until it holds no request and no file lock.
+    pub(crate) fn stop(&self, event: Event) {
+        let (done, wait) = std::sync::mpsc::channel();
+        self.tell(event);
+        self.shared.send(Command::Barrier(done));
+        // An ended driver drops the channel, which ends the wait too.
+        let _ = wait.recv_timeout(Duration::from_secs(10));
+    }
+}
+
+impl std::fmt::Debug for Sync {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sync")
+            .field("status", &self.status())
+            .finish()
+    }
+}
+
+fn settled(status: &Status) -> bool {
+    status.pending == 0 && status.state == State::Idle
+}
+
+/// A stream of events. Dropping it cancels.
+pub struct EventSubscription {
+    mailbox: Arc<Mailbox>,
+}
+
+impl EventSubscription {
+    /// Waits for the next event; `None` when the connection has ended or `timeout` passed.
+    pub fn next_timeout(&self, timeout: Duration) -> Option<SyncEvent> {
+        self.mailbox.take(Some(Instant::now() + timeout))
+    }
+
+    /// Waits for the next event; `None` when the connection has ended.
+    pub async fn next(&self) -> Option<SyncEvent> {
+        self.mailbox.take_async().await
+    }
+}
+
+impl std::fmt::Debug for EventSubscription {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("EventSubscription")
+    }
+}
