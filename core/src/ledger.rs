@@ -12,7 +12,18 @@ use crate::time::Stamp;
 use crate::value::Value;
 
 /// Why a value is not in the document.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize, minicbor::Encode, minicbor::Decode)]
+#[derive(
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Debug,
+    Serialize,
+    Deserialize,
+    minicbor::Encode,
+    minicbor::Decode,
+)]
 #[serde(rename_all = "snake_case")]
 #[cbor(index_only)]
 pub enum LossRule {
@@ -130,4 +141,31 @@ pub struct Loss {
     /// The server's Unix milliseconds when it was decided.
     #[n(13)]
     pub at: i64,
+    /// For sets: `value` lists elements that were removed, not added.
+    #[n(14)]
+    #[cbor(default, skip_if = "is_false")]
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub removed: bool,
+}
+
+impl LostPart {
+    /// The part as a [`Loss`] tells it: the field, the value, and whether that lists removals.
+    pub fn told(&self) -> (Option<FieldId>, Value, bool) {
+        match self {
+            LostPart::Register(field, value) => (Some(*field), value.clone(), false),
+            LostPart::Increment(field, delta) => (Some(*field), Value::Integer(*delta), false),
+            LostPart::Added(field, elements) => (Some(*field), json_array(elements), false),
+            LostPart::Removed(field, elements) => (Some(*field), json_array(elements), true),
+            LostPart::Delete => (None, Value::Null, false),
+        }
+    }
+}
+
+fn json_array(elements: &[String]) -> Value {
+    // Texts always have a JSON form.
+    Value::Text(serde_json::to_string(elements).unwrap_or_default())
+}
+
+fn is_false(b: &bool) -> bool {
+    !*b
 }
