@@ -1,1 +1,70 @@
-fn main(){}
+//! The `driftline` command: serve, demo, inspect, schema, token, version.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod failure;
+mod files;
+mod output;
+mod schema;
+
+mod version;
+
+use failure::{EXIT_CODES, Exit, Failure, Outcome};
+use output::{ColorChoice, Output};
+
+#[derive(Parser)]
+#[command(name = "driftline", version, about, after_help = EXIT_CODES, disable_help_subcommand = true)]
+struct Arguments {
+    /// One JSON object a line on standard output, and nothing else
+    #[arg(long, global = true)]
+    json: bool,
+    /// When to use colours
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "WHEN",
+        default_value = "auto"
+    )]
+    color: ColorChoice,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    #[command(subcommand)]
+    Schema(schema::Command),
+    Version(version::Arguments),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let output = Output::new(arguments.json, arguments.color);
+    let outcome = run(arguments.command, &output);
+    finish(outcome, &output).into()
+}
+
+fn run(command: Command, output: &Output) -> Outcome {
+    match command {
+        Command::Schema(command) => schema::run(&command, output),
+        Command::Version(arguments) => version::run(&arguments, output),
+    }
+}
+
+/// Says what went wrong, if anything did.
+fn finish(outcome: Outcome, output: &Output) -> Exit {
+    let unwritten = |error: std::io::Error| {
+        Failure::file("unwritable", "cannot write to standard output").because(&error)
+    };
+    let failure = match (outcome, output.broken()) {
+        (Ok(exit), None) => return exit,
+        (Err(failure), _) => failure,
+        (Ok(_), Some(error)) => unwritten(error),
+    };
+    output.object(&failure.json());
+    eprintln!("{failure}");
+    failure.exit()
+}

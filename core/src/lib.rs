@@ -9,6 +9,7 @@
 //! what a device shows, [`ledger`] what was overwritten, [`protocol`] how it travels and [`sync`]
 //! when.
 
+pub mod digest;
 pub mod environment;
 pub mod fold;
 pub mod id;
