@@ -95,7 +95,7 @@ pub struct Lost {
 pub struct Loss {
     /// Its number for the author's device; acknowledged by the greatest one stored.
     #[n(0)]
-    #[serde(with = "crate::protocol::json_u64")]
+    #[serde(with = "crate::protocol::json")]
     pub number: u64,
     /// The collection's stable number.
     #[n(1)]
@@ -109,14 +109,17 @@ pub struct Loss {
     pub field: Option<FieldId>,
     /// The lost value; for counters the increment, for sets a JSON array of elements.
     #[n(4)]
+    #[cbor(default)]
     #[serde(default)]
     pub value: Value,
     /// What the author had before writing it, for a three-way view; null if there was nothing.
     #[n(5)]
+    #[cbor(default)]
     #[serde(default)]
     pub base_value: Value,
     /// What stands instead; null after a delete.
     #[n(6)]
+    #[cbor(default)]
     #[serde(default)]
     pub winner_value: Value,
     /// The op that lost.
@@ -133,6 +136,7 @@ pub struct Loss {
     pub winner_stamp: Stamp,
     /// The label of the device that wrote what stands.
     #[n(11)]
+    #[cbor(default)]
     #[serde(default)]
     pub winner_device: String,
     /// Why.
@@ -140,6 +144,7 @@ pub struct Loss {
     pub rule: LossRule,
     /// The server's Unix milliseconds when it was decided.
     #[n(13)]
+    #[serde(with = "crate::protocol::json")]
     pub at: i64,
     /// For sets: `value` lists elements that were removed, not added.
     #[n(14)]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{OpId, Version};
 use crate::op::FieldMap;
-use crate::protocol::json_u64;
+use crate::protocol::json;
 use crate::time::Stamp;
 use crate::value::Value;
 
@@ -18,7 +18,7 @@ pub struct Write {
     /// Its effective stamp.
     pub stamp: Stamp,
     /// The op's version; [`crate::id::PENDING`] while it is the device's own.
-    #[serde(with = "json_u64")]
+    #[serde(with = "json")]
     pub version: Version,
 }
 
@@ -37,6 +37,7 @@ pub struct Register {
 #[serde(transparent)]
 pub struct SetState {
     /// Element to the ops (and their versions) that added it and were not removed since.
+    #[serde(with = "json::elements")]
     pub elements: BTreeMap<String, Vec<(OpId, Version)>>,
 }
 
@@ -46,7 +47,7 @@ pub struct Generation {
     /// The op that opened it.
     pub opener: OpId,
     /// That op's version.
-    #[serde(with = "json_u64")]
+    #[serde(with = "json")]
     pub version: Version,
 }
 
@@ -61,6 +62,12 @@ pub enum Life {
     Deleted(Write),
 }
 
+impl Life {
+    fn is_alive(&self) -> bool {
+        *self == Life::Alive
+    }
+}
+
 /// What an update that brought a document back remembers of the delete it undid: late ops that name
 /// the old generation and had not seen that delete still apply.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -70,7 +77,7 @@ pub struct Reopened {
     /// The delete.
     pub delete: OpId,
     /// The delete's version.
-    #[serde(with = "json_u64")]
+    #[serde(with = "json")]
     pub delete_version: Version,
 }
 
@@ -80,31 +87,36 @@ pub struct DocumentState {
     /// Its current generation.
     pub generation: Generation,
     /// Whether it is there.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Life::is_alive")]
     pub life: Life,
     /// Set when the generation was opened by an update (`update_wins`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reopened: Option<Reopened>,
     /// The revision clock, where the collection merges whole documents; else 0.
-    #[serde(default, with = "json_u64")]
+    #[serde(default, skip_serializing_if = "is_zero", with = "json")]
     pub clock: u64,
     /// The last version that touched it.
-    #[serde(with = "json_u64")]
+    #[serde(with = "json")]
     pub version: Version,
     /// Registers that somebody wrote.
     #[serde(default, skip_serializing_if = "FieldMap::is_empty")]
     pub registers: FieldMap<Register>,
     /// Counters that somebody incremented.
-    #[serde(default, skip_serializing_if = "FieldMap::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "FieldMap::is_empty",
+        with = "json::fields"
+    )]
     pub counters: FieldMap<i64>,
     /// Sets that somebody touched.
     #[serde(default, skip_serializing_if = "FieldMap::is_empty")]
     pub sets: FieldMap<SetState>,
-    /// Updates in this generation, kept only where updates can cancel deletes (`update_wins`).
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// Updates in this generation that no later one had seen, kept only where updates can cancel
+    /// deletes (`update_wins`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "json::tags")]
     pub updates: Vec<(OpId, Version)>,
     /// Updates up to this version were forgotten from [`Self::updates`].
-    #[serde(default, with = "json_u64")]
+    #[serde(default, skip_serializing_if = "is_zero", with = "json")]
     pub updates_forgotten: Version,
 }
 
@@ -178,4 +190,8 @@ impl DocumentState {
     pub(super) fn drop_empty_sets(&mut self) {
         self.sets.retain(|_, set| !set.elements.is_empty());
     }
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }

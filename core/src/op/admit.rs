@@ -4,11 +4,22 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Change, ChangeKind, OpBody};
+use crate::protocol::limits::MAX_COVERS;
 use crate::schema::{Collection, Field, FieldKind, Limits, MergePolicy, Schema};
 use crate::value::{Value, ValueError};
 
 /// Why an op can't be taken. The code is stable; the message names fields, never values.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, minicbor::Encode, minicbor::Decode, thiserror::Error)]
+#[derive(
+    Clone,
+    Debug,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    minicbor::Encode,
+    minicbor::Decode,
+    thiserror::Error,
+)]
 #[cbor(map)]
 #[error("{code}: {message}")]
 pub struct Refusal {
@@ -59,9 +70,17 @@ pub mod refusal {
 impl Refusal {
     /// A refusal with one of [`refusal`]'s codes.
     pub fn new(code: &str, message: impl Into<String>) -> Refusal {
-        Refusal { code: code.to_owned(), message: message.into() }
+        Refusal {
+            code: code.to_owned(),
+            message: message.into(),
+        }
     }
 }
+
+/// Bytes counted for a change beside its values: two packed ids, the document's keys.
+const CHANGE_FRAME: usize = 64;
+/// Bytes counted for a value beside the value.
+const PART_FRAME: usize = 16;
 
 /// Checks every change of `body` against `schema` and brings values into their stored form.
 ///
@@ -72,26 +91,57 @@ impl Refusal {
 /// The first thing that does not fit.
 pub fn admit(schema: &Schema, body: &mut OpBody) -> Result<(), Refusal> {
     let newer = body.schema > schema.version;
+    if body.covers.len() > MAX_COVERS {
+        return Err(Refusal::new(
+            refusal::MALFORMED,
+            format!("an op covers at most {MAX_COVERS} others"),
+        ));
+    }
     if body.changes.is_empty() {
-        return Err(Refusal::new(refusal::MALFORMED, "an op needs at least one change"));
+        return Err(Refusal::new(
+            refusal::MALFORMED,
+            "an op needs at least one change",
+        ));
     }
     let mut group = 0;
     for change in &mut body.changes {
         let Some(collection) = schema.collection_by_id(change.collection) else {
-            return Err(Refusal::new(refusal::UNKNOWN_COLLECTION, format!("collection {}", change.collection)));
+            return Err(Refusal::new(
+                refusal::UNKNOWN_COLLECTION,
+                format!("collection {}", change.collection),
+            ));
         };
         if !body.withdraw {
-            group += admit_change(collection, &schema.limits, change, newer)?;
+            group += admit_change(collection, &schema.limits, change, newer)? + frame(change);
         }
     }
     if group > schema.limits.max_group as usize {
-        let message = format!("{group} bytes in one transaction; at most {}", schema.limits.max_group);
+        let message = format!(
+            "{group} bytes in one transaction; at most {}",
+            schema.limits.max_group
+        );
         return Err(Refusal::new(refusal::GROUP_TOO_LARGE, message));
     }
     Ok(())
 }
 
-fn admit_change(collection: &Collection, limits: &Limits, change: &mut Change, newer: bool) -> Result<usize, Refusal> {
+/// What a change takes beside its values, towards the limit of a transaction: ids, links and keys.
+/// A hundred thousand changes of one boolean each must not pass as a hundred kilobytes.
+fn frame(change: &Change) -> usize {
+    let elements = |(_, list): (_, &Vec<String>)| list.len();
+    let parts = change.registers.len()
+        + change.increments.len()
+        + change.adds.iter().map(elements).sum::<usize>()
+        + change.removes.iter().map(elements).sum::<usize>();
+    CHANGE_FRAME + PART_FRAME * parts
+}
+
+fn admit_change(
+    collection: &Collection,
+    limits: &Limits,
+    change: &mut Change,
+    newer: bool,
+) -> Result<usize, Refusal> {
     let mut size = change.document.as_str().len();
     for (id, value) in change.registers.iter_mut() {
         match collection.field_by_id(id) {
@@ -115,16 +165,30 @@ fn admit_change(collection: &Collection, limits: &Limits, change: &mut Change, n
         expect_kind(collection, id, FieldKind::Set, newer)?;
         size += set_elements(collection, id, limits, elements)?;
     }
-    let content = !(change.registers.is_empty() && change.increments.is_empty() && change.adds.is_empty() && change.removes.is_empty());
+    let content = !(change.registers.is_empty()
+        && change.increments.is_empty()
+        && change.adds.is_empty()
+        && change.removes.is_empty());
     if content && matches!(change.kind, ChangeKind::Delete | ChangeKind::Restore) {
-        return Err(Refusal::new(refusal::MALFORMED, format!("a {} carries no content", change.kind.name())));
+        return Err(Refusal::new(
+            refusal::MALFORMED,
+            format!("a {} carries no content", change.kind.name()),
+        ));
     }
-    if (change.clock > 0) != (collection.merge == MergePolicy::Document && !change.registers.is_empty()) {
-        let message = format!("a revision clock belongs to writes of collections merged by document ({})", collection.name);
+    if (change.clock > 0)
+        != (collection.merge == MergePolicy::Document && !change.registers.is_empty())
+    {
+        let message = format!(
+            "a revision clock belongs to writes of collections merged by document ({})",
+            collection.name
+        );
         return Err(Refusal::new(refusal::MALFORMED, message));
     }
     if size > limits.max_document as usize {
-        let message = format!("{size} bytes in one document of {}; at most {}", collection.name, limits.max_document);
+        let message = format!(
+            "{size} bytes in one document of {}; at most {}",
+            collection.name, limits.max_document
+        );
         return Err(Refusal::new(refusal::DOCUMENT_TOO_LARGE, message));
     }
     Ok(size)
@@ -143,14 +207,26 @@ pub fn admit_register(
 ) -> Result<Value, Refusal> {
     let place = || format!("{}.{}", collection.name, field.name);
     if !field.kind.is_register() {
-        let message = format!("{} is a {}; it is not set as a whole", place(), field.kind.name());
+        let message = format!(
+            "{} is a {}; it is not set as a whole",
+            place(),
+            field.kind.name()
+        );
         return Err(Refusal::new(refusal::WRONG_KIND, message));
     }
-    let value = value.admit(field.kind).map_err(|error: ValueError| Refusal::new(refusal::WRONG_KIND, format!("{}: {error}", place())))?;
+    let value = value.admit(field.kind).map_err(|error: ValueError| {
+        Refusal::new(refusal::WRONG_KIND, format!("{}: {error}", place()))
+    })?;
     if value.is_null() && field.required {
-        return Err(Refusal::new(refusal::REQUIRED, format!("{} is required ({})", place(), kind.name())));
+        return Err(Refusal::new(
+            refusal::REQUIRED,
+            format!("{} is required ({})", place(), kind.name()),
+        ));
     }
-    let most = field.max_bytes.unwrap_or(limits.max_value).min(limits.max_value) as usize;
+    let most = field
+        .max_bytes
+        .unwrap_or(limits.max_value)
+        .min(limits.max_value) as usize;
     if value.size() > most {
         let message = format!("{}: {} bytes; at most {most}", place(), value.size());
         return Err(Refusal::new(refusal::VALUE_TOO_LARGE, message));
@@ -160,19 +236,40 @@ pub fn admit_register(
 
 fn require_all(collection: &Collection, change: &Change) -> Result<(), Refusal> {
     let missing = |field: &&Field| {
-        field.required && field.default.is_none() && change.registers.get(field.id).is_none_or(Value::is_null)
+        field.required
+            && field.default.is_none()
+            && change.registers.get(field.id).is_none_or(Value::is_null)
     };
-    match collection.fields.iter().filter(|f| f.kind.is_register()).find(missing) {
+    match collection
+        .fields
+        .iter()
+        .filter(|f| f.kind.is_register())
+        .find(missing)
+    {
         None => Ok(()),
-        Some(field) => Err(Refusal::new(refusal::REQUIRED, format!("{}.{} is required (insert)", collection.name, field.name))),
+        Some(field) => Err(Refusal::new(
+            refusal::REQUIRED,
+            format!("{}.{} is required (insert)", collection.name, field.name),
+        )),
     }
 }
 
-fn expect_kind(collection: &Collection, id: u16, kind: FieldKind, newer: bool) -> Result<(), Refusal> {
+fn expect_kind(
+    collection: &Collection,
+    id: u16,
+    kind: FieldKind,
+    newer: bool,
+) -> Result<(), Refusal> {
     match collection.field_by_id(id) {
         Some(field) if field.kind == kind => Ok(()),
         Some(field) => {
-            let message = format!("{}.{} is a {}, not a {}", collection.name, field.name, field.kind.name(), kind.name());
+            let message = format!(
+                "{}.{} is a {}, not a {}",
+                collection.name,
+                field.name,
+                field.kind.name(),
+                kind.name()
+            );
             Err(Refusal::new(refusal::WRONG_KIND, message))
         }
         None if newer => Ok(()),
@@ -180,23 +277,47 @@ fn expect_kind(collection: &Collection, id: u16, kind: FieldKind, newer: bool) -
     }
 }
 
-fn set_elements(collection: &Collection, id: u16, limits: &Limits, elements: &[String]) -> Result<usize, Refusal> {
+fn set_elements(
+    collection: &Collection,
+    id: u16,
+    limits: &Limits,
+    elements: &[String],
+) -> Result<usize, Refusal> {
     let place = || format!("{} field {id}", collection.name);
     if elements.len() > limits.max_set_elements as usize {
-        return Err(Refusal::new(refusal::SET_TOO_LARGE, format!("{}: at most {} elements", place(), limits.max_set_elements)));
+        return Err(Refusal::new(
+            refusal::SET_TOO_LARGE,
+            format!("{}: at most {} elements", place(), limits.max_set_elements),
+        ));
     }
-    let most = collection.field_by_id(id).and_then(|f| f.max_bytes).unwrap_or(limits.max_value) as usize;
+    let most = collection
+        .field_by_id(id)
+        .and_then(|f| f.max_bytes)
+        .unwrap_or(limits.max_value) as usize;
     for element in elements {
         if element.len() > most {
-            return Err(Refusal::new(refusal::VALUE_TOO_LARGE, format!("{}: an element of {} bytes; at most {most}", place(), element.len())));
+            return Err(Refusal::new(
+                refusal::VALUE_TOO_LARGE,
+                format!(
+                    "{}: an element of {} bytes; at most {most}",
+                    place(),
+                    element.len()
+                ),
+            ));
         }
         if element.as_bytes().contains(&0) {
-            return Err(Refusal::new(refusal::WRONG_KIND, format!("{}: {}", place(), ValueError::Nul)));
+            return Err(Refusal::new(
+                refusal::WRONG_KIND,
+                format!("{}: {}", place(), ValueError::Nul),
+            ));
         }
     }
     Ok(elements.iter().map(String::len).sum())
 }
 
 fn unknown_field(collection: &Collection, id: u16) -> Refusal {
-    Refusal::new(refusal::UNKNOWN_FIELD, format!("{} has no field {id}", collection.name))
+    Refusal::new(
+        refusal::UNKNOWN_FIELD,
+        format!("{} has no field {id}", collection.name),
+    )
 }

@@ -2,6 +2,7 @@
 
 use super::{Change, ChangeKind, Op, OpBody};
 use crate::id::OpId;
+use crate::protocol::limits::MAX_COVERS;
 
 /// Whether `later`, the file's next op on the document, makes `earlier` superfluous: both update
 /// only that document, with registers alone, and every register of the earlier is written again.
@@ -9,11 +10,18 @@ use crate::id::OpId;
 /// The caller also knows that no page changed those registers between the two; joining across a
 /// page let an old value beat a newer one (K3).
 pub fn absorbs(later: &OpBody, earlier: &OpBody) -> bool {
-    let (Some(new), Some(old)) = (only_registers(later), only_registers(earlier)) else { return false };
+    let (Some(new), Some(old)) = (only_registers(later), only_registers(earlier)) else {
+        return false;
+    };
     new.is_on(old.collection, &old.document)
+        // An hour of typing offline must not make one op that carries ten thousand ids.
+        && earlier.covers.len() + later.covers.len() + 1 < MAX_COVERS
         && new.generation == old.generation
         && later.schema == earlier.schema
-        && old.registers.iter().all(|(field, _)| new.registers.get(field).is_some())
+        && old
+            .registers
+            .iter()
+            .all(|(field, _)| new.registers.get(field).is_some())
 }
 
 /// Lets `later` stand for `earlier` as well. It keeps its id and content, takes over the earlier
@@ -24,14 +32,19 @@ pub fn take_over(later: &mut OpBody, earlier: Op) {
     covers.push(earlier.id);
     covers.append(&mut later.covers);
     later.covers = covers;
-    if let (Some(new), Some(old)) = (later.changes.first_mut(), earlier.body.changes.into_iter().next()) {
+    if let (Some(new), Some(old)) = (
+        later.changes.first_mut(),
+        earlier.body.changes.into_iter().next(),
+    ) {
         new.prev = old.prev;
     }
 }
 
 /// The one change of a body that updates one document with registers and does nothing else.
 fn only_registers(body: &OpBody) -> Option<&Change> {
-    let [change] = body.changes.as_slice() else { return None };
+    let [change] = body.changes.as_slice() else {
+        return None;
+    };
     let plain = change.kind == ChangeKind::Update
         && change.increments.is_empty()
         && change.adds.is_empty()
@@ -52,7 +65,11 @@ mod tests {
     fn update(fields: &[u16]) -> OpBody {
         let mut change = Change::new(1, DocumentId::new("d").unwrap(), ChangeKind::Update);
         change.registers = fields.iter().map(|f| (*f, Value::Integer(1))).collect();
-        OpBody { schema: 1, changes: vec![change], ..OpBody::default() }
+        OpBody {
+            schema: 1,
+            changes: vec![change],
+            ..OpBody::default()
+        }
     }
 
     #[test]
@@ -71,9 +88,22 @@ mod tests {
     }
 
     #[test]
+    fn an_op_stands_for_a_bounded_number_of_others() {
+        let mut earlier = update(&[1]);
+        earlier.covers = vec![OpId([1; 16]); MAX_COVERS - 2];
+        assert!(absorbs(&update(&[1]), &earlier));
+        earlier.covers.push(OpId([1; 16]));
+        assert!(!absorbs(&update(&[1]), &earlier));
+    }
+
+    #[test]
     fn the_later_op_takes_the_place_and_names_everything_it_stands_for() {
         let id = |n: u8| OpId([n; 16]);
-        let mut first = Op { id: id(2), written: Reading::default(), body: update(&[1]) };
+        let mut first = Op {
+            id: id(2),
+            written: Reading::default(),
+            body: update(&[1]),
+        };
         first.body.covers = vec![id(1)];
         first.body.changes[0].prev = Some(id(9));
         let mut later = update(&[1]);

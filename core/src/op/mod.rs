@@ -26,12 +26,15 @@ pub struct Op {
 }
 
 /// The part of an op that never changes, except by [`take_over`] while nobody else has seen it.
-#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize, minicbor::Encode, minicbor::Decode)]
+#[derive(
+    Clone, Debug, PartialEq, Default, Serialize, Deserialize, minicbor::Encode, minicbor::Decode,
+)]
 #[cbor(map)]
 pub struct OpBody {
     /// The cursor's version when the op was written; 0 after a change of history.
     #[n(0)]
-    #[serde(with = "crate::protocol::json_u64")]
+    #[cbor(default)]
+    #[serde(default, with = "crate::protocol::json")]
     pub base: Version,
     /// The schema version it was written under.
     #[n(1)]
@@ -89,7 +92,11 @@ pub struct Change {
     /// Counters and what is added to them.
     #[n(6)]
     #[cbor(default, skip_if = "FieldMap::is_empty")]
-    #[serde(default, skip_serializing_if = "FieldMap::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "FieldMap::is_empty",
+        with = "crate::protocol::json::fields"
+    )]
     pub increments: FieldMap<i64>,
     /// Sets and the elements added.
     #[n(7)]
@@ -104,12 +111,27 @@ pub struct Change {
     /// The document's revision, where the collection merges whole documents.
     #[n(9)]
     #[cbor(default, skip_if = "is_zero")]
-    #[serde(default, skip_serializing_if = "is_zero", with = "crate::protocol::json_u64")]
+    #[serde(
+        default,
+        skip_serializing_if = "is_zero",
+        with = "crate::protocol::json"
+    )]
     pub clock: u64,
 }
 
 /// The kinds of change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, minicbor::Encode, minicbor::Decode)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Default,
+    Serialize,
+    Deserialize,
+    minicbor::Encode,
+    minicbor::Decode,
+)]
 #[serde(rename_all = "snake_case")]
 #[cbor(index_only)]
 pub enum ChangeKind {
@@ -173,14 +195,21 @@ impl Change {
 
     /// The same links without content: what a withdrawn op leaves.
     pub fn links_only(&self) -> Change {
-        Change { generation: self.generation, prev: self.prev, ..Change::new(self.collection, self.document.clone(), self.kind) }
+        Change {
+            generation: self.generation,
+            prev: self.prev,
+            ..Change::new(self.collection, self.document.clone(), self.kind)
+        }
     }
 }
 
 impl OpBody {
     /// The op's `prev` on a document: that of its first change there.
     pub fn prev_on(&self, collection: CollectionId, document: &DocumentId) -> Option<OpId> {
-        self.changes.iter().find(|c| c.is_on(collection, document)).and_then(|c| c.prev)
+        self.changes
+            .iter()
+            .find(|c| c.is_on(collection, document))
+            .and_then(|c| c.prev)
     }
 
     /// The withdrawal of this op: same place, links only.

@@ -1,6 +1,7 @@
 //! Where a device stands in a workspace's history.
 
 use std::fmt;
+use std::str::FromStr;
 
 use minicbor::bytes::ByteArray;
 use minicbor::decode::{self, Decoder};
@@ -14,7 +15,18 @@ use crate::id::Version;
 /// The hash covers every op id and result up to the version, seeded by the workspace's random id. A
 /// server restored from a backup and grown again has other hashes, so a device notices although the
 /// numbers look right (K20).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize, minicbor::Encode, minicbor::Decode)]
+#[derive(
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Debug,
+    Serialize,
+    Deserialize,
+    minicbor::Encode,
+    minicbor::Decode,
+)]
 pub struct Cursor {
     /// The last version it contains.
     #[n(0)]
@@ -31,16 +43,31 @@ pub struct ChainHash(pub [u8; 8]);
 
 impl Cursor {
     /// A device that has nothing yet. Accepted by every server.
-    pub const START: Cursor = Cursor { version: 0, hash: ChainHash([0; 8]) };
+    pub const START: Cursor = Cursor {
+        version: 0,
+        hash: ChainHash([0; 8]),
+    };
 
     /// A workspace's beginning, seeded by its random id.
     pub fn seed(workspace: &[u8; 16]) -> Cursor {
-        Cursor { version: 0, hash: ChainHash::of(&[b"driftline workspace", workspace]) }
+        Cursor {
+            version: 0,
+            hash: ChainHash::of(&[b"driftline workspace", workspace]),
+        }
     }
 
     /// The cursor behind the next version, whose entry is encoded as `entry`.
     pub fn next(self, entry: &[u8]) -> Cursor {
-        Cursor { version: self.version + 1, hash: ChainHash::of(&[&self.hash.0, entry]) }
+        Cursor {
+            version: self.version.saturating_add(1),
+            hash: ChainHash::of(&[&self.hash.0, entry]),
+        }
+    }
+}
+
+impl Default for Cursor {
+    fn default() -> Cursor {
+        Cursor::START
     }
 }
 
@@ -74,19 +101,36 @@ impl Serialize for ChainHash {
     }
 }
 
-impl<'de> Deserialize<'de> for ChainHash {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(d)?;
-        let valid = text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
-        match u64::from_str_radix(&text, 16) {
-            Ok(n) if valid => Ok(ChainHash(n.to_be_bytes())),
-            _ => Err(serde::de::Error::custom("expected 16 hexadecimal digits")),
+/// Text that is no chain hash.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("expected 16 hexadecimal digits")]
+pub struct InvalidHash;
+
+impl FromStr for ChainHash {
+    type Err = InvalidHash;
+    fn from_str(text: &str) -> Result<ChainHash, InvalidHash> {
+        // The number's own parser would take a sign.
+        let digits = text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        match u64::from_str_radix(text, 16) {
+            Ok(n) if digits => Ok(ChainHash(n.to_be_bytes())),
+            _ => Err(InvalidHash),
         }
     }
 }
 
+impl<'de> Deserialize<'de> for ChainHash {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(d)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 impl<C> minicbor::Encode<C> for ChainHash {
-    fn encode<W: Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), encode::Error<W::Error>> {
+    fn encode<W: Write>(
+        &self,
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), encode::Error<W::Error>> {
         e.bytes(&self.0)?.ok()
     }
 }

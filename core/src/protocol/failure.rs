@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 /// The body of every answer that is not 2xx.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, minicbor::Encode, minicbor::Decode)]
+#[derive(
+    Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, minicbor::Encode, minicbor::Decode,
+)]
 #[cbor(map)]
 pub struct Failure {
     /// One of [`code`]'s constants.
@@ -11,12 +13,24 @@ pub struct Failure {
     pub code: String,
     /// For a person; no user data.
     #[n(1)]
+    #[cbor(default)]
     #[serde(default)]
     pub message: String,
     /// Milliseconds to wait before asking again.
     #[n(2)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<u64>,
+}
+
+impl Failure {
+    /// A failure with one of [`code`]'s constants.
+    pub fn new(code: &str, message: impl Into<String>) -> Failure {
+        Failure {
+            code: code.to_owned(),
+            message: message.into(),
+            retry_after: None,
+        }
+    }
 }
 
 /// The codes of a [`Failure`].
@@ -91,27 +105,43 @@ pub struct Reaction {
 
 /// The reaction to an HTTP status (or its like on the live socket) and the failure's code.
 ///
-/// `status` 0 stands for no answer at all; 200 for an answer that is no page.
+/// `status` 0 stands for no answer at all; 200 for an answer that is no page. An empty `code` says
+/// that the body was no [`Failure`]: then something between device and server answered. A firewall
+/// may do so because of what one op says, so even then the ops are suspect; that costs them nothing
+/// while nothing else gets through either.
 pub fn react(status: u16, code: &str) -> Reaction {
     use StateOnFailure as S;
-    let (state, retry, suspects_ops, counts) = match (status, code) {
-        (0, _) => (S::Offline, true, true, true),
-        (200..=399, _) => (S::NotDriftline, true, false, false),
-        (401, _) => (S::TokenNeeded, false, false, false),
-        (403, code::WRONG_ACCOUNT) => (S::WrongAccount, false, false, false),
-        (403, _) => (S::Forbidden, false, false, false),
-        (404, code::NOT_FOUND) => (S::NoWorkspace, false, false, false),
-        (404, _) => (S::NotDriftline, true, false, false),
-        (409, code::HISTORY_CHANGED) => (S::HistoryChanged, true, false, false),
-        (409, _) => (S::Waiting, true, false, false),
-        (413, _) => (S::SendLess, true, true, true),
-        (400 | 415 | 422, _) => (S::Incompatible, true, true, true),
-        (426, _) => (S::UpgradeRequired, false, false, false),
-        (408, _) => (S::Offline, true, true, true),
-        (429, _) => (S::Waiting, true, false, false),
-        (503, code::BUSY) => (S::Waiting, true, false, false),
-        (500..=599, _) => (S::Waiting, true, true, true),
-        _ => (S::NotDriftline, true, false, false),
+    const SLOWLY: Reaction = Reaction {
+        state: S::Waiting,
+        retry: false,
+        suspects_ops: false,
+        counts: false,
     };
-    Reaction { state, retry, suspects_ops, counts }
+    const AGAIN: Reaction = Reaction {
+        retry: true,
+        ..SLOWLY
+    };
+    const SUSPECT: Reaction = Reaction {
+        suspects_ops: true,
+        counts: true,
+        ..AGAIN
+    };
+    let ours = !code.is_empty();
+    let (state, rest) = match (status, code) {
+        (0 | 408, _) => (S::Offline, SUSPECT),
+        (401, _) => (S::TokenNeeded, SLOWLY),
+        (403, code::WRONG_ACCOUNT) => (S::WrongAccount, SLOWLY),
+        (403, _) if ours => (S::Forbidden, SLOWLY),
+        (404, code::NOT_FOUND) => (S::NoWorkspace, SLOWLY),
+        (409, code::HISTORY_CHANGED) => (S::HistoryChanged, AGAIN),
+        (409, _) if ours => (S::Waiting, AGAIN),
+        (413, _) => (S::SendLess, SUSPECT),
+        (400 | 415 | 422, _) if ours => (S::Incompatible, SUSPECT),
+        (426, _) if ours => (S::UpgradeRequired, SLOWLY),
+        (429, _) | (503, code::BUSY) => (S::Waiting, AGAIN),
+        (511, _) => (S::NotDriftline, SUSPECT),
+        (500..=599, _) => (S::Waiting, SUSPECT),
+        _ => (S::NotDriftline, SUSPECT),
+    };
+    Reaction { state, ..rest }
 }

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cursor, SentOp, json_u64};
+use super::failure::code;
+use super::{Cursor, Failure, PROTOCOL, SentOp, json, limits};
 use crate::id::{CollectionId, DocumentId, OpId, Version};
 use crate::ledger::Loss;
 use crate::merge::DocumentState;
@@ -10,11 +11,14 @@ use crate::op::Refusal;
 use crate::time::{Reading, Stamp};
 
 // Reserved keys of requests, responses and frames: 20 presence, 21 scope, 22 priority, 23 digest,
-// 24 reset {scope, reason}, 25 encryption key id. Names in JSON: the same words. A receiver of this
-// version ignores them.
+// 24 reset {scope, reason}, 25 encryption key id, 26 revision (the newest addition the sender
+// knows; absent means 0, which is this version). Names in JSON: presence, scope, priority, digest,
+// reset, key_id, revision. A receiver of this version ignores them.
 
 /// Who is asking.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, minicbor::Encode, minicbor::Decode)]
+#[derive(
+    Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, minicbor::Encode, minicbor::Decode,
+)]
 #[cbor(map)]
 pub struct Device {
     /// The file's random device id.
@@ -28,7 +32,7 @@ pub struct Device {
     /// The file's current writer: the Yrs client id of text authored in it.
     #[n(2)]
     #[cbor(default, skip_if = "is_zero")]
-    #[serde(default, skip_serializing_if = "is_zero", with = "json_u64")]
+    #[serde(default, skip_serializing_if = "is_zero", with = "json")]
     pub writer: u64,
 }
 
@@ -52,17 +56,23 @@ pub struct SyncRequest<O = SentOp> {
     pub device: Device,
     /// Where it stands.
     #[n(4)]
+    #[cbor(default)]
+    #[serde(default)]
     pub cursor: Cursor,
     /// The greatest loss number it has stored.
     #[n(5)]
     #[cbor(default, skip_if = "is_zero")]
-    #[serde(default, skip_serializing_if = "is_zero", with = "json_u64")]
+    #[serde(default, skip_serializing_if = "is_zero", with = "json")]
     pub losses_ack: u64,
     /// Its clocks at sending.
     #[n(6)]
+    #[cbor(default)]
+    #[serde(default)]
     pub now: Reading,
     /// Undecided ops in queue order, and ids asked about.
     #[n(7)]
+    #[cbor(nil = "empty", decode_with = "list")]
+    #[cbor(decode_bound = "O: minicbor::Decode<'bytes, Ctx>")]
     #[serde(default = "Vec::new", skip_serializing_if = "Vec::is_empty")]
     pub ops: Vec<O>,
     /// The most bytes of versions it wants in the answer; 0 for the server's default.
@@ -77,6 +87,47 @@ pub struct SyncRequest<O = SentOp> {
     pub tag: u32,
 }
 
+impl<O> SyncRequest<O> {
+    /// Whether the request keeps to the protocol's own limits.
+    ///
+    /// # Errors
+    /// The status and the failure to answer with.
+    pub fn check(&self) -> Result<(), (u16, Failure)> {
+        let malformed = |what| Err((422, Failure::new(code::MALFORMED, what)));
+        if self.protocol != PROTOCOL {
+            let message = format!("this server speaks protocol {PROTOCOL}");
+            return Err((426, Failure::new(code::UPGRADE_REQUIRED, message)));
+        }
+        if self.device.id.is_empty() || self.device.id.len() > limits::MAX_NAME {
+            return malformed(format!("device.id: 1 to {} bytes", limits::MAX_NAME));
+        }
+        if self.device.label.len() > limits::MAX_LABEL {
+            return malformed(format!("device.label: at most {} bytes", limits::MAX_LABEL));
+        }
+        if self.account.len() > limits::MAX_NAME {
+            return malformed(format!("account: at most {} bytes", limits::MAX_NAME));
+        }
+        if self.ops.len() > limits::MAX_OPS {
+            let message = format!("at most {} ops in one request", limits::MAX_OPS);
+            return Err((413, Failure::new(code::TOO_LARGE, message)));
+        }
+        Ok(())
+    }
+}
+
+/// The protocol's major number that a request claims, also where the rest of it cannot be read:
+/// what to look at before answering that it is malformed.
+pub fn protocol_of(form: super::Form, request: &[u8]) -> Option<u16> {
+    #[derive(Deserialize, minicbor::Decode)]
+    #[cbor(map)]
+    struct Claim {
+        #[n(0)]
+        protocol: u16,
+    }
+    let claim: Claim = super::decode(form, request).ok()?;
+    Some(claim.protocol)
+}
+
 /// The answer: results and page from one snapshot of the server.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, minicbor::Encode, minicbor::Decode)]
 #[cbor(map)]
@@ -88,6 +139,8 @@ pub struct SyncResponse<V = VersionEntry> {
     pub results: Vec<OpResult>,
     /// The versions behind the request's cursor, whole and without a gap.
     #[n(1)]
+    #[cbor(nil = "empty", decode_with = "list")]
+    #[cbor(decode_bound = "V: minicbor::Decode<'bytes, Ctx>")]
     #[serde(default = "Vec::new", skip_serializing_if = "Vec::is_empty")]
     pub versions: Vec<V>,
     /// Losses above the request's `losses_ack`.
@@ -105,6 +158,7 @@ pub struct SyncResponse<V = VersionEntry> {
     pub has_more: bool,
     /// The server's Unix milliseconds.
     #[n(5)]
+    #[serde(with = "json")]
     pub server_time: i64,
     /// The account of the token.
     #[n(6)]
@@ -128,16 +182,18 @@ pub struct SyncResponse<V = VersionEntry> {
 }
 
 /// Bytes of documents on the server.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, minicbor::Encode, minicbor::Decode)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, minicbor::Encode, minicbor::Decode,
+)]
 #[cbor(map)]
 pub struct Quota {
     /// Used now.
     #[n(0)]
-    #[serde(with = "json_u64")]
+    #[serde(with = "json")]
     pub used: u64,
     /// Allowed.
     #[n(1)]
-    #[serde(with = "json_u64")]
+    #[serde(with = "json")]
     pub limit: u64,
 }
 
@@ -170,7 +226,7 @@ pub enum Outcome {
     Accepted {
         /// The version.
         #[n(0)]
-        #[serde(with = "json_u64")]
+        #[serde(with = "json")]
         version: Version,
     },
     /// It has no effect, for good.
@@ -202,7 +258,7 @@ pub enum Outcome {
 pub struct VersionEntry {
     /// The version.
     #[n(0)]
-    #[serde(with = "json_u64")]
+    #[serde(with = "json")]
     pub version: Version,
     /// Every op id it answers to.
     #[n(1)]
@@ -256,10 +312,13 @@ pub struct Versions<V = VersionEntry> {
     pub to: Cursor,
     /// The versions.
     #[n(2)]
-    #[serde(default = "Vec::new")]
+    #[cbor(nil = "empty", decode_with = "list")]
+    #[cbor(decode_bound = "V: minicbor::Decode<'bytes, Ctx>")]
+    #[serde(default = "Vec::new", skip_serializing_if = "Vec::is_empty")]
     pub versions: Vec<V>,
     /// The server's Unix milliseconds.
     #[n(3)]
+    #[serde(with = "json")]
     pub server_time: i64,
 }
 
@@ -306,7 +365,7 @@ pub enum SnapshotFrame<D = DocumentResult> {
         cursor: Cursor,
         /// Documents to come, about.
         #[n(1)]
-        #[serde(with = "json_u64")]
+        #[serde(with = "json")]
         documents: u64,
     },
     /// Documents in order of (collection, id), each as it was when the frame was made.
@@ -322,7 +381,9 @@ pub enum SnapshotFrame<D = DocumentResult> {
 }
 
 /// `GET /v1/version`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, minicbor::Encode, minicbor::Decode)]
+#[derive(
+    Clone, PartialEq, Eq, Debug, Serialize, Deserialize, minicbor::Encode, minicbor::Decode,
+)]
 #[cbor(map)]
 pub struct Announcement {
     /// The protocols it speaks.
@@ -340,6 +401,18 @@ pub struct Announcement {
     /// The schema's fingerprint.
     #[n(4)]
     pub schema_fingerprint: String,
+}
+
+/// What a list is that was left out. The derive's own default would ask it of the list's elements.
+fn empty<T>() -> Option<Vec<T>> {
+    Some(Vec::new())
+}
+
+fn list<'b, Ctx, T: minicbor::Decode<'b, Ctx>>(
+    d: &mut minicbor::Decoder<'b>,
+    ctx: &mut Ctx,
+) -> Result<Vec<T>, minicbor::decode::Error> {
+    d.decode_with(ctx)
 }
 
 fn is_false(b: &bool) -> bool {

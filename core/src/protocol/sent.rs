@@ -3,10 +3,12 @@
 use minicbor::data::Type;
 use minicbor::decode::{self, Decoder};
 use minicbor::encode::{self, Encoder, Write};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de};
 
-use crate::id::OpId;
-use crate::op::OpBody;
+use super::encode_cbor;
+use super::json::{self, Exact};
+use crate::id::{OpId, Version};
+use crate::op::{Change, OpBody};
 use crate::time::{Contact, Reading, Stamp, place};
 
 /// When an op was written, as far as the receiver needs it.
@@ -33,13 +35,23 @@ impl When {
     pub fn place(self, contact: &Contact) -> Stamp {
         let written = match self {
             When::Age(age) => {
-                let mono = contact.device.mono.saturating_sub(i64::try_from(age).unwrap_or(i64::MAX));
-                Reading { mono, ..contact.device }
+                let mono = contact
+                    .device
+                    .mono
+                    .saturating_sub(i64::try_from(age).unwrap_or(i64::MAX));
+                Reading {
+                    mono,
+                    ..contact.device
+                }
             }
             // Any other boot session: the readings then say nothing about the distance.
             When::Wall(wall) => {
                 let boot = crate::id::BootId(!contact.device.boot.0);
-                Reading { wall, boot, mono: 0 }
+                Reading {
+                    wall,
+                    boot,
+                    mono: 0,
+                }
             }
         };
         place(written, contact)
@@ -74,12 +86,26 @@ impl SentOp {
 
     /// Encodes a full entry around a body that is encoded already, as a device's queue holds it.
     pub fn encode_around(id: OpId, when: When, body: &[u8]) -> Vec<u8> {
-        let mut e = Encoder::new(Vec::with_capacity(body.len() + 32));
-        // Writing to a Vec cannot fail.
-        let _ = head(&mut e, id, when);
-        let mut bytes = e.into_writer();
-        bytes.extend_from_slice(body);
-        bytes
+        encode_cbor(&Around { id, when, body })
+    }
+}
+
+struct Around<'a> {
+    id: OpId,
+    when: When,
+    body: &'a [u8],
+}
+
+impl<C> minicbor::Encode<C> for Around<'_> {
+    fn encode<W: Write>(
+        &self,
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), encode::Error<W::Error>> {
+        head(e, self.id, self.when)?;
+        e.writer_mut()
+            .write_all(self.body)
+            .map_err(encode::Error::write)
     }
 }
 
@@ -92,7 +118,11 @@ fn head<W: Write>(e: &mut Encoder<W>, id: OpId, when: When) -> Result<(), encode
 }
 
 impl<C> minicbor::Encode<C> for SentOp {
-    fn encode<W: Write>(&self, e: &mut Encoder<W>, ctx: &mut C) -> Result<(), encode::Error<W::Error>> {
+    fn encode<W: Write>(
+        &self,
+        e: &mut Encoder<W>,
+        ctx: &mut C,
+    ) -> Result<(), encode::Error<W::Error>> {
         match self {
             SentOp::Named(id) => e.bytes(&id.0)?.ok(),
             SentOp::Full { id, when, body } => {
@@ -108,7 +138,7 @@ impl<'b, C> minicbor::Decode<'b, C> for SentOp {
         if d.datatype()? == Type::Bytes {
             return Ok(SentOp::Named(minicbor::Decode::decode(d, ctx)?));
         }
-        if d.array()?.is_none_or(|parts| parts < 3) {
+        if d.array()? != Some(3) {
             return Err(decode::Error::message("an op has three parts"));
         }
         let id = minicbor::Decode::decode(d, ctx)?;
@@ -120,20 +150,24 @@ impl<'b, C> minicbor::Decode<'b, C> for SentOp {
         } else {
             When::Age(d.u64()?)
         };
-        Ok(SentOp::Full { id, when, body: minicbor::Decode::decode(d, ctx)? })
+        Ok(SentOp::Full {
+            id,
+            when,
+            body: minicbor::Decode::decode(d, ctx)?,
+        })
     }
 }
 
 /// The JSON form: one object, the body's members beside the id.
 #[derive(Serialize)]
-struct Json {
+struct Written<'a> {
     id: OpId,
     #[serde(skip_serializing_if = "Option::is_none")]
-    age: Option<u64>,
+    age: Option<Exact<u64>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    wall: Option<i64>,
+    wall: Option<Exact<i64>>,
     #[serde(flatten)]
-    body: OpBody,
+    body: &'a OpBody,
 }
 
 impl Serialize for SentOp {
@@ -142,39 +176,81 @@ impl Serialize for SentOp {
             SentOp::Named(id) => id.serialize(s),
             SentOp::Full { id, when, body } => {
                 let (age, wall) = match *when {
-                    When::Age(age) => (Some(age), None),
-                    When::Wall(wall) => (None, Some(wall)),
+                    When::Age(age) => (Some(Exact(age)), None),
+                    When::Wall(wall) => (None, Some(Exact(wall))),
                 };
-                Json { id: *id, age, wall, body: body.clone() }.serialize(s)
+                Written {
+                    id: *id,
+                    age,
+                    wall,
+                    body,
+                }
+                .serialize(s)
             }
         }
     }
 }
 
+/// The same as it is read. The body's members are named here again because flattening would hold
+/// every unknown member of a hostile request in memory, at many times its weight.
+#[derive(Deserialize)]
+#[serde(rename = "op")]
+struct Read {
+    id: OpId,
+    #[serde(default)]
+    age: Option<Exact<u64>>,
+    #[serde(default)]
+    wall: Option<Exact<i64>>,
+    #[serde(default, with = "json")]
+    base: Version,
+    schema: u32,
+    #[serde(default)]
+    changes: Vec<Change>,
+    #[serde(default)]
+    covers: Vec<OpId>,
+    #[serde(default)]
+    retry_of: Option<OpId>,
+    #[serde(default)]
+    withdraw: bool,
+}
+
 impl<'de> Deserialize<'de> for SentOp {
     fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Either {
-            Named(OpId),
-            Full(FullJson),
-        }
-        #[derive(Deserialize)]
-        struct FullJson {
-            id: OpId,
-            #[serde(default)]
-            age: Option<u64>,
-            #[serde(default)]
-            wall: Option<i64>,
-            #[serde(flatten)]
-            body: OpBody,
-        }
-        match Either::deserialize(d)? {
-            Either::Named(id) => Ok(SentOp::Named(id)),
-            Either::Full(full) => {
-                let when = full.wall.map_or(When::Age(full.age.unwrap_or(0)), When::Wall);
-                Ok(SentOp::Full { id: full.id, when, body: full.body })
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = SentOp;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an op, or an op's id")
+            }
+            fn visit_str<E: de::Error>(self, id: &str) -> Result<SentOp, E> {
+                id.parse().map(SentOp::Named).map_err(E::custom)
+            }
+            fn visit_map<A: de::MapAccess<'de>>(self, members: A) -> Result<SentOp, A::Error> {
+                Read::deserialize(de::value::MapAccessDeserializer::new(members))?.try_into()
             }
         }
+        d.deserialize_any(Visitor)
+    }
+}
+
+impl Read {
+    fn try_into<E: de::Error>(self) -> Result<SentOp, E> {
+        let when = match (self.age, self.wall) {
+            (Some(_), Some(_)) => return Err(E::custom("expected age or wall, not both")),
+            (age, None) => When::Age(age.map_or(0, |age| age.0)),
+            (None, Some(wall)) => When::Wall(wall.0),
+        };
+        Ok(SentOp::Full {
+            id: self.id,
+            when,
+            body: OpBody {
+                base: self.base,
+                schema: self.schema,
+                changes: self.changes,
+                covers: self.covers,
+                retry_of: self.retry_of,
+                withdraw: self.withdraw,
+            },
+        })
     }
 }

@@ -1,8 +1,10 @@
 //! Bytes: the two forms of a message, and messages spliced from parts that are encoded already.
 
 use minicbor::encode::{self, Encoder, Write};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Serialize, Serializer};
+
+use super::shape;
 
 /// How a message is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -25,10 +27,23 @@ impl Form {
 
     /// The form of a media type, parameters ignored.
     pub fn of(content_type: &str) -> Option<Form> {
-        match content_type.split(';').next()?.trim().to_ascii_lowercase().as_str() {
+        match content_type
+            .split(';')
+            .next()?
+            .trim()
+            .to_ascii_lowercase()
+            .as_str()
+        {
             "application/cbor" => Some(Form::Cbor),
             "application/json" => Some(Form::Json),
             _ => None,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Form::Cbor => "cbor",
+            Form::Json => "json",
         }
     }
 }
@@ -44,6 +59,13 @@ pub enum WireError {
         /// Where and what; no content.
         detail: String,
     },
+    /// A kind of message, op, outcome or rule that this build does not know. On the live socket the
+    /// frame is passed over; anywhere else it is as good as malformed.
+    #[error("{form}: something this version does not know")]
+    UnknownVariant {
+        /// The form's name.
+        form: &'static str,
+    },
     /// Bytes behind the message.
     #[error("{0} bytes behind the message")]
     Trailing(usize),
@@ -55,36 +77,82 @@ pub enum WireError {
     Compression,
 }
 
-/// Writes a message.
+/// Writes a message. One with [`Encoded`] parts has no JSON form; see [`encode_cbor`].
 pub fn encode<T: Serialize + minicbor::Encode<()>>(form: Form, message: &T) -> Vec<u8> {
-    // Neither writer can fail on memory, and no message holds a map with keys JSON lacks.
     match form {
-        Form::Cbor => minicbor::to_vec(message).unwrap_or_default(),
-        Form::Json => serde_json::to_vec(message).unwrap_or_default(),
+        Form::Cbor => encode_cbor(message),
+        Form::Json => match serde_json::to_vec(message) {
+            Ok(bytes) => bytes,
+            // As below: an empty body in its place would look like an answer.
+            Err(error) => unreachable!("a message that cannot be written: {error}"),
+        },
     }
 }
 
-/// Reads a message, all of `bytes`.
+/// Writes a message in the binary form; its parts may be [`Encoded`].
+pub fn encode_cbor<T: minicbor::Encode<()>>(message: &T) -> Vec<u8> {
+    match minicbor::to_vec(message) {
+        Ok(bytes) => bytes,
+        // A Vec takes every byte, and no type of this crate refuses to be written.
+        Err(error) => unreachable!("a message that cannot be written: {error}"),
+    }
+}
+
+/// Reads a message, all of `bytes`. Members it does not know are passed over.
 ///
 /// # Errors
-/// Bytes that are truncated, malformed, or go on behind the message.
+/// Bytes that are truncated, malformed, go on behind the message, or name something unknown where
+/// it cannot be passed over. CBOR must be of definite lengths and within
+/// [`super::limits::MAX_DEPTH`] and [`super::limits::MAX_ITEMS`]; JSON is read to a depth of 127.
 pub fn decode<T>(form: Form, bytes: &[u8]) -> Result<T, WireError>
 where
     T: DeserializeOwned + for<'b> minicbor::Decode<'b, ()>,
 {
     match form {
         Form::Cbor => {
+            shape::check(bytes)?;
             let mut decoder = minicbor::Decoder::new(bytes);
-            let message = decoder.decode().map_err(|error| WireError::Malformed { form: "cbor", detail: error.to_string() })?;
+            let message = decoder
+                .decode()
+                .map_err(|error| match error.is_unknown_variant() {
+                    true => WireError::UnknownVariant { form: form.name() },
+                    false => WireError::Malformed {
+                        form: form.name(),
+                        detail: error.to_string(),
+                    },
+                })?;
             match bytes.len() - decoder.position() {
                 0 => Ok(message),
                 rest => Err(WireError::Trailing(rest)),
             }
         }
-        Form::Json => serde_json::from_slice(bytes).map_err(|error| WireError::Malformed {
-            form: "json",
-            detail: format!("line {} column {}", error.line(), error.column()),
-        }),
+        Form::Json => serde_json::from_slice(bytes).map_err(|error| json_error(&error)),
+    }
+}
+
+/// Says what is wrong in our words only: the parser's own would quote the content.
+fn json_error(error: &serde_json::Error) -> WireError {
+    let form = Form::Json.name();
+    let text = error.to_string();
+    if text.starts_with("unknown variant") {
+        return WireError::UnknownVariant { form };
+    }
+    // What was expected stands last and comes from us; before it stands what was found.
+    let ours = if !error.is_data()
+        || text.starts_with("missing field")
+        || text.starts_with("duplicate field")
+    {
+        text.split(" at line ").next().unwrap_or_default()
+    } else {
+        let expected = text
+            .rfind("expected ")
+            .and_then(|at| text.get(at..))
+            .unwrap_or("unexpected content");
+        expected.split(" at line ").next().unwrap_or_default()
+    };
+    WireError::Malformed {
+        form,
+        detail: format!("{ours} at line {} column {}", error.line(), error.column()),
     }
 }
 
@@ -92,29 +160,74 @@ where
 #[derive(Clone, PartialEq, Debug)]
 pub struct Encoded(pub Vec<u8>);
 
+impl Encoded {
+    /// The part itself, for the JSON form.
+    ///
+    /// # Errors
+    /// Bytes that are not one.
+    pub fn read<T>(&self) -> Result<T, WireError>
+    where
+        T: DeserializeOwned + for<'b> minicbor::Decode<'b, ()>,
+    {
+        decode(Form::Cbor, &self.0)
+    }
+}
+
 impl<C> minicbor::Encode<C> for Encoded {
-    fn encode<W: Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), encode::Error<W::Error>> {
-        e.writer_mut().write_all(&self.0).map_err(encode::Error::write)
+    fn encode<W: Write>(
+        &self,
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), encode::Error<W::Error>> {
+        e.writer_mut()
+            .write_all(&self.0)
+            .map_err(encode::Error::write)
     }
 }
 
-impl Serialize for Encoded {
-    /// Spliced parts exist in the binary form only; a JSON answer is built from decoded ones.
-    fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
-        Err(serde::ser::Error::custom("an encoded part has no JSON form"))
-    }
-}
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::protocol::{Failure, SyncRequest};
 
-/// Splits the next frame off a snapshot stream: 4 bytes of length (big-endian), then the frame.
-/// Returns the frame and how many bytes it took, or `None` until more bytes are there.
-///
-/// # Errors
-/// A frame longer than `most`.
-pub fn split_snapshot(buffer: &[u8], most: usize) -> Result<Option<(&[u8], usize)>, WireError> {
-    let Some((head, rest)) = buffer.split_first_chunk::<4>() else { return Ok(None) };
-    let length = u32::from_be_bytes(*head) as usize;
-    if length > most {
-        return Err(WireError::TooLarge(most));
+    fn error<T>(text: &str) -> String
+    where
+        T: DeserializeOwned + for<'b> minicbor::Decode<'b, ()> + std::fmt::Debug,
+    {
+        decode::<T>(Form::Json, text.as_bytes())
+            .unwrap_err()
+            .to_string()
     }
-    Ok(rest.get(..length).map(|frame| (frame, length + 4)))
+
+    #[test]
+    fn json_errors_say_what_and_where_and_quote_nothing() {
+        assert_eq!(
+            error::<Failure>("{}"),
+            "malformed json: missing field `code` at line 1 column 2"
+        );
+        assert_eq!(
+            error::<SyncRequest>(r#"{"protocol": "secret, expected nothing"}"#),
+            "malformed json: expected u16 at line 1 column 39"
+        );
+        for text in [
+            r#"{"code": 7}"#,
+            r#"{"code": ["secret"]}"#,
+            r#"{"code": {"secret": "secret"}}"#,
+        ] {
+            assert!(!error::<Failure>(text).contains("secret"));
+        }
+        assert!(error::<Failure>("{\"code\"").contains("EOF"));
+    }
+
+    #[test]
+    fn media_types_with_parameters_are_known_and_others_are_not() {
+        assert_eq!(Form::of("Application/CBOR"), Some(Form::Cbor));
+        assert_eq!(
+            Form::of("application/json; charset=utf-8"),
+            Some(Form::Json)
+        );
+        assert_eq!(Form::of("text/html"), None);
+        assert_eq!(Form::of(""), None);
+    }
 }

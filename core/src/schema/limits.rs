@@ -5,8 +5,8 @@ use super::parse::DraftLimits;
 use super::place::{At, Findings, Place};
 use super::read::show_size;
 
-/// The most that `max_group` may allow: one op has to fit one request.
-pub const MAX_GROUP: u64 = 64 << 20;
+/// The most that `max_group` may allow: one op has to fit one request, and what it did one page.
+pub const MAX_GROUP: u64 = 16 << 20;
 
 /// A size limit, and where it was stated if it is no default.
 struct Size<'a> {

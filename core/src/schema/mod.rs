@@ -48,7 +48,7 @@
 //! | | `version` | required: an integer from 1, never lower than before |
 //! | `[limits]` | `max_value` | a size, 1 MiB: the largest value of a field |
 //! | | `max_document` | a size, 2 MiB: the largest document, at least `max_value` |
-//! | | `max_group` | a size, 4 MiB: the largest transaction, at least `max_document`, at most 64 MiB |
+//! | | `max_group` | a size, 4 MiB: the largest transaction, at least `max_document`, at most 16 MiB; a change counts 64 bytes beside its values, a value 16 |
 //! | | `max_set_elements` | a count up to 1,000,000; 10,000: the most elements of a set |
 //! | | `max_queue_ops` | a count up to 100,000,000; 100,000: the most ops a device queues |
 //! | | `max_queue_bytes` | a size, 64 MiB: the most bytes a device queues, at least `max_group` |

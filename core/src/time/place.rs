@@ -12,16 +12,30 @@ use super::Stamp;
 use crate::id::BootId;
 
 /// One look at a device's clocks.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, minicbor::Encode, minicbor::Decode)]
+#[derive(
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Debug,
+    Default,
+    Serialize,
+    Deserialize,
+    minicbor::Encode,
+    minicbor::Decode,
+)]
+#[serde(default)]
 pub struct Reading {
     /// Unix milliseconds as the device believes them.
     #[n(0)]
+    #[serde(with = "crate::protocol::json")]
     pub wall: i64,
     /// The boot session the monotonic reading belongs to.
     #[n(1)]
     pub boot: BootId,
     /// Milliseconds of a clock that never goes back and counts sleep.
     #[n(2)]
+    #[serde(with = "crate::protocol::json")]
     pub mono: i64,
 }
 
@@ -38,7 +52,8 @@ impl Contact {
     /// The server's time when the device reads `now`, as far as the device can know.
     pub fn server_time_at(&self, now: Reading) -> i64 {
         if now.boot == self.device.boot {
-            self.server.saturating_add(now.mono.saturating_sub(self.device.mono))
+            self.server
+                .saturating_add(now.mono.saturating_sub(self.device.mono))
         } else {
             now.wall
         }
@@ -72,27 +87,52 @@ mod tests {
     use super::*;
 
     fn reading(wall: i64, boot: u32, mono: i64) -> Reading {
-        Reading { wall, boot: BootId(boot), mono }
+        Reading {
+            wall,
+            boot: BootId(boot),
+            mono,
+        }
     }
 
     #[test]
     fn a_wrong_wall_clock_does_not_matter_within_the_boot_session() {
-        let contact = Contact { device: reading(-1_000_000, 1, 500), server: 10_000 };
-        assert_eq!(place(reading(99_999_999, 1, 200), &contact), Stamp::at(9_700));
+        let contact = Contact {
+            device: reading(-1_000_000, 1, 500),
+            server: 10_000,
+        };
+        assert_eq!(
+            place(reading(99_999_999, 1, 200), &contact),
+            Stamp::at(9_700)
+        );
     }
 
     #[test]
     fn another_session_counts_as_read_and_is_never_in_the_future() {
-        let contact = Contact { device: reading(10_000, 2, 5), server: 10_000 };
-        assert_eq!(place(reading(7_000, 1, 900_000), &contact), Stamp::at(7_000));
-        assert_eq!(place(reading(70_000, 1, 900_000), &contact), Stamp::at(10_000));
+        let contact = Contact {
+            device: reading(10_000, 2, 5),
+            server: 10_000,
+        };
+        assert_eq!(
+            place(reading(7_000, 1, 900_000), &contact),
+            Stamp::at(7_000)
+        );
+        assert_eq!(
+            place(reading(70_000, 1, 900_000), &contact),
+            Stamp::at(10_000)
+        );
     }
 
     #[test]
     fn absurd_readings_stay_in_range() {
-        let contact = Contact { device: reading(i64::MIN, 1, i64::MIN), server: 10_000 };
+        let contact = Contact {
+            device: reading(i64::MIN, 1, i64::MIN),
+            server: 10_000,
+        };
         assert_eq!(place(reading(0, 1, i64::MAX), &contact), Stamp::at(10_000));
-        let contact = Contact { device: reading(0, 1, i64::MAX), server: 10_000 };
+        let contact = Contact {
+            device: reading(0, 1, i64::MAX),
+            server: 10_000,
+        };
         assert_eq!(place(reading(0, 1, i64::MIN), &contact), Stamp::ZERO);
     }
 
@@ -127,14 +167,25 @@ mod tests {
             code /= 4;
         }
         truth += 1_000;
-        let contact = Contact { device: reading(truth + skew, boot, truth - booted), server: truth };
+        let contact = Contact {
+            device: reading(truth + skew, boot, truth - booted),
+            server: truth,
+        };
         for (at, written) in writes {
             let stamp = place(written, &contact);
             assert!(stamp <= Stamp::at(truth), "never above the server's time");
             if written.boot.0 == boot {
-                assert_eq!(stamp, Stamp::at(at), "exact within the session of the contact");
+                assert_eq!(
+                    stamp,
+                    Stamp::at(at),
+                    "exact within the session of the contact"
+                );
             } else {
-                assert_eq!(stamp, Stamp::at(written.wall.min(truth)), "as read, capped, else");
+                assert_eq!(
+                    stamp,
+                    Stamp::at(written.wall.min(truth)),
+                    "as read, capped, else"
+                );
             }
         }
     }

@@ -9,11 +9,22 @@ const MAX_MILLIS: i64 = (1 << 48) - 1;
 
 /// A point in a workspace's time. Ties between stamps end at the op id's bytes.
 #[derive(
-    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, minicbor::Encode, minicbor::Decode,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Default,
+    Serialize,
+    Deserialize,
+    minicbor::Encode,
+    minicbor::Decode,
 )]
 #[serde(transparent)]
 #[cbor(transparent)]
-pub struct Stamp(#[serde(with = "crate::protocol::json_u64")] pub u64);
+pub struct Stamp(#[serde(with = "crate::protocol::json")] pub u64);
 
 impl Stamp {
     /// Below every write; what defaults carry.

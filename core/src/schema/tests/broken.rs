@@ -75,7 +75,7 @@ fn every_problem_has_its_place_and_says_what_was_expected() {
         (limits("max_value = \"3 MiB\""), 5, 13, "at most max_document (2 MiB by default), found 3 MiB"),
         (limits("max_document = 1000"), 5, 16, "at least max_value (1 MiB by default), found 1000 bytes"),
         (limits("max_document = \"5 MiB\"\nmax_group = \"4 MiB\""), 5, 16, "at most max_group (4 MiB), found 5 MiB"),
-        (limits("max_queue_bytes = \"65 MiB\"\nmax_group = \"65 MiB\""), 6, 13, "at most 64 MiB, found 65 MiB"),
+        (limits("max_queue_bytes = \"65 MiB\"\nmax_group = \"17 MiB\""), 6, 13, "at most 16 MiB, found 17 MiB"),
         (limits("max_queue_bytes = 9"), 5, 19, "at least max_group (4 MiB by default), found 9 bytes"),
         (limits("quota = \"1 MiB\""), 5, 9, "at least max_group"),
         (limits("max_set_elements = 0"), 5, 20, "from 1 to 1000000, found 0"),
