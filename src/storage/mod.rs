@@ -1,0 +1,367 @@
+//! All SQL of the device.
+//!
+//! One file per account and workspace, in WAL mode: one connection that writes and a small pool that
+//! reads. Everything goes through two doors:
+//!
+//! - [`Storage::read`] gives a [`ReadTx`]: a consistent view, with `load(collection, id)`,
+//!   `meta(key)`, `cursor()`, `contact()`, `schema()`, and `conn()` for SQL of one's own.
+//! - [`Storage::write_tx`] gives a [`WriteTx`]: the same and more, inside one `BEGIN IMMEDIATE`
+//!   that commits when the closure returns `Ok` and is rolled back on an error or a panic.
+//!   `store(collection, id, before, &mut after)` writes a document's row, its full-text entry and,
+//!   for a deleted one without pending ops, its tombstone; `remove` takes it out without a trace;
+//!   `set_meta`, `set_cursor`, `set_contact`, `draw_op_id`.
+//!
+//! What a transaction changed is collected in [`Changes`] and told to the [`Hooks`]
+//! (`storage.hooks().on_commit(…)`) after the commit, outside of every lock. A commit that fails is
+//! looked up on a new connection by what [`WriteTx::set_witness`] was given.
+//!
+//! Which rows there are: [`tables`] for collections, [`row`] for one document,
+//! `migrations/*.sql` for the private tables. Modules below this one that add words to these doors
+//! do so as `impl ReadTx<'_>`, `impl WriteTx<'_>` or `impl Storage`.
+
+mod checkpoint;
+mod connection;
+pub(crate) mod error;
+mod gate;
+mod hooks;
+pub(crate) mod meta;
+mod migrations;
+mod open;
+mod pragmas;
+mod queue;
+mod read;
+mod reshape;
+mod row;
+mod sql;
+mod tables;
+mod write;
+
+use std::cell::RefCell;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub(crate) use connection::GatedConnection;
+pub(crate) use error::{Result, StorageError};
+pub(crate) use hooks::{Capacity, Changes, Hooks, Origin};
+pub(crate) use open::OpenOptions;
+pub(crate) use read::{ReadTx, Reader};
+pub(crate) use row::StoredDocument;
+pub(crate) use tables::{Cell, Column, Layout, Table};
+pub(crate) use write::WriteTx;
+
+use checkpoint::Checkpoints;
+use connection::{FileSpec, Shared};
+use queue::Queue;
+use read::Readers;
+use write::FailedCommit;
+
+use crate::environment::Environment;
+
+/// A file and everything that is open on it. Shared by all parts of a database.
+pub(crate) struct Storage {
+    spec: FileSpec,
+    environment: Environment,
+    shared: Shared,
+    writer: Mutex<Writer>,
+    readers: Readers,
+    queue: Queue,
+    hooks: Hooks,
+    checkpoints: Arc<Checkpoints>,
+    guest: bool,
+}
+
+/// The writing connection.
+struct Writer {
+    lifecycle: Lifecycle,
+    /// `None` while suspended or closed, and after a failure that left it in doubt.
+    connection: Option<GatedConnection>,
+    /// `PRAGMA data_version` when another process's changes were last looked for.
+    data_version: i64,
+}
+
+/// Whether the file may be used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Lifecycle {
+    Open,
+    Suspended,
+    Closed,
+}
+
+impl Lifecycle {
+    fn check(self) -> Result<()> {
+        match self {
+            Lifecycle::Open => Ok(()),
+            Lifecycle::Suspended => Err(StorageError::Suspended),
+            Lifecycle::Closed => Err(StorageError::Closed),
+        }
+    }
+}
+
+impl Storage {
+    /// Runs `work` on a consistent view of the file.
+    pub(crate) fn read<T, E: From<StorageError>>(
+        &self,
+        work: impl FnOnce(&ReadTx<'_>) -> std::result::Result<T, E>,
+    ) -> std::result::Result<T, E> {
+        let reader = self.readers.lend()?;
+        let connection = reader.get()?;
+        let view = connection
+            .conn
+            .unchecked_transaction()
+            .map_err(StorageError::from)?;
+        let result = work(&ReadTx::new(connection, self.layout()));
+        // Ending a read cannot fail in a way that matters: the view is gone either way.
+        drop(view);
+        result
+    }
+
+    /// Runs `work` on a reading connection, each statement on a view of its own.
+    pub(crate) fn with_reader<T>(&self, work: impl FnOnce(&ReadTx<'_>) -> Result<T>) -> Result<T> {
+        let reader = self.readers.lend()?;
+        work(&ReadTx::new(reader.get()?, self.layout()))
+    }
+
+    /// Runs `work` in one IMMEDIATE transaction; commits if it returns `Ok`.
+    pub(crate) fn write_tx<T, E: From<StorageError>>(
+        &self,
+        origin: Origin,
+        work: impl FnOnce(&WriteTx<'_>) -> std::result::Result<T, E>,
+    ) -> std::result::Result<T, E> {
+        let entered = Entered::new(self)?;
+        let mut writer = self.writer();
+        let connection = self.connected(&mut writer)?;
+        let layout = self.layout();
+        let now = self.environment.clock.read();
+        let tx = WriteTx::begin(ReadTx::new(connection, layout), self, origin, now)?;
+        let value = work(&tx)?;
+        let committed = tx.commit();
+        let in_doubt = committed.is_err() && connection.conn.is_autocommit();
+        let changes = match committed {
+            Ok(changes) => changes,
+            Err(failed) if !in_doubt => return Err(failed.error.into()),
+            Err(failed) => self.find_out(&mut writer, failed)?,
+        };
+        if self.checkpoints.is_behind()
+            && let Ok(connection) = self.connected(&mut writer)
+            && let Err(error) = checkpoint::passive(&connection.conn)
+        {
+            tracing::warn!(%error, "a checkpoint failed");
+        }
+        drop(writer);
+        drop(entered);
+        if !changes.is_empty() {
+            self.hooks.committed(&changes);
+        }
+        self.checkpoints.after_commit();
+        Ok(value)
+    }
+
+    /// A failed COMMIT says nothing about durability: opens the file anew and looks.
+    fn find_out(&self, writer: &mut Writer, mut failed: FailedCommit) -> Result<Changes> {
+        tracing::warn!(error = %failed.error, "a commit failed; looking it up");
+        writer.connection = None;
+        self.readers.close_idle();
+        let unknown = |error: &StorageError| StorageError::CommitUnknown(error.to_string());
+        let connection = self.connected(writer).map_err(|_| unknown(&failed.error))?;
+        if failed
+            .look_up(&connection.conn)
+            .map_err(|_| unknown(&failed.error))?
+        {
+            return Ok(failed.changes);
+        }
+        // Its pages may lie behind the log's end, whole: a crash now would bring them to life. The
+        // next commit overwrites them, so there is one.
+        match meta::bump_fence(&connection.conn) {
+            Ok(()) | Err(StorageError::DiskFull) => Err(failed.error),
+            Err(_) => Err(unknown(&failed.error)),
+        }
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        // A panic inside a write rolled back as it unwound; nothing of it is left here.
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The writing connection, opened again if it was lost.
+    fn connected<'w>(&self, writer: &'w mut Writer) -> Result<&'w GatedConnection> {
+        writer.lifecycle.check()?;
+        if writer
+            .connection
+            .as_ref()
+            .is_some_and(|connection| !connection.conn.is_autocommit())
+        {
+            writer.connection = None;
+        }
+        if writer.connection.is_none() {
+            let mut connection = self.spec.open_writer(&self.shared)?;
+            self.checkpoints.watch(&mut connection.conn)?;
+            writer.connection = Some(connection);
+        }
+        writer.connection.as_ref().ok_or(StorageError::Closed)
+    }
+
+    /// The tables under the current schema.
+    pub(crate) fn layout(&self) -> Arc<Layout> {
+        Arc::clone(
+            &self
+                .shared
+                .layout
+                .read()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
+    }
+
+    /// Whom to tell of commits.
+    pub(crate) fn hooks(&self) -> &Hooks {
+        &self.hooks
+    }
+
+    /// Clocks, ids, tasks.
+    pub(crate) fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
+    /// Whether the file has no account, so that nothing is queued.
+    pub(crate) fn is_guest(&self) -> bool {
+        self.guest
+    }
+
+    /// Looks whether another process has changed the file since the last look; if so the hooks are
+    /// told that anything may be different. Returns whether it had.
+    pub(crate) fn poll_external(&self) -> Result<bool> {
+        let entered = Entered::new(self)?;
+        let mut writer = self.writer();
+        let connection = self.connected(&mut writer)?;
+        let version = data_version(connection)?;
+        let changed = writer.data_version != version;
+        writer.data_version = version;
+        drop(writer);
+        drop(entered);
+        if changed {
+            self.queue.forget_counts();
+            let layout = self.layout();
+            self.hooks.committed(&Changes::external(
+                layout.schema.collections.iter().map(|c| c.id),
+            ));
+        }
+        Ok(changed)
+    }
+
+    /// Makes every returned write survive a power loss, under `NORMAL` too.
+    pub(crate) fn flush(&self) -> Result<()> {
+        let _entered = Entered::new(self)?;
+        let mut writer = self.writer();
+        let connection = self.connected(&mut writer)?;
+        full_commit(&connection.conn, &self.spec)?;
+        checkpoint::passive(&connection.conn)
+    }
+
+    /// Checkpoints and lets go of the file: no connection, no lock. Calls fail until
+    /// [`Storage::resume`].
+    pub(crate) fn suspend(&self) -> Result<()> {
+        self.let_go(Lifecycle::Suspended)
+    }
+
+    /// Takes the file up again.
+    pub(crate) fn resume(&self) -> Result<()> {
+        let _entered = Entered::new(self)?;
+        let mut writer = self.writer();
+        if writer.lifecycle == Lifecycle::Closed {
+            return Err(StorageError::Closed);
+        }
+        writer.lifecycle = Lifecycle::Open;
+        if let Err(error) = self.connected(&mut writer) {
+            writer.lifecycle = Lifecycle::Suspended;
+            return Err(error);
+        }
+        self.readers.reopen();
+        self.queue.forget_counts();
+        Ok(())
+    }
+
+    /// Checkpoints and closes for good.
+    pub(crate) fn close(&self) -> Result<()> {
+        let closed = self.let_go(Lifecycle::Closed);
+        self.hooks.clear();
+        self.checkpoints.close();
+        closed
+    }
+
+    fn let_go(&self, lifecycle: Lifecycle) -> Result<()> {
+        let _entered = Entered::new(self)?;
+        let mut writer = self.writer();
+        if writer.lifecycle == Lifecycle::Closed {
+            return Ok(());
+        }
+        self.readers.shut(lifecycle);
+        self.checkpoints.let_go();
+        writer.lifecycle = lifecycle;
+        let Some(connection) = writer.connection.take() else {
+            return Ok(());
+        };
+        let flushed = full_commit(&connection.conn, &self.spec)
+            .and_then(|()| checkpoint::passive(&connection.conn));
+        // The file is let go of whatever the checkpoint said: the log holds what it did not move.
+        drop(connection);
+        flushed
+    }
+}
+
+impl Drop for Storage {
+    fn drop(&mut self) {
+        self.checkpoints.close();
+    }
+}
+
+impl std::fmt::Debug for Storage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Storage")
+            .field("guest", &self.guest)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Under `NORMAL` a commit does not wait for the disk; one that does takes all before it along.
+fn full_commit(conn: &rusqlite::Connection, spec: &FileSpec) -> Result<()> {
+    use crate::config::Durability;
+    if spec.durability == Durability::Full {
+        return Ok(());
+    }
+    pragmas::set_durability(conn, Durability::Full)?;
+    let fenced = meta::bump_fence(conn);
+    pragmas::set_durability(conn, spec.durability)?;
+    fenced
+}
+
+fn data_version(connection: &GatedConnection) -> Result<i64> {
+    Ok(connection
+        .conn
+        .prepare_cached("PRAGMA data_version")?
+        .query_row([], |row| row.get(0))?)
+}
+
+thread_local! {
+    /// Storages this thread is writing to, by address.
+    static ENTERED: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A thread that is inside a write of a file: a second one there would wait for itself for ever.
+struct Entered(usize);
+
+impl Entered {
+    fn new(storage: &Storage) -> Result<Entered> {
+        let address = std::ptr::from_ref(storage).addr();
+        ENTERED.with_borrow_mut(|entered| {
+            if entered.contains(&address) {
+                return Err(StorageError::Nested);
+            }
+            entered.push(address);
+            Ok(Entered(address))
+        })
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        ENTERED.with_borrow_mut(|entered| entered.retain(|address| *address != self.0));
+    }
+}

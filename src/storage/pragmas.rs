@@ -1,0 +1,83 @@
+//! How every connection is set up.
+
+use std::time::Duration;
+
+use rusqlite::Connection;
+use rusqlite::config::DbConfig;
+
+use super::error::{Result, StorageError};
+use crate::config::Durability;
+
+/// Below this, WAL mode with two connections can corrupt a file (fixed in 3.51.3).
+const OLDEST_SQLITE: i32 = 3_051_003;
+
+/// Marks our files in their header, so that no other program's file is ever migrated.
+pub(super) const APPLICATION_ID: i32 = 0x4472_4c6e;
+
+/// How long a call waits for another process's write.
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// After a checkpoint the log shrinks to this when it starts over: one huge transaction should not
+/// keep its space for ever, and an ordinary log is never truncated (re-used pages are 40 times
+/// faster to commit to than new ones).
+const LARGEST_IDLE_LOG: i64 = 64 << 20;
+
+pub(super) fn check_version() -> Result<()> {
+    if rusqlite::version_number() >= OLDEST_SQLITE {
+        Ok(())
+    } else {
+        Err(StorageError::SqliteTooOld(rusqlite::version()))
+    }
+}
+
+/// Settings of the one connection that writes.
+pub(super) fn set_up_writer(conn: &Connection, durability: Durability) -> Result<()> {
+    harden(conn)?;
+    conn.busy_timeout(BUSY_TIMEOUT)?;
+    let mode: String =
+        conn.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+    // A VFS without shared memory answers with another mode: say so instead of running without.
+    if mode != "wal" {
+        return Err(StorageError::CannotOpen(format!(
+            "journal mode {mode} instead of wal"
+        )));
+    }
+    set_durability(conn, durability)?;
+    conn.execute_batch(&format!(
+        "PRAGMA wal_autocheckpoint=0; PRAGMA journal_size_limit={LARGEST_IDLE_LOG}; PRAGMA temp_store=MEMORY;"
+    ))?;
+    conn.set_prepared_statement_cache_capacity(256);
+    Ok(())
+}
+
+/// Whether a returned commit survives a power loss.
+pub(super) fn set_durability(conn: &Connection, durability: Durability) -> Result<()> {
+    match durability {
+        Durability::Full => conn.execute_batch("PRAGMA synchronous=FULL;")?,
+        Durability::Normal => conn.execute_batch("PRAGMA synchronous=NORMAL;")?,
+    }
+    // Plain fsync does not empty the drive's cache on Apple's systems.
+    if cfg!(target_vendor = "apple") && durability == Durability::Full {
+        conn.execute_batch("PRAGMA fullfsync=1; PRAGMA checkpoint_fullfsync=1;")?;
+    }
+    Ok(())
+}
+
+/// Settings of a connection that only reads.
+pub(super) fn set_up_reader(conn: &Connection) -> Result<()> {
+    harden(conn)?;
+    conn.busy_timeout(BUSY_TIMEOUT)?;
+    conn.execute_batch("PRAGMA query_only=1; PRAGMA temp_store=MEMORY;")?;
+    conn.set_prepared_statement_cache_capacity(64);
+    Ok(())
+}
+
+/// A file may come from a backup that somebody tampered with.
+fn harden(conn: &Connection) -> Result<()> {
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DDL, false)?;
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false)?;
+    conn.execute_batch("PRAGMA cell_size_check=1;")?;
+    Ok(())
+}

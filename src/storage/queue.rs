@@ -1,0 +1,177 @@
+//! What is known of the outbox in memory: how full it is, which ops nobody else has seen, and the
+//! greatest id drawn.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use driftline_core::id::OpId;
+use driftline_core::time::Reading;
+use rusqlite::Connection;
+
+use super::error::{Result, StorageError};
+use super::hooks::Capacity;
+use super::{Storage, meta};
+
+/// Facts that may be lost: all of them are derived again from the file or forgotten safely.
+#[derive(Default)]
+pub(super) struct Queue {
+    counts: Mutex<Option<Counts>>,
+    exposure: Mutex<Exposure>,
+    newest: Mutex<Option<OpId>>,
+}
+
+#[derive(Clone, Copy)]
+struct Counts {
+    ops: u64,
+    bytes: u64,
+}
+
+/// Who may have seen an op.
+#[derive(Default)]
+struct Exposure {
+    /// Written by this process since it opened the file, and never handed to the sender.
+    fresh: HashSet<OpId>,
+    in_flight: HashSet<OpId>,
+}
+
+/// More fresh ops than this are not remembered one by one: none of the forgotten ones is joined.
+const MOST_FRESH: usize = 100_000;
+
+/// Holds exposure still: no op is handed to the sender while this lives.
+pub(crate) struct Unexposed<'s>(MutexGuard<'s, Exposure>);
+
+impl Unexposed<'_> {
+    /// Whether nobody but this process can have seen `op`.
+    pub(crate) fn is_fresh(&self, op: OpId) -> bool {
+        self.0.fresh.contains(&op)
+    }
+}
+
+impl Queue {
+    pub(super) fn forget_counts(&self) {
+        *self.counts.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn exposure(&self) -> MutexGuard<'_, Exposure> {
+        self.exposure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Storage {
+    /// The sender's word on which ops are under way now. An op named here once is never joined with
+    /// a later one, also when it is not under way any more.
+    pub(crate) fn set_in_flight(&self, ids: &[OpId]) {
+        let mut exposure = self.queue.exposure();
+        exposure.in_flight = ids.iter().copied().collect();
+        for id in ids {
+            exposure.fresh.remove(id);
+        }
+    }
+
+    /// Lets the sender choose ops and marks them as under way, with no local write between the two.
+    pub(crate) fn hand_out<T>(&self, choose: impl FnOnce() -> Result<(T, Vec<OpId>)>) -> Result<T> {
+        let mut exposure = self.queue.exposure();
+        let (chosen, ids) = choose()?;
+        for id in &ids {
+            exposure.fresh.remove(id);
+        }
+        exposure.in_flight = ids.into_iter().collect();
+        Ok(chosen)
+    }
+
+    /// Whether an op is under way.
+    pub(crate) fn is_in_flight(&self, op: OpId) -> bool {
+        self.queue.exposure().in_flight.contains(&op)
+    }
+
+    /// Holds the sender off until the result is dropped. Taken inside a write, held until its commit.
+    pub(crate) fn unexposed(&self) -> Unexposed<'_> {
+        Unexposed(self.queue.exposure())
+    }
+
+    /// Notes an op as this process's own and unseen; `absorbed` is gone.
+    pub(crate) fn note_fresh(unexposed: &mut Unexposed<'_>, op: OpId, absorbed: &[OpId]) {
+        for id in absorbed {
+            unexposed.0.fresh.remove(id);
+        }
+        if unexposed.0.fresh.len() < MOST_FRESH {
+            unexposed.0.fresh.insert(op);
+        }
+    }
+
+    /// How full the outbox is, as known in memory; counted if it is not.
+    pub(crate) fn capacity(&self, conn: &Connection) -> Result<Capacity> {
+        let mut counts = self
+            .queue
+            .counts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let known = match *counts {
+            Some(known) => known,
+            None => {
+                let sql = "SELECT count(*), ifnull(sum(length(body)), 0) FROM _dl_outbox";
+                let (ops, bytes): (i64, i64) =
+                    conn.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+                Counts {
+                    ops: ops.unsigned_abs(),
+                    bytes: bytes.unsigned_abs(),
+                }
+            }
+        };
+        *counts = Some(known);
+        let layout = self.layout();
+        let limits = &layout.schema.limits;
+        Ok(Capacity {
+            ops: known.ops,
+            bytes: known.bytes,
+            max_ops: limits.max_queue_ops.into(),
+            max_bytes: limits.max_queue_bytes,
+        })
+    }
+
+    /// Follows what a committed transaction did to the outbox. Whoever takes ops out without
+    /// knowing how many bytes calls [`Storage::recount`].
+    pub(crate) fn count(&self, added: (u64, u64), removed: (u64, u64)) {
+        let mut counts = self
+            .queue
+            .counts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(counts) = counts.as_mut() {
+            counts.ops = (counts.ops + added.0).saturating_sub(removed.0);
+            counts.bytes = (counts.bytes + added.1).saturating_sub(removed.1);
+        }
+    }
+
+    /// Has the outbox counted again when it is next asked for.
+    pub(crate) fn recount(&self) {
+        self.queue.forget_counts();
+    }
+
+    /// A new id above every one the file has drawn: the clock's, unless that has gone back.
+    pub(super) fn draw_op_id(&self, conn: &Connection, now: Reading) -> Result<OpId> {
+        let mut statement = conn.prepare_cached("SELECT max(op_id) FROM _dl_outbox")?;
+        let queued: Option<[u8; 16]> = statement.query_row([], |row| row.get(0))?;
+        let queued = match queued {
+            Some(id) => Some(OpId(id)),
+            // The queue has drained, by this process or another: the floor was kept then.
+            None => meta::get::<Vec<u8>>(conn, meta::key::FLOOR)?
+                .map(|id| OpId::from_slice(&id).ok_or_else(|| StorageError::unreadable("floor")))
+                .transpose()?,
+        };
+        let mut newest = self
+            .queue
+            .newest
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut random = [0; 10];
+        self.environment().ids.fill(&mut random);
+        let id = OpId::next(
+            u64::try_from(now.wall).unwrap_or(0),
+            random,
+            queued.max(*newest),
+        );
+        *newest = Some(id);
+        Ok(id)
+    }
+}

@@ -1,0 +1,425 @@
+//! The tables of the app's collections: what they look like, without touching a file.
+//!
+//! A collection with number 3 lives in `_dl_c_3`, a field with number 5 in its column `f5`. The app
+//! reads a view with the collection's name. Renames touch the view only; a removed field keeps its
+//! column, hidden, and its values.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use driftline_core::id::{CollectionId, FieldId};
+use driftline_core::merge::DocumentState;
+use driftline_core::schema::{Collection, FieldKind, Schema, StableIds};
+use driftline_core::value::Value;
+use rusqlite::types::ValueRef;
+
+use super::error::{Result, StorageError};
+
+/// All tables of a file under one schema.
+#[derive(Debug)]
+pub(crate) struct Layout {
+    pub(crate) schema: Arc<Schema>,
+    tables: Vec<Arc<Table>>,
+}
+
+/// One collection's table.
+#[derive(Debug)]
+pub(crate) struct Table {
+    pub(crate) collection: CollectionId,
+    /// `_dl_c_<n>`.
+    pub(crate) name: String,
+    /// Fields with a column, declared or removed since, in order of their numbers.
+    pub(crate) columns: Vec<Column>,
+    pub(crate) search: Option<Search>,
+    /// Whether the schema declares the collection.
+    pub(crate) declared: bool,
+    pub(super) select: String,
+    pub(super) insert: String,
+    pub(super) delete: String,
+}
+
+/// One field's column.
+#[derive(Debug, Clone)]
+pub(crate) struct Column {
+    pub(crate) field: FieldId,
+    pub(crate) kind: FieldKind,
+    /// What a document holds there that never wrote the field.
+    pub(crate) default: Value,
+}
+
+/// A collection's full-text index.
+#[derive(Debug)]
+pub(crate) struct Search {
+    /// `<collection>_search`.
+    pub(crate) name: String,
+    pub(crate) fields: Vec<(FieldId, String)>,
+    pub(super) insert: String,
+    pub(super) delete: String,
+}
+
+/// What a column holds, borrowed from a document where possible.
+#[derive(PartialEq)]
+pub(crate) enum Cell<'a> {
+    Value(&'a Value),
+    Counter(i64),
+    Set(Cow<'a, str>),
+}
+
+impl Layout {
+    /// The tables for `schema` in a file whose record of numbers is `ids`.
+    pub(crate) fn new(schema: Arc<Schema>, ids: &StableIds) -> Result<Layout> {
+        let mut tables = Vec::new();
+        let former = ids
+            .former
+            .keys()
+            .filter(|id| schema.collection_by_id(**id).is_none());
+        for id in schema.collections.iter().map(|c| &c.id).chain(former) {
+            tables.push(Arc::new(Table::new(
+                *id,
+                schema.collection_by_id(*id),
+                columns(&schema, *id, ids)?,
+            )));
+        }
+        tables.sort_by_key(|table| table.collection);
+        Ok(Layout { schema, tables })
+    }
+
+    /// The table of a collection this file has known.
+    pub(crate) fn table(&self, collection: CollectionId) -> Option<&Arc<Table>> {
+        let at = self
+            .tables
+            .binary_search_by_key(&collection, |table| table.collection)
+            .ok()?;
+        self.tables.get(at)
+    }
+
+    pub(crate) fn tables(&self) -> impl Iterator<Item = &Arc<Table>> {
+        self.tables.iter()
+    }
+}
+
+fn columns(schema: &Schema, id: CollectionId, ids: &StableIds) -> Result<Vec<Column>> {
+    let mut columns: Vec<Column> = Vec::new();
+    if let Some(collection) = schema.collection_by_id(id) {
+        for field in &collection.fields {
+            let default = field.default.clone().unwrap_or_else(|| start(field.kind));
+            columns.push(Column {
+                field: field.id,
+                kind: field.kind,
+                default,
+            });
+        }
+    }
+    let now = ids
+        .collections
+        .get(&id)
+        .into_iter()
+        .flat_map(|(_, fields)| fields.iter().map(|(id, (_, kind))| (id, kind)));
+    let before = ids
+        .former
+        .get(&id)
+        .into_iter()
+        .flat_map(|former| former.fields.iter().map(|(id, f)| (id, &f.kind)));
+    for (field, kind) in now.chain(before) {
+        if !columns.iter().any(|column| column.field == *field) {
+            let kind = FieldKind::ALL
+                .iter()
+                .copied()
+                .find(|known| known.name() == kind);
+            let kind = kind.ok_or_else(|| StorageError::unreadable("schema record"))?;
+            columns.push(Column {
+                field: *field,
+                kind,
+                default: start(kind),
+            });
+        }
+    }
+    columns.sort_by_key(|column| column.field);
+    Ok(columns)
+}
+
+/// What a field of a kind holds before anybody wrote it, where the schema does not say.
+fn start(kind: FieldKind) -> Value {
+    match kind {
+        FieldKind::Counter => Value::Integer(0),
+        FieldKind::Set | FieldKind::List => Value::Text("[]".to_owned()),
+        FieldKind::RichText => Value::Text(String::new()),
+        _ => Value::Null,
+    }
+}
+
+impl Table {
+    /// The table of `collection`; without a declaration it has the given columns and no view.
+    pub(crate) fn new(
+        id: CollectionId,
+        collection: Option<&Collection>,
+        columns: Vec<Column>,
+    ) -> Table {
+        let name = table_name(id);
+        let names: Vec<String> = columns
+            .iter()
+            .map(|column| column_name(column.field))
+            .collect();
+        let fields: String = names
+            .iter()
+            .fold(String::new(), |list, name| list + ", " + name);
+        let marks: String =
+            (7..7 + columns.len()).fold(String::new(), |list, n| format!("{list}, ?{n}"));
+        Table {
+            collection: id,
+            select: format!(
+                "SELECT _state, _base, _pending, _search{fields} FROM {name} WHERE id = ?1"
+            ),
+            insert: format!(
+                "INSERT INTO {name} (id, _deleted, _state, _base, _pending, _search{fields}) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6{marks})"
+            ),
+            delete: format!("DELETE FROM {name} WHERE id = ?1"),
+            search: collection.and_then(Search::of),
+            declared: collection.is_some(),
+            columns,
+            name,
+        }
+    }
+
+    /// Whether a field's value stands in a column.
+    pub(crate) fn has(&self, field: FieldId) -> bool {
+        self.column(field).is_some()
+    }
+
+    /// Whether a document holds a field that has no column, so that nobody sees it yet.
+    pub(super) fn lacks_a_column_for(&self, state: &DocumentState) -> bool {
+        let registers = state.registers.iter().map(|(field, _)| field);
+        let counters = state.counters.iter().map(|(field, _)| field);
+        let sets = state.sets.iter().map(|(field, _)| field);
+        registers
+            .chain(counters)
+            .chain(sets)
+            .any(|field| !self.has(field))
+    }
+
+    pub(crate) fn column(&self, field: FieldId) -> Option<&Column> {
+        let at = self
+            .columns
+            .binary_search_by_key(&field, |column| column.field)
+            .ok()?;
+        self.columns.get(at)
+    }
+
+    /// The statement that creates the table with all its columns.
+    pub(super) fn create(&self) -> String {
+        let mut sql = format!(
+            "CREATE TABLE IF NOT EXISTS {} (\n    id TEXT PRIMARY KEY NOT NULL,\n    \
+             -- 1 while the document is deleted, by a pending op or with pending ops on it\n    \
+             _deleted INTEGER NOT NULL,\n",
+            self.name
+        );
+        for column in &self.columns {
+            let _ = writeln!(sql, "    {},", column.declaration());
+        }
+        sql += "    -- who wrote what and when; values stand in the columns\n    _state BLOB NOT NULL,\n    \
+                -- the way from here to what the server said, NULL if there is none\n    _base BLOB,\n    \
+                -- the newest own op on the document that the server's answer does not contain yet\n    _pending BLOB,\n    \
+                -- the row in the full-text index\n    _search INTEGER\n) WITHOUT ROWID";
+        sql
+    }
+}
+
+impl Column {
+    /// Name, type and default, as in CREATE TABLE and ADD COLUMN.
+    pub(super) fn declaration(&self) -> String {
+        let kind = match self.kind {
+            FieldKind::Boolean | FieldKind::Integer | FieldKind::Timestamp | FieldKind::Counter => {
+                "INTEGER"
+            }
+            FieldKind::Real => "REAL",
+            FieldKind::Bytes => "BLOB",
+            _ => "TEXT",
+        };
+        format!(
+            "{} {kind} DEFAULT {}",
+            column_name(self.field),
+            literal(&self.default)
+        )
+    }
+
+    /// What the column holds for a document.
+    pub(crate) fn cell<'a>(&'a self, state: &'a DocumentState) -> Cell<'a> {
+        match self.kind {
+            FieldKind::Counter => {
+                Cell::Counter(state.counters.get(self.field).copied().unwrap_or(0))
+            }
+            FieldKind::Set => match state.sets.get(self.field) {
+                None => Cell::Set(Cow::Borrowed("[]")),
+                Some(set) => Cell::Set(Cow::Owned(json_array(set.elements.keys()))),
+            },
+            _ => Cell::Value(state.value(self.field).unwrap_or(&self.default)),
+        }
+    }
+
+    /// Whether the column holds the same for both.
+    pub(crate) fn same(&self, a: &DocumentState, b: &DocumentState) -> bool {
+        match self.kind {
+            FieldKind::Counter => a.counters.get(self.field) == b.counters.get(self.field),
+            FieldKind::Set => a.sets.get(self.field) == b.sets.get(self.field),
+            _ => self.cell(a) == self.cell(b),
+        }
+    }
+}
+
+impl Cell<'_> {
+    pub(crate) fn value_ref(&self) -> ValueRef<'_> {
+        match self {
+            Cell::Value(value) => value_ref(value),
+            Cell::Counter(n) => ValueRef::Integer(*n),
+            Cell::Set(json) => ValueRef::Text(json.as_bytes()),
+        }
+    }
+}
+
+/// A value as SQLite holds it.
+pub(crate) fn value_ref(value: &Value) -> ValueRef<'_> {
+    match value {
+        Value::Null => ValueRef::Null,
+        Value::Boolean(b) => ValueRef::Integer(i64::from(*b)),
+        Value::Integer(n) => ValueRef::Integer(*n),
+        Value::Real(x) => ValueRef::Real(*x),
+        Value::Text(text) => ValueRef::Text(text.as_bytes()),
+        Value::Bytes(bytes) => ValueRef::Blob(bytes),
+    }
+}
+
+/// A register's value as its column holds it.
+pub(crate) fn value_of(kind: FieldKind, cell: ValueRef<'_>) -> Result<Value> {
+    Ok(match (kind, cell) {
+        (_, ValueRef::Null) => Value::Null,
+        (FieldKind::Boolean, ValueRef::Integer(n)) => Value::Boolean(n != 0),
+        (FieldKind::Integer | FieldKind::Timestamp | FieldKind::Counter, ValueRef::Integer(n)) => {
+            Value::Integer(n)
+        }
+        (FieldKind::Real, ValueRef::Real(x)) => Value::Real(x),
+        (FieldKind::Bytes, ValueRef::Blob(bytes)) => Value::Bytes(bytes.to_vec()),
+        (_, ValueRef::Text(text)) => match std::str::from_utf8(text) {
+            Ok(text) => Value::Text(text.to_owned()),
+            Err(_) => return Err(StorageError::unreadable("text")),
+        },
+        _ => return Err(StorageError::unreadable("field")),
+    })
+}
+
+fn json_array<'a>(elements: impl Iterator<Item = &'a String>) -> String {
+    let elements: Vec<&String> = elements.collect();
+    // Strings always have a JSON form.
+    serde_json::to_string(&elements).unwrap_or_else(|_| "[]".to_owned())
+}
+
+impl Search {
+    fn of(collection: &Collection) -> Option<Search> {
+        if collection.search.is_empty() {
+            return None;
+        }
+        let fields = collection
+            .search
+            .iter()
+            .filter_map(|id| collection.field_by_id(*id));
+        let fields: Vec<(FieldId, String)> =
+            fields.map(|field| (field.id, field.name.clone())).collect();
+        let name = format!("{}_search", collection.name);
+        let columns = fields.iter().fold("id".to_owned(), |list, (_, name)| {
+            format!("{list}, {}", quoted(name))
+        });
+        let marks = (2..3 + fields.len()).fold("?1".to_owned(), |list, n| format!("{list}, ?{n}"));
+        Some(Search {
+            insert: format!(
+                "INSERT INTO {} (rowid, {columns}) VALUES ({marks})",
+                quoted(&name)
+            ),
+            delete: format!("DELETE FROM {} WHERE rowid = ?1", quoted(&name)),
+            name,
+            fields,
+        })
+    }
+
+    pub(super) fn create(&self) -> String {
+        let columns = self
+            .fields
+            .iter()
+            .fold("id UNINDEXED".to_owned(), |list, (_, name)| {
+                format!("{list}, {}", quoted(name))
+            });
+        format!(
+            "CREATE VIRTUAL TABLE {} USING fts5({columns})",
+            quoted(&self.name)
+        )
+    }
+}
+
+/// The view the app reads.
+pub(super) fn create_view(collection: &Collection) -> String {
+    let columns = collection
+        .fields
+        .iter()
+        .fold("id".to_owned(), |list, field| {
+            format!(
+                "{list}, {} AS {}",
+                column_name(field.id),
+                quoted(&field.name)
+            )
+        });
+    format!(
+        "CREATE VIEW {} AS SELECT {columns} FROM {} WHERE _deleted = 0",
+        quoted(&collection.name),
+        table_name(collection.id)
+    )
+}
+
+/// The declared indexes, name and statement. They hold live documents only, as the view does.
+pub(super) fn create_indexes(collection: &Collection) -> Vec<(String, String)> {
+    let create = |index: &driftline_core::schema::Index| {
+        let name = format!("_dl_i_{}_{}", collection.id, index.name);
+        let columns: Vec<String> = index
+            .fields
+            .iter()
+            .map(|field| column_name(*field))
+            .collect();
+        let sql = format!(
+            "CREATE INDEX {} ON {} ({}) WHERE _deleted = 0",
+            quoted(&name),
+            table_name(collection.id),
+            columns.join(", ")
+        );
+        (name, sql)
+    };
+    collection.indexes.iter().map(create).collect()
+}
+
+pub(crate) fn table_name(collection: CollectionId) -> String {
+    format!("_dl_c_{collection}")
+}
+
+pub(crate) fn column_name(field: FieldId) -> String {
+    format!("f{field}")
+}
+
+/// An identifier for SQL.
+pub(crate) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A value written out in SQL.
+pub(super) fn literal(value: &Value) -> String {
+    match value {
+        Value::Null => "NULL".to_owned(),
+        Value::Boolean(b) => i64::from(*b).to_string(),
+        Value::Integer(n) => n.to_string(),
+        Value::Real(x) => format!("{x:?}"),
+        Value::Text(text) => format!("'{}'", text.replace('\'', "''")),
+        Value::Bytes(bytes) => {
+            bytes
+                .iter()
+                .fold("X'".to_owned(), |hex, byte| format!("{hex}{byte:02x}"))
+                + "'"
+        }
+    }
+}

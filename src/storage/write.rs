@@ -1,0 +1,218 @@
+//! Writing: one connection, one IMMEDIATE transaction at a time, and what to do when a commit fails.
+
+use std::cell::{Ref, RefCell};
+use std::ops::Deref;
+use std::sync::Arc;
+
+use driftline_core::id::{CollectionId, DocumentId, OpId};
+use driftline_core::protocol::Cursor;
+use driftline_core::time::{Contact, Reading};
+use rusqlite::{Connection, ToSql};
+
+use super::error::{Result, StorageError};
+use super::hooks::{Changes, Origin};
+use super::read::ReadTx;
+use super::reshape;
+use super::row::{self, StoredDocument};
+use super::tables::Table;
+use super::{Storage, meta};
+
+/// A write transaction. Everything a [`ReadTx`] can do, it can do too.
+///
+/// Dropped without a commit, by an error or a panic, it leaves nothing behind.
+pub(crate) struct WriteTx<'c> {
+    read: ReadTx<'c>,
+    storage: &'c Storage,
+    now: Reading,
+    changes: RefCell<Changes>,
+    witness: RefCell<Option<Witness>>,
+    open: bool,
+}
+
+/// Asked after a commit that failed, on a new connection: did it take effect?
+type Witness = Box<dyn FnOnce(&Connection) -> Result<bool>>;
+
+impl<'c> Deref for WriteTx<'c> {
+    type Target = ReadTx<'c>;
+    fn deref(&self) -> &ReadTx<'c> {
+        &self.read
+    }
+}
+
+impl<'c> WriteTx<'c> {
+    pub(super) fn begin(
+        read: ReadTx<'c>,
+        storage: &'c Storage,
+        origin: Origin,
+        now: Reading,
+    ) -> Result<WriteTx<'c>> {
+        read.conn()
+            .prepare_cached("BEGIN IMMEDIATE")?
+            .raw_execute()?;
+        let changes = RefCell::new(Changes::none(origin));
+        Ok(WriteTx {
+            read,
+            storage,
+            now,
+            changes,
+            witness: RefCell::default(),
+            open: true,
+        })
+    }
+
+    /// The storage it belongs to.
+    pub(crate) fn storage(&self) -> &'c Storage {
+        self.storage
+    }
+
+    /// The clocks when it began.
+    pub(crate) fn now(&self) -> Reading {
+        self.now
+    }
+
+    /// Writes a document in place of `before` (what [`ReadTx::load`] gave, `None` if that was
+    /// `None`), with its full-text entry, and notes the change. `after` may be written again.
+    pub(crate) fn store(
+        &self,
+        collection: CollectionId,
+        id: &DocumentId,
+        before: Option<&StoredDocument>,
+        after: &mut StoredDocument,
+    ) -> Result<()> {
+        let table = self.table_for_writing(collection)?;
+        row::store(self.conn(), &table, id, before, after, self.now.wall)?;
+        if table.lacks_a_column_for(&after.shown) {
+            reshape::note_opaque(self.conn(), collection)?;
+        }
+        self.changes.borrow_mut().add(collection, id);
+        Ok(())
+    }
+
+    /// Takes a document out of the file: base does not have it, and nothing is pending.
+    pub(crate) fn remove(
+        &self,
+        collection: CollectionId,
+        id: &DocumentId,
+        before: &StoredDocument,
+    ) -> Result<()> {
+        if let Some(table) = self.table(collection)? {
+            row::remove(self.conn(), &table, id, before)?;
+            self.changes.borrow_mut().add(collection, id);
+        }
+        Ok(())
+    }
+
+    /// The collection's table, made now if only a newer schema declares it.
+    fn table_for_writing(&self, collection: CollectionId) -> Result<Arc<Table>> {
+        if let Some(table) = self.table(collection)? {
+            return Ok(table);
+        }
+        let table = Table::new(collection, None, Vec::new());
+        self.conn().execute_batch(&table.create())?;
+        Ok(Arc::new(table))
+    }
+
+    /// Sets a fact about the file.
+    pub(crate) fn set_meta(&self, key: &str, value: impl ToSql) -> Result<()> {
+        meta::set(self.conn(), key, value)
+    }
+
+    /// Removes a fact about the file.
+    pub(crate) fn clear_meta(&self, key: &str) -> Result<()> {
+        meta::clear(self.conn(), key)
+    }
+
+    /// Moves the cursor; in the transaction that applies what it passes.
+    pub(crate) fn set_cursor(&self, cursor: Cursor) -> Result<()> {
+        self.set_meta(meta::key::CURSOR, &meta::cursor_bytes(cursor)[..])
+    }
+
+    /// Remembers a contact with the server.
+    pub(crate) fn set_contact(&self, contact: &Contact) -> Result<()> {
+        self.set_meta(meta::key::CONTACT, &meta::contact_bytes(contact)[..])
+    }
+
+    /// A new op id, above every one this file has drawn.
+    pub(crate) fn draw_op_id(&self) -> Result<OpId> {
+        self.storage.draw_op_id(self.conn(), self.now)
+    }
+
+    /// Notes a change made by SQL of one's own.
+    pub(crate) fn touch(&self, collection: CollectionId, id: &DocumentId) {
+        self.changes.borrow_mut().add(collection, id);
+    }
+
+    /// Notes that a whole collection may have changed.
+    pub(crate) fn touch_all(&self, collection: CollectionId) {
+        let mut changes = self.changes.borrow_mut();
+        changes.collections.insert(collection);
+        changes.unlisted = true;
+    }
+
+    /// Notes that the outbox changed.
+    pub(crate) fn touch_queue(&self) {
+        self.changes.borrow_mut().queue = true;
+    }
+
+    /// What has changed so far.
+    pub(crate) fn changes(&self) -> Ref<'_, Changes> {
+        self.changes.borrow()
+    }
+
+    /// How to find out, should the commit fail, whether it took effect all the same. Without one a
+    /// failed commit is reported as such.
+    pub(crate) fn set_witness(&self, witness: impl FnOnce(&Connection) -> Result<bool> + 'static) {
+        *self.witness.borrow_mut() = Some(Box::new(witness));
+    }
+
+    pub(super) fn commit(mut self) -> std::result::Result<Changes, FailedCommit> {
+        let committed = self
+            .read
+            .conn()
+            .prepare_cached("COMMIT")
+            .and_then(|mut statement| statement.raw_execute());
+        match committed {
+            Ok(_) => {
+                self.open = false;
+                Ok(self.changes.replace(Changes::none(Origin::Local)))
+            }
+            Err(error) => {
+                let changes = self.changes.replace(Changes::none(Origin::Local));
+                Err(FailedCommit {
+                    error: error.into(),
+                    witness: self.witness.take(),
+                    changes,
+                })
+            }
+        }
+    }
+}
+
+impl Drop for WriteTx<'_> {
+    fn drop(&mut self) {
+        // SQLite rolls back by itself after some errors.
+        if self.open && !self.read.conn().is_autocommit() {
+            let rolled_back = self.read.conn().execute_batch("ROLLBACK");
+            if let Err(error) = rolled_back {
+                // The connection is looked at before its next use and replaced.
+                tracing::warn!(%error, "a transaction could not be rolled back");
+            }
+        }
+    }
+}
+
+/// A commit that reported an error; half of those were durable in our tests.
+pub(super) struct FailedCommit {
+    pub(super) error: StorageError,
+    witness: Option<Witness>,
+    pub(super) changes: Changes,
+}
+
+impl FailedCommit {
+    /// Whether it took effect, seen on a connection opened since.
+    pub(super) fn look_up(&mut self, conn: &Connection) -> Result<bool> {
+        self.witness
+            .take()
+            .map_or(Ok(false), |witness| witness(conn))
+    }
+}
