@@ -1,0 +1,52 @@
+//! Measurements that need a process of their own: this program again, in a role.
+
+use std::process::{Command, ExitCode, Stdio};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::{Outcome, figures};
+
+/// Before the role on the child's command line; no word of the program's interface.
+const MARK: &str = "--as-child";
+
+/// The role this process was started for, and its argument.
+pub(crate) struct Role {
+    name: String,
+    argument: String,
+}
+
+/// The role, if this process is a child.
+pub(crate) fn role() -> Option<Role> {
+    let mut words = std::env::args().skip(1);
+    (words.next()? == MARK).then(|| Role {
+        name: words.next().unwrap_or_default(),
+        argument: words.next().unwrap_or_default(),
+    })
+}
+
+/// Plays the role; the result goes to standard output as JSON.
+pub(crate) fn run(role: &Role) -> ExitCode {
+    match figures::play(&role.name, &role.argument) {
+        Ok(result) => {
+            println!("{result}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{}: {error}", role.name);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs a child in `role` and returns what it found.
+pub(crate) fn ask<T: DeserializeOwned>(role: &str, argument: &impl Serialize) -> Outcome<T> {
+    let output = Command::new(std::env::current_exe()?)
+        .args([MARK, role, &serde_json::to_string(argument)?])
+        .stderr(Stdio::inherit())
+        .output()?;
+    if !output.status.success() {
+        return Err(format!("the child for {role} ended with {}", output.status).into());
+    }
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
