@@ -4,6 +4,7 @@ use std::io::Read;
 use std::path::Path;
 
 use driftline_core::schema::{MAX_SCHEMA_BYTES, Schema, SchemaError};
+use driftline_server::auth::Keys;
 
 use crate::failure::Failure;
 
@@ -68,4 +69,77 @@ pub(crate) fn read_at_most(path: &Path, most: u64) -> Result<Vec<u8>, Failure> {
         .read_to_end(&mut bytes)
         .map_err(unreadable)?;
     Ok(bytes)
+}
+
+/// The largest secret or key file.
+const MAX_KEY_BYTES: u64 = 64 << 10;
+
+/// An HS256 secret. A final line break is the editor's, not the secret's.
+///
+/// # Errors
+/// When it cannot be read or can be guessed.
+pub(crate) fn read_secret(path: &Path) -> Result<Vec<u8>, Failure> {
+    let mut secret = read_at_most(path, MAX_KEY_BYTES)?;
+    if secret.ends_with(b"\n") {
+        secret.pop();
+    }
+    if secret.ends_with(b"\r") {
+        secret.pop();
+    }
+    match Keys::hs256(&secret) {
+        Ok(_) => Ok(secret),
+        Err(error) => Err(Failure::file(
+            "weak_secret",
+            format!("{} cannot be used as a secret", path.display()),
+        )
+        .because(&error)
+        .help(format!(
+            "head -c 48 /dev/urandom | base64 > {}",
+            path.display()
+        ))),
+    }
+}
+
+/// A public key as PEM.
+///
+/// # Errors
+/// When it cannot be read or is no key the server knows.
+pub(crate) fn read_public_key(path: &Path) -> Result<Keys, Failure> {
+    let pem = read_at_most(path, MAX_KEY_BYTES)?;
+    Keys::public_pem(&pem).map_err(|error| {
+        Failure::file(
+            "unusable_key",
+            format!("{} cannot be used as a key", path.display()),
+        )
+        .because(&error)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::Exit;
+
+    #[test]
+    fn a_missing_file_says_so() {
+        let failure = read_schema(Path::new("no/such/schema.toml")).err().unwrap();
+        assert_eq!(failure.exit(), Exit::File);
+        assert!(
+            failure
+                .to_string()
+                .contains("cannot read no/such/schema.toml")
+        );
+    }
+
+    #[test]
+    fn a_secret_loses_its_line_break_and_has_to_be_long() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("secret");
+        for ending in ["", "\n", "\r\n"] {
+            std::fs::write(&path, format!("{}{ending}", "s".repeat(32))).unwrap();
+            assert_eq!(read_secret(&path).unwrap(), vec![b's'; 32]);
+        }
+        std::fs::write(&path, format!("{}\n", "s".repeat(31))).unwrap();
+        assert_eq!(read_secret(&path).unwrap_err().exit(), Exit::File);
+    }
 }

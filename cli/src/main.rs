@@ -6,9 +6,11 @@ use clap::{Parser, Subcommand};
 
 mod failure;
 mod files;
+mod logs;
 mod output;
 mod schema;
-
+mod serve;
+mod token;
 mod version;
 
 use failure::{EXIT_CODES, Exit, Failure, Outcome};
@@ -35,6 +37,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    Serve(serve::Arguments),
+    Token(token::Arguments),
     #[command(subcommand)]
     Schema(schema::Command),
     Version(version::Arguments),
@@ -49,6 +53,8 @@ fn main() -> ExitCode {
 
 fn run(command: Command, output: &Output) -> Outcome {
     match command {
+        Command::Serve(arguments) => serve::run(&arguments, output),
+        Command::Token(arguments) => token::run(&arguments, output),
         Command::Schema(command) => schema::run(&command, output),
         Command::Version(arguments) => version::run(&arguments, output),
     }
