@@ -24,7 +24,9 @@ impl BaseImage {
         match base {
             None => Some(BaseImage::Absent),
             Some(base) if base == shown => None,
-            Some(base) => Some(BaseImage::Differs(Box::new(Difference::between(shown, base)))),
+            Some(base) => Some(BaseImage::Differs(Box::new(Difference::between(
+                shown, base,
+            )))),
         }
     }
 
@@ -43,12 +45,19 @@ impl BaseImage {
 }
 
 impl<C> minicbor::Encode<C> for BaseImage {
-    fn encode<W: Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), encode::Error<W::Error>> {
+    fn encode<W: Write>(
+        &self,
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), encode::Error<W::Error>> {
         match self {
             BaseImage::Absent => e.null()?.ok(),
-            BaseImage::Differs(difference) => {
-                e.array(3)?.encode(&difference.part)?.encode(&difference.absent_registers)?.encode(&difference.absent_counters)?.ok()
-            }
+            BaseImage::Differs(difference) => e
+                .array(3)?
+                .encode(&difference.part)?
+                .encode(&difference.absent_registers)?
+                .encode(&difference.absent_counters)?
+                .ok(),
         }
     }
 }
@@ -63,6 +72,10 @@ impl<'b, C> minicbor::Decode<'b, C> for BaseImage {
         let part: DocumentState = d.decode()?;
         let absent_registers: Vec<FieldId> = d.decode()?;
         let absent_counters: Vec<FieldId> = d.decode()?;
-        Ok(BaseImage::Differs(Box::new(Difference { part, absent_registers, absent_counters })))
+        Ok(BaseImage::Differs(Box::new(Difference {
+            part,
+            absent_registers,
+            absent_counters,
+        })))
     }
 }

@@ -6,8 +6,8 @@
 
 mod image;
 
-use crate::id::{OpId, PENDING, Version};
-use crate::merge::{DocumentState, History, Incoming, Seen, merge};
+use crate::id::{CollectionId, DocumentId, OpId, PENDING, Version};
+use crate::merge::{DocumentState, History, Incoming, Linked, Seen, merge};
 use crate::op::Change;
 use crate::schema::Collection;
 use crate::time::Stamp;
@@ -43,21 +43,120 @@ pub fn fold<H: History>(
     pending: &[Pending],
     history: &mut H,
 ) -> Result<Option<DocumentState>, H::Error> {
-    let mut shown = base;
+    Ok(fold_telling(collection, base, pending, history)?.shown)
+}
+
+/// What a fold gives.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Folded {
+    /// The document.
+    pub shown: Option<DocumentState>,
+    /// Ops the server would reject because of this document. A group among them is rejected whole,
+    /// so it has to be left out of the folds of its other documents too.
+    pub refused: Vec<OpId>,
+}
+
+/// Like [`fold`], and tells which ops left no trace.
+///
+/// # Errors
+/// What the history's store says.
+pub fn fold_telling<H: History>(
+    collection: &Collection,
+    base: Option<DocumentState>,
+    pending: &[Pending],
+    history: &mut H,
+) -> Result<Folded, H::Error> {
+    let mut folded = Folded {
+        shown: base,
+        refused: Vec::new(),
+    };
     let mut landings: Vec<(OpId, OpId)> = Vec::new();
     for op in pending {
-        for change in &op.changes {
-            let generation = meant_generation(change, shown.as_ref(), &landings, history)?;
-            let prev = op.changes.first().and_then(|c| c.prev);
-            let seen = Seen::follow(history, (change.collection, &change.document), op.id, op.base, prev, &op.covers)?;
-            let incoming = Incoming { op: op.id, name: op.name, stamp: op.stamp, version: PENDING, seen: &seen, generation };
-            if let Ok(merged) = merge(shown.clone(), change, collection, &incoming) {
-                landings.push((op.name, merged.landed));
-                shown = Some(merged.after);
-            }
+        match fold_op(collection, folded.shown.clone(), op, &mut landings, history)? {
+            Some(after) => folded.shown = Some(after),
+            None => folded.refused.push(op.id),
         }
     }
+    Ok(folded)
+}
+
+/// One op on top of what is shown; `None` if any of its changes would be rejected.
+fn fold_op<H: History>(
+    collection: &Collection,
+    mut shown: Option<DocumentState>,
+    op: &Pending,
+    landings: &mut Vec<(OpId, OpId)>,
+    history: &mut H,
+) -> Result<Option<DocumentState>, H::Error> {
+    let Some(first) = op.changes.first() else {
+        return Ok(None);
+    };
+    let place = (first.collection, &first.document);
+    let seen = Seen::follow(
+        &mut Unbounded(history),
+        place,
+        op.id,
+        op.base,
+        first.prev,
+        &op.covers,
+    )?;
+    let landed_before = landings.len();
+    for change in &op.changes {
+        let generation = meant_generation(change, shown.as_ref(), landings, history)?;
+        let incoming = Incoming {
+            op: op.id,
+            name: op.name,
+            stamp: op.stamp,
+            version: PENDING,
+            seen: &seen,
+            generation,
+        };
+        let Ok(merged) = merge(shown, change, collection, &incoming) else {
+            landings.truncate(landed_before);
+            return Ok(None);
+        };
+        landings.push((op.name, merged.landed));
+        shown = Some(merged.after);
+    }
     Ok(shown)
+}
+
+/// A device's history, with no end at the base version.
+///
+/// The server may stop there: what is older was decided before. A device may not know yet that an
+/// older op was rejected; it still shows it, and its author has seen it.
+struct Unbounded<'a, H>(&'a mut H);
+
+impl<H: History> History for Unbounded<'_, H> {
+    type Error = H::Error;
+    fn linked(
+        &mut self,
+        op: OpId,
+        collection: CollectionId,
+        document: &DocumentId,
+    ) -> Result<Option<Linked>, H::Error> {
+        let linked = self.0.linked(op, collection, document)?;
+        Ok(linked.map(|linked| Linked {
+            accepted: None,
+            ..linked
+        }))
+    }
+}
+
+/// The opener that a new update or delete of a document names, given what the document shows.
+///
+/// The newest pending op that opened or joined the generation shown, by its first id: should that
+/// generation be gone when it arrives, the op lands elsewhere, and what was written on top of it
+/// goes along (K12). Else the generation's own opener.
+pub fn named_generation(shown: &DocumentState, pending: &[Pending]) -> OpId {
+    let opens = |op: &&Pending| {
+        op.name == shown.generation.opener || op.changes.iter().any(|c| c.kind.is_opener())
+    };
+    pending
+        .iter()
+        .rev()
+        .find(opens)
+        .map_or(shown.generation.opener, |op| op.name)
 }
 
 fn meant_generation<H: History>(
@@ -66,7 +165,9 @@ fn meant_generation<H: History>(
     landings: &[(OpId, OpId)],
     history: &mut H,
 ) -> Result<Option<OpId>, H::Error> {
-    let Some(opener) = change.generation else { return Ok(None) };
+    let Some(opener) = change.generation else {
+        return Ok(None);
+    };
     if shown.is_some_and(|s| s.generation.opener == opener) {
         return Ok(Some(opener));
     }
@@ -74,5 +175,7 @@ fn meant_generation<H: History>(
         return Ok(Some(*landed));
     }
     let known = history.linked(opener, change.collection, &change.document)?;
-    Ok(Some(known.and_then(|linked| linked.landed).unwrap_or(opener)))
+    Ok(Some(
+        known.and_then(|linked| linked.landed).unwrap_or(opener),
+    ))
 }

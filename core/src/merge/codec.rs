@@ -31,7 +31,11 @@ pub(crate) type Elsewhere<'a> = &'a dyn Fn(FieldId) -> bool;
 
 impl DocumentState {
     /// Encodes all of it but the register values for which `elsewhere` says so.
-    pub fn encode_provenance<W: Output>(&self, e: &mut Encoder<W>, elsewhere: Elsewhere<'_>) -> Result<(), encode::Error<W::Error>> {
+    pub fn encode_provenance<W: Output>(
+        &self,
+        e: &mut Encoder<W>,
+        elsewhere: Elsewhere<'_>,
+    ) -> Result<(), encode::Error<W::Error>> {
         let mut table: Vec<Write> = Vec::new();
         for (_, register) in self.registers.iter() {
             if !table.contains(&register.write) {
@@ -48,7 +52,9 @@ impl DocumentState {
             + usize::from(!self.updates.is_empty())
             + usize::from(self.updates_forgotten > 0);
         e.map(keys as u64)?;
-        e.u8(GENERATION)?.array(2)?.bytes(&self.generation.opener.0)?;
+        e.u8(GENERATION)?
+            .array(2)?
+            .bytes(&self.generation.opener.0)?;
         version(e, self.generation.version)?;
         e.u8(VERSION)?;
         version(e, self.version)?;
@@ -57,7 +63,10 @@ impl DocumentState {
             write(e, &by)?;
         }
         if let Some(reopened) = self.reopened {
-            e.u8(REOPENED)?.array(3)?.bytes(&reopened.generation.0)?.bytes(&reopened.delete.0)?;
+            e.u8(REOPENED)?
+                .array(3)?
+                .bytes(&reopened.generation.0)?
+                .bytes(&reopened.delete.0)?;
             version(e, reopened.delete_version)?;
         }
         if self.clock > 0 {
@@ -70,7 +79,10 @@ impl DocumentState {
             }
             e.u8(REGISTERS)?.map(self.registers.len() as u64)?;
             for (field, register) in self.registers.iter() {
-                let at = table.iter().position(|w| *w == register.write).unwrap_or_default();
+                let at = table
+                    .iter()
+                    .position(|w| *w == register.write)
+                    .unwrap_or_default();
                 e.u16(field)?;
                 if elsewhere(field) {
                     e.array(1)?.u32(at as u32)?;
@@ -102,7 +114,10 @@ impl DocumentState {
     ///
     /// # Errors
     /// Malformed or truncated bytes.
-    pub fn decode_provenance(d: &mut Decoder<'_>, elsewhere: &mut dyn FnMut(FieldId) -> Value) -> Result<DocumentState, decode::Error> {
+    pub fn decode_provenance(
+        d: &mut Decoder<'_>,
+        elsewhere: &mut dyn FnMut(FieldId) -> Value,
+    ) -> Result<DocumentState, decode::Error> {
         let mut state = DocumentState::opened(OpId::ZERO, 0);
         let mut table: Vec<Write> = Vec::new();
         let mut opened = false;
@@ -110,14 +125,21 @@ impl DocumentState {
             match d.u8()? {
                 GENERATION => {
                     expect_array(d, 2)?;
-                    state.generation = Generation { opener: op(d)?, version: read_version(d)? };
+                    state.generation = Generation {
+                        opener: op(d)?,
+                        version: read_version(d)?,
+                    };
                     opened = true;
                 }
                 VERSION => state.version = read_version(d)?,
                 DELETED => state.life = Life::Deleted(read_write(d)?),
                 REOPENED => {
                     expect_array(d, 3)?;
-                    state.reopened = Some(Reopened { generation: op(d)?, delete: op(d)?, delete_version: read_version(d)? });
+                    state.reopened = Some(Reopened {
+                        generation: op(d)?,
+                        delete: op(d)?,
+                        delete_version: read_version(d)?,
+                    });
                 }
                 CLOCK => state.clock = d.u64()?,
                 WRITES => {
@@ -130,11 +152,17 @@ impl DocumentState {
                         let field = d.u16()?;
                         let parts = length(d.array()?)?;
                         let at = d.u32()? as usize;
-                        let write = *table.get(at).ok_or_else(|| decode::Error::message("a register names no write"))?;
+                        let write = *table
+                            .get(at)
+                            .ok_or_else(|| decode::Error::message("a register names no write"))?;
                         let value = match parts {
                             1 => elsewhere(field),
                             2 => d.decode()?,
-                            _ => return Err(decode::Error::message("a register has one or two parts")),
+                            _ => {
+                                return Err(decode::Error::message(
+                                    "a register has one or two parts",
+                                ));
+                            }
                         };
                         state.registers.insert(field, Register { value, write });
                     }
@@ -146,12 +174,20 @@ impl DocumentState {
                 _ => d.skip()?,
             }
         }
-        if opened { Ok(state) } else { Err(decode::Error::message("a document has a generation")) }
+        if opened {
+            Ok(state)
+        } else {
+            Err(decode::Error::message("a document has a generation"))
+        }
     }
 }
 
 impl<C> minicbor::Encode<C> for DocumentState {
-    fn encode<W: Output>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), encode::Error<W::Error>> {
+    fn encode<W: Output>(
+        &self,
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), encode::Error<W::Error>> {
         self.encode_provenance(e, &|_| false)
     }
 }
@@ -163,7 +199,11 @@ impl<'b, C> minicbor::Decode<'b, C> for DocumentState {
 }
 
 impl<C> minicbor::Encode<C> for SetState {
-    fn encode<W: Output>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), encode::Error<W::Error>> {
+    fn encode<W: Output>(
+        &self,
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), encode::Error<W::Error>> {
         e.map(self.elements.len() as u64)?;
         for (element, held) in &self.elements {
             e.str(element)?;
@@ -184,7 +224,10 @@ impl<'b, C> minicbor::Decode<'b, C> for SetState {
     }
 }
 
-fn tags<W: Output>(e: &mut Encoder<W>, held: &[(OpId, Version)]) -> Result<(), encode::Error<W::Error>> {
+fn tags<W: Output>(
+    e: &mut Encoder<W>,
+    held: &[(OpId, Version)],
+) -> Result<(), encode::Error<W::Error>> {
     e.array(2 * held.len() as u64)?;
     for (op, at) in held {
         e.bytes(&op.0)?;
@@ -208,12 +251,20 @@ fn write<W: Output>(e: &mut Encoder<W>, write: &Write) -> Result<(), encode::Err
 
 fn read_write(d: &mut Decoder<'_>) -> Result<Write, decode::Error> {
     expect_array(d, 3)?;
-    Ok(Write { op: op(d)?, stamp: Stamp(d.u64()?), version: read_version(d)? })
+    Ok(Write {
+        op: op(d)?,
+        stamp: Stamp(d.u64()?),
+        version: read_version(d)?,
+    })
 }
 
 /// [`PENDING`] is null: nine bytes less in every row with a pending write.
 fn version<W: Output>(e: &mut Encoder<W>, version: Version) -> Result<(), encode::Error<W::Error>> {
-    if version == PENDING { e.null()?.ok() } else { e.u64(version)?.ok() }
+    if version == PENDING {
+        e.null()?.ok()
+    } else {
+        e.u64(version)?.ok()
+    }
 }
 
 fn read_version(d: &mut Decoder<'_>) -> Result<Version, decode::Error> {
@@ -234,5 +285,11 @@ fn length(length: Option<u64>) -> Result<u64, decode::Error> {
 }
 
 fn expect_array(d: &mut Decoder<'_>, parts: u64) -> Result<(), decode::Error> {
-    if d.array()? == Some(parts) { Ok(()) } else { Err(decode::Error::message("an array of another length was expected")) }
+    if d.array()? == Some(parts) {
+        Ok(())
+    } else {
+        Err(decode::Error::message(
+            "an array of another length was expected",
+        ))
+    }
 }

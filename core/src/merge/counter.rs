@@ -7,8 +7,10 @@ use crate::op::{Refusal, refusal};
 /// # Errors
 /// When the sum leaves the 64-bit range: wrapping would turn a count into nonsense for everyone.
 pub(super) fn add(current: Option<i64>, delta: i64) -> Result<i64, Refusal> {
-    current
-        .unwrap_or(0)
-        .checked_add(delta)
-        .ok_or_else(|| Refusal::new(refusal::COUNTER_OVERFLOW, "the counter would leave the 64-bit range"))
+    current.unwrap_or(0).checked_add(delta).ok_or_else(|| {
+        Refusal::new(
+            refusal::COUNTER_OVERFLOW,
+            "the counter would leave the 64-bit range",
+        )
+    })
 }

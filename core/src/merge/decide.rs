@@ -14,7 +14,9 @@ use crate::time::Stamp;
 
 /// The answer to an op; recorded with it and never changed, but for a rejected op whose retry is
 /// accepted later.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, minicbor::Encode, minicbor::Decode)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, Serialize, Deserialize, minicbor::Encode, minicbor::Decode,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// It is this version of the workspace.
@@ -55,10 +57,19 @@ pub struct Link {
     pub landed: Option<OpId>,
 }
 
+impl Link {
+    fn is_on(&self, other: &Link) -> bool {
+        self.collection == other.collection && self.document == other.document
+    }
+}
+
 impl Record {
     /// The record as a [`History`] answers it.
     pub fn linked(&self, op: OpId, collection: CollectionId, document: &DocumentId) -> Linked {
-        let link = self.links.iter().find(|l| l.collection == collection && l.document == *document);
+        let link = self
+            .links
+            .iter()
+            .find(|l| l.collection == collection && l.document == *document);
         let accepted = match self.verdict {
             Verdict::Accepted(version) => Some(version),
             Verdict::Rejected(_) => None,
@@ -78,7 +89,11 @@ pub trait Workspace: History {
     ///
     /// # Errors
     /// What the store says.
-    fn document(&mut self, collection: CollectionId, document: &DocumentId) -> Result<Option<DocumentState>, Self::Error>;
+    fn document(
+        &mut self,
+        collection: CollectionId,
+        document: &DocumentId,
+    ) -> Result<Option<DocumentState>, Self::Error>;
 
     /// What was decided about an op.
     ///
@@ -154,17 +169,34 @@ pub fn decide<W: Workspace>(
     if let Some(known) = workspace.record(op.id)? {
         let verdict = match known.account == account {
             true => known.verdict,
-            false => Verdict::Rejected(Refusal::new(refusal::ID_TAKEN, "this op id belongs to another account")),
+            false => Verdict::Rejected(id_taken()),
         };
-        return Ok(Decision { verdict, records: Vec::new(), accepted: None });
+        return Ok(Decision {
+            verdict,
+            records: Vec::new(),
+            accepted: None,
+        });
+    }
+    if names_of_others(workspace, account, op)? {
+        // Nothing is recorded: a version names every id of its op, and the op of somebody else
+        // that it named would leave their queue unsent.
+        let verdict = Verdict::Rejected(id_taken());
+        return Ok(Decision {
+            verdict,
+            records: Vec::new(),
+            accepted: None,
+        });
     }
     if let Some(first) = op.body.retry_of.filter(|_| !op.body.withdraw)
         && let Some(known) = workspace.record(first)?
-        && known.account == account
         && matches!(known.verdict, Verdict::Accepted(_))
     {
-        let verdict = known.verdict.clone();
-        return Ok(Decision { verdict, records: vec![(op.id, known)], accepted: None });
+        let records = vec![(op.id, answered(op, first, &known))];
+        return Ok(Decision {
+            verdict: known.verdict,
+            records,
+            accepted: None,
+        });
     }
     let outcome = if op.body.withdraw {
         Err(Refusal::new(refusal::WITHDRAWN, "taken back by its author"))
@@ -178,8 +210,34 @@ pub fn decide<W: Workspace>(
         Ok(accepted) => (Verdict::Accepted(version), Some(accepted)),
         Err(refusal) => (Verdict::Rejected(refusal), None),
     };
-    let records = records(workspace, account, op, &verdict, accepted.as_ref())?;
-    Ok(Decision { verdict, records, accepted: accepted.map(|(accepted, _)| accepted) })
+    let (accepted, landings) = accepted.unzip();
+    let records = records(workspace, account, op, &verdict, landings.as_ref())?;
+    Ok(Decision {
+        verdict,
+        records,
+        accepted,
+    })
+}
+
+fn id_taken() -> Refusal {
+    Refusal::new(refusal::ID_TAKEN, "this op id belongs to another account")
+}
+
+/// Whether the op claims to stand for an op of another account.
+fn names_of_others<W: Workspace>(
+    workspace: &mut W,
+    account: &str,
+    op: &Op,
+) -> Result<bool, W::Error> {
+    for id in op.body.covers.iter().copied().chain(op.body.retry_of) {
+        if workspace
+            .record(id)?
+            .is_some_and(|known| known.account != account)
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 type Landings = Vec<(CollectionId, DocumentId, OpId)>;
@@ -200,7 +258,10 @@ fn apply_all<W: Workspace>(
     let mut plain = true;
     for change in &op.body.changes {
         let Some(collection) = schema.collection_by_id(change.collection) else {
-            return Ok(Err(Refusal::new(refusal::UNKNOWN_COLLECTION, format!("collection {}", change.collection))));
+            return Ok(Err(Refusal::new(
+                refusal::UNKNOWN_COLLECTION,
+                format!("collection {}", change.collection),
+            )));
         };
         let key = (change.collection, &change.document);
         let known = at.get(&key).copied();
@@ -208,13 +269,21 @@ fn apply_all<W: Workspace>(
             Some(i) => Some(touched[i].after.clone()),
             None => workspace.document(change.collection, &change.document)?,
         };
-        let generation = match meant_generation(workspace, change, before.as_ref(), name, &landings)? {
-            Ok(generation) => generation,
-            Err(refusal) => return Ok(Err(refusal)),
-        };
+        let generation =
+            match meant_generation(workspace, change, before.as_ref(), name, &landings)? {
+                Ok(generation) => generation,
+                Err(refusal) => return Ok(Err(refusal)),
+            };
         let prev = op.body.prev_on(change.collection, &change.document);
         let seen = Seen::follow(workspace, key, op.id, op.body.base, prev, &op.body.covers)?;
-        let incoming = Incoming { op: op.id, name, stamp, version, seen: &seen, generation };
+        let incoming = Incoming {
+            op: op.id,
+            name,
+            stamp,
+            version,
+            seen: &seen,
+            generation,
+        };
         let merged = match merge(before.clone(), change, collection, &incoming) {
             Ok(merged) => merged,
             Err(refusal) => return Ok(Err(refusal)),
@@ -222,13 +291,32 @@ fn apply_all<W: Workspace>(
         if let Err(refusal) = within_limits(schema, collection.name.as_str(), &merged.after) {
             return Ok(Err(refusal));
         }
-        lost.extend(merged.lost.into_iter().map(|l| (change.collection, change.document.clone(), l)));
+        lost.extend(
+            merged
+                .lost
+                .into_iter()
+                .map(|l| (change.collection, change.document.clone(), l)),
+        );
         landings.push((change.collection, change.document.clone(), merged.landed));
         plain &= known.is_none() && merged.effect == Effect::Applied;
         if plain {
-            let effective = merged.after.registers.iter().find(|(_, r)| r.write.op == op.id).map_or(stamp, |(_, r)| r.write.stamp);
+            let effective = merged
+                .after
+                .registers
+                .iter()
+                .find(|(_, r)| r.write.op == op.id)
+                .map_or(stamp, |(_, r)| r.write.stamp);
             plain = echoed.is_none_or(|e| e == effective)
-                && echo(before.as_ref(), change, collection, (op.id, name), effective, version).as_ref() == Some(&merged.after);
+                && echo(
+                    before.as_ref(),
+                    change,
+                    collection,
+                    (op.id, name),
+                    effective,
+                    version,
+                )
+                .as_ref()
+                    == Some(&merged.after);
             echoed = Some(effective);
         }
         match known {
@@ -251,8 +339,18 @@ fn apply_all<W: Workspace>(
     }
     let mut names = vec![op.id];
     names.extend(op.body.retry_of);
-    names.extend(op.body.covers.iter().filter(|c| **c != op.id && Some(**c) != op.body.retry_of));
-    let accepted = Accepted { names, documents: touched, lost, echo: echoed.filter(|_| plain) };
+    names.extend(
+        op.body
+            .covers
+            .iter()
+            .filter(|c| **c != op.id && Some(**c) != op.body.retry_of),
+    );
+    let accepted = Accepted {
+        names,
+        documents: touched,
+        lost,
+        echo: echoed.filter(|_| plain),
+    };
     Ok(Ok((accepted, landings)))
 }
 
@@ -264,20 +362,33 @@ fn meant_generation<W: Workspace>(
     name: OpId,
     landings: &Landings,
 ) -> Result<Result<Option<OpId>, Refusal>, W::Error> {
-    let Some(opener) = change.generation.filter(|_| !change.kind.is_opener()) else { return Ok(Ok(None)) };
+    let Some(opener) = change.generation.filter(|_| !change.kind.is_opener()) else {
+        return Ok(Ok(None));
+    };
     if before.is_some_and(|b| b.generation.opener == opener) {
         return Ok(Ok(Some(opener)));
     }
     if opener == name {
-        let here = landings.iter().rev().find(|(c, d, _)| *c == change.collection && *d == change.document);
+        let here = landings
+            .iter()
+            .rev()
+            .find(|(c, d, _)| *c == change.collection && *d == change.document);
         return Ok(Ok(Some(here.map_or(opener, |(_, _, landed)| *landed))));
     }
     match workspace.record(opener)? {
-        Some(Record { verdict: Verdict::Rejected(_), .. }) => {
-            let message = format!("the {} it builds on was rejected ({opener})", ChangeKind::Insert.name());
+        Some(Record {
+            verdict: Verdict::Rejected(_),
+            ..
+        }) => {
+            let message = format!(
+                "the {} it builds on was rejected ({opener})",
+                ChangeKind::Insert.name()
+            );
             Ok(Err(Refusal::new(refusal::BLOCKED_BY, message)))
         }
-        Some(record) => Ok(Ok(record.linked(opener, change.collection, &change.document).landed)),
+        Some(record) => Ok(Ok(record
+            .linked(opener, change.collection, &change.document)
+            .landed)),
         None => Ok(Ok(Some(opener))),
     }
 }
@@ -286,13 +397,23 @@ fn within_limits(schema: &Schema, collection: &str, after: &DocumentState) -> Re
     let limits = &schema.limits;
     let size = after.size();
     if size > limits.max_document as usize {
-        let message = format!("{size} bytes in one document of {collection}; at most {}", limits.max_document);
+        let message = format!(
+            "{size} bytes in one document of {collection}; at most {}",
+            limits.max_document
+        );
         return Err(Refusal::new(refusal::DOCUMENT_TOO_LARGE, message));
     }
-    match after.sets.iter().find(|(_, set)| set.elements.len() > limits.max_set_elements as usize) {
+    match after
+        .sets
+        .iter()
+        .find(|(_, set)| set.elements.len() > limits.max_set_elements as usize)
+    {
         None => Ok(()),
         Some((field, _)) => {
-            let message = format!("{collection} field {field}: at most {} elements", limits.max_set_elements);
+            let message = format!(
+                "{collection} field {field}: at most {} elements",
+                limits.max_set_elements
+            );
             Err(Refusal::new(refusal::SET_TOO_LARGE, message))
         }
     }
@@ -301,39 +422,82 @@ fn within_limits(schema: &Schema, collection: &str, after: &DocumentState) -> Re
 /// The op's own record and those of the ids it answers for.
 ///
 /// A covered id that a copy of the file had sent and seen rejected becomes accepted with its
-/// coverer, and so does the first id of an accepted retry: their holders learn it by name.
+/// coverer, and so does the first id of an accepted retry: their holders learn it by name, and
+/// followers that name them as openers are mapped to where this op landed.
 fn records<W: Workspace>(
     workspace: &mut W,
     account: &str,
     op: &Op,
     verdict: &Verdict,
-    accepted: Option<&(Accepted, Landings)>,
+    landings: Option<&Landings>,
 ) -> Result<Vec<(OpId, Record)>, W::Error> {
-    let mut links: Vec<Link> = Vec::new();
-    for change in &op.body.changes {
-        let landed = accepted.and_then(|(_, landings)| landings.iter().rev().find(|(c, d, _)| *c == change.collection && *d == change.document));
-        let landed = landed.map(|(_, _, landed)| *landed).filter(|landed| *landed != op.id);
-        if (change.prev.is_some() || landed.is_some()) && !links.iter().any(|l| l.collection == change.collection && l.document == change.document) {
-            links.push(Link { collection: change.collection, document: change.document.clone(), prev: change.prev, landed });
-        }
-    }
-    let own = Record { account: account.to_owned(), verdict: verdict.clone(), covers: op.body.covers.clone(), links };
-    let mut all = Vec::with_capacity(1);
-    for (i, id) in op.body.covers.iter().enumerate().map(|(i, id)| (i, *id)).chain(op.body.retry_of.map(|id| (0, id))) {
-        if id == op.id {
-            continue;
-        }
+    let record = |id: OpId, covers: Vec<OpId>| Record {
+        account: account.to_owned(),
+        verdict: verdict.clone(),
+        covers,
+        links: links(op, id, landings),
+    };
+    let mut all = vec![(op.id, record(op.id, op.body.covers.clone()))];
+    let mut before: Option<OpId> = None;
+    for id in op.body.covers.iter().copied().chain(op.body.retry_of) {
         match workspace.record(id)? {
-            None => {
-                let covers = op.body.covers.get(..i).unwrap_or_default().to_vec();
-                all.push((id, Record { covers, ..own.clone() }));
-            }
-            Some(known) if known.account == account && accepted.is_some() && matches!(known.verdict, Verdict::Rejected(_)) => {
-                all.push((id, Record { verdict: verdict.clone(), ..known }));
+            _ if id == op.id => {}
+            // One covered op leads to the next: a list of all before it, for each, would grow with
+            // the square of what a long session covers.
+            None => all.push((id, record(id, before.into_iter().collect()))),
+            Some(mut known)
+                if landings.is_some() && matches!(known.verdict, Verdict::Rejected(_)) =>
+            {
+                known.verdict = verdict.clone();
+                for link in links(op, id, landings) {
+                    match known.links.iter_mut().find(|l| l.is_on(&link)) {
+                        Some(there) => there.landed = link.landed,
+                        None => known.links.push(Link { prev: None, ..link }),
+                    }
+                }
+                all.push((id, known));
             }
             Some(_) => {}
         }
+        before = Some(id);
     }
-    all.insert(0, (op.id, own));
     Ok(all)
+}
+
+/// The record of a retry whose first id was accepted meanwhile: the first answer, for what the
+/// first id did.
+fn answered(op: &Op, first: OpId, known: &Record) -> Record {
+    let mut links = links(op, op.id, None);
+    for link in &mut links {
+        let there = known.linked(first, link.collection, &link.document);
+        link.landed = there.landed.filter(|landed| *landed != op.id);
+    }
+    let covers = op.body.covers.iter().copied().chain([first]).collect();
+    Record {
+        covers,
+        links,
+        ..known.clone()
+    }
+}
+
+/// The op's links as the record of `id` keeps them.
+fn links(op: &Op, id: OpId, landings: Option<&Landings>) -> Vec<Link> {
+    let mut links: Vec<Link> = Vec::new();
+    for change in &op.body.changes {
+        let landed = landings.and_then(|all| {
+            let here = |(c, d, _): &&(CollectionId, DocumentId, OpId)| change.is_on(*c, d);
+            all.iter().rev().find(here).map(|(_, _, landed)| *landed)
+        });
+        let link = Link {
+            collection: change.collection,
+            document: change.document.clone(),
+            prev: change.prev,
+            landed: landed.filter(|landed| *landed != id),
+        };
+        let says = link.prev.is_some() || link.landed.is_some();
+        if says && !links.iter().any(|l| l.is_on(&link)) {
+            links.push(link);
+        }
+    }
+    links
 }

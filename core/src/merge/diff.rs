@@ -21,20 +21,48 @@ pub struct Difference {
 impl Difference {
     /// What turns `from` into `to`.
     pub fn between(from: &DocumentState, to: &DocumentState) -> Difference {
-        let registers = to.registers.iter().filter(|(f, r)| from.registers.get(*f) != Some(r)).map(|(f, r)| (f, r.clone())).collect();
-        let counters = to.counters.iter().filter(|(f, n)| from.counters.get(*f) != Some(n)).map(|(f, n)| (f, *n)).collect();
+        let registers = to
+            .registers
+            .iter()
+            .filter(|(f, r)| from.registers.get(*f) != Some(r))
+            .map(|(f, r)| (f, r.clone()))
+            .collect();
+        let counters = to
+            .counters
+            .iter()
+            .filter(|(f, n)| from.counters.get(*f) != Some(n))
+            .map(|(f, n)| (f, *n))
+            .collect();
         Difference {
-            part: DocumentState { registers, counters, sets: set_differences(from, to), updates: to.updates.clone(), ..head(to) },
-            absent_registers: from.registers.iter().map(|(f, _)| f).filter(|f| to.registers.get(*f).is_none()).collect(),
-            absent_counters: from.counters.iter().map(|(f, _)| f).filter(|f| to.counters.get(*f).is_none()).collect(),
+            part: DocumentState {
+                registers,
+                counters,
+                sets: set_differences(from, to),
+                updates: to.updates.clone(),
+                ..head(to)
+            },
+            absent_registers: from
+                .registers
+                .iter()
+                .map(|(f, _)| f)
+                .filter(|f| to.registers.get(*f).is_none())
+                .collect(),
+            absent_counters: from
+                .counters
+                .iter()
+                .map(|(f, _)| f)
+                .filter(|f| to.counters.get(*f).is_none())
+                .collect(),
         }
     }
 
     /// Goes that way.
     pub fn apply(self, from: &mut DocumentState) {
         from.take(self.part);
-        from.registers.retain(|field, _| !self.absent_registers.contains(&field));
-        from.counters.retain(|field, _| !self.absent_counters.contains(&field));
+        from.registers
+            .retain(|field, _| !self.absent_registers.contains(&field));
+        from.counters
+            .retain(|field, _| !self.absent_counters.contains(&field));
     }
 }
 
@@ -52,16 +80,27 @@ fn head(state: &DocumentState) -> DocumentState {
 fn set_differences(from: &DocumentState, to: &DocumentState) -> FieldMap<SetState> {
     let empty = SetState::default();
     let mut all = FieldMap::default();
-    let fields = from.sets.iter().chain(to.sets.iter()).map(|(field, _)| field);
+    let fields = from
+        .sets
+        .iter()
+        .chain(to.sets.iter())
+        .map(|(field, _)| field);
     for field in fields {
-        let (old, new) = (from.sets.get(field).unwrap_or(&empty), to.sets.get(field).unwrap_or(&empty));
+        let (old, new) = (
+            from.sets.get(field).unwrap_or(&empty),
+            to.sets.get(field).unwrap_or(&empty),
+        );
         let mut changed = SetState::default();
         for (element, tags) in &new.elements {
             if old.elements.get(element) != Some(tags) {
                 changed.elements.insert(element.clone(), tags.clone());
             }
         }
-        for element in old.elements.keys().filter(|element| !new.elements.contains_key(*element)) {
+        for element in old
+            .elements
+            .keys()
+            .filter(|element| !new.elements.contains_key(*element))
+        {
             changed.elements.insert(element.clone(), Vec::new());
         }
         if !changed.elements.is_empty() {

@@ -8,9 +8,9 @@ use crate::op::{Change, ChangeKind, Refusal, refusal};
 use crate::schema::{Collection, DeletePolicy, MergePolicy};
 use crate::time::Stamp;
 
-/// How many updates of a generation are remembered one by one where updates cancel deletes. Older
-/// ones count as unseen by a delete that was written before them: that keeps too much, never too
-/// little.
+/// How many updates that had not seen each other are remembered one by one where updates cancel
+/// deletes. Older ones count as unseen by a delete that was written before them: that keeps too
+/// much, never too little.
 const UPDATES_KEPT: usize = 64;
 
 /// The op a change belongs to, as far as the merge needs it.
@@ -58,16 +58,46 @@ pub struct Merged {
 ///
 /// # Errors
 /// An update, delete or restore of a document that never was; a counter out of range.
-pub fn merge(before: Option<DocumentState>, change: &Change, collection: &Collection, cx: &Incoming<'_>) -> Result<Merged, Refusal> {
+pub fn merge(
+    before: Option<DocumentState>,
+    change: &Change,
+    collection: &Collection,
+    cx: &Incoming<'_>,
+) -> Result<Merged, Refusal> {
     let Some(before) = before else {
         return match change.kind {
-            ChangeKind::Insert => open(DocumentState::opened(cx.name, cx.version), change, collection, cx),
-            _ => Err(Refusal::new(refusal::NOT_FOUND, format!("{} has no such document to {}", collection.name, change.kind.name()))),
+            ChangeKind::Insert => open(
+                DocumentState::opened(cx.name, cx.version),
+                change,
+                collection,
+                cx,
+            ),
+            _ => Err(Refusal::new(
+                refusal::NOT_FOUND,
+                format!(
+                    "{} has no such document to {}",
+                    collection.name,
+                    change.kind.name()
+                ),
+            )),
         };
     };
     match (change.kind, before.is_alive()) {
-        (ChangeKind::Insert, true) => write_fields(before, change, collection, cx),
-        (ChangeKind::Insert, false) => open(DocumentState::opened(cx.name, cx.version), change, collection, cx),
+        (ChangeKind::Insert, true) => {
+            let mut merged = write_fields(before, change, collection, cx)?;
+            if collection.on_conflict_delete == DeletePolicy::UpdateWins {
+                // Joined to a document that is there, it is as good as an update: a delete that
+                // had not seen it does not take its content away.
+                remember_update(&mut merged.after, cx);
+            }
+            Ok(merged)
+        }
+        (ChangeKind::Insert, false) => open(
+            DocumentState::opened(cx.name, cx.version),
+            change,
+            collection,
+            cx,
+        ),
         (ChangeKind::Restore, true) => Ok(applied(before)),
         (ChangeKind::Restore, false) => Ok(reopen(before, cx, None)),
         (ChangeKind::Update | ChangeKind::Delete, _) => aimed(before, change, collection, cx),
@@ -75,12 +105,21 @@ pub fn merge(before: Option<DocumentState>, change: &Change, collection: &Collec
 }
 
 /// An update or delete: it means one generation.
-fn aimed(before: DocumentState, change: &Change, collection: &Collection, cx: &Incoming<'_>) -> Result<Merged, Refusal> {
+fn aimed(
+    before: DocumentState,
+    change: &Change,
+    collection: &Collection,
+    cx: &Incoming<'_>,
+) -> Result<Merged, Refusal> {
     let update_wins = collection.on_conflict_delete == DeletePolicy::UpdateWins;
-    let current = cx.generation.is_none_or(|meant| meant == before.generation.opener);
+    let current = cx
+        .generation
+        .is_none_or(|meant| meant == before.generation.opener);
     if !current {
         // A late op that had not seen the delete which an update undid still applies (K13).
-        let undone = before.reopened.filter(|r| Some(r.generation) == cx.generation && !cx.seen.has(r.delete, r.delete_version));
+        let undone = before.reopened.filter(|r| {
+            Some(r.generation) == cx.generation && !cx.seen.has(r.delete, r.delete_version)
+        });
         if undone.is_none() || !before.is_alive() {
             return Ok(ledgered(before, change, cx, LossRule::GenerationGone));
         }
@@ -90,86 +129,213 @@ fn aimed(before: DocumentState, change: &Change, collection: &Collection, cx: &I
         (ChangeKind::Delete, Life::Alive) => Ok(delete(before, update_wins, change, cx)),
         (_, Life::Alive) => write_fields(before, change, collection, cx),
         (_, Life::Deleted(by)) if update_wins && !cx.seen.has(by.op, by.version) => {
-            let undone = Reopened { generation: before.generation.opener, delete: by.op, delete_version: by.version };
-            open(reopen(before, cx, Some(undone)).after, change, collection, cx)
+            let undone = Reopened {
+                generation: before.generation.opener,
+                delete: by.op,
+                delete_version: by.version,
+            };
+            open(
+                reopen(before, cx, Some(undone)).after,
+                change,
+                collection,
+                cx,
+            )
         }
         (_, Life::Deleted(_)) => Ok(ledgered(before, change, cx, LossRule::Deleted)),
     }
 }
 
-fn delete(mut state: DocumentState, update_wins: bool, change: &Change, cx: &Incoming<'_>) -> Merged {
-    let unseen_update = state.updates.iter().any(|(op, version)| !cx.seen.has(*op, *version))
+fn delete(
+    mut state: DocumentState,
+    update_wins: bool,
+    change: &Change,
+    cx: &Incoming<'_>,
+) -> Merged {
+    let unseen_update = state
+        .updates
+        .iter()
+        .any(|(op, version)| !cx.seen.has(*op, *version))
         || (state.updates_forgotten > 0 && !cx.seen.has(OpId::ZERO, state.updates_forgotten));
-    if update_wins && unseen_update {
+    // A delete that was mapped here from a generation its author opened, not knowing of this one.
+    let opener = state.generation;
+    let unseen_opener = change
+        .generation
+        .is_some_and(|meant| meant != opener.opener)
+        && !cx.seen.has(opener.opener, opener.version);
+    if update_wins && (unseen_update || unseen_opener) {
         return ledgered(state, change, cx, LossRule::DeleteCancelled);
     }
-    let write = Write { op: cx.op, stamp: cx.stamp, version: cx.version };
+    let write = Write {
+        op: cx.op,
+        stamp: cx.stamp,
+        version: cx.version,
+    };
     let mut lost = Vec::new();
     for (field, register) in state.registers.iter() {
         if !cx.seen.has(register.write.op, register.write.version) && !register.value.is_null() {
-            lost.push(Lost { part: LostPart::Register(field, register.value.clone()), loser: register.write, winner: write, rule: LossRule::Deleted });
+            lost.push(Lost {
+                part: LostPart::Register(field, register.value.clone()),
+                loser: register.write,
+                winner: write,
+                rule: LossRule::Deleted,
+            });
         }
     }
     for (field, set) in state.sets.iter() {
         for (element, tags) in &set.elements {
-            for (op, version) in tags.iter().filter(|(op, version)| !cx.seen.has(*op, *version)) {
-                let loser = Write { op: *op, stamp: Stamp::ZERO, version: *version };
-                lost.push(Lost { part: LostPart::Added(field, vec![element.clone()]), loser, winner: write, rule: LossRule::Deleted });
+            for (op, version) in tags
+                .iter()
+                .filter(|(op, version)| !cx.seen.has(*op, *version))
+            {
+                let loser = Write {
+                    op: *op,
+                    stamp: Stamp::ZERO,
+                    version: *version,
+                };
+                lost.push(Lost {
+                    part: LostPart::Added(field, vec![element.clone()]),
+                    loser,
+                    winner: write,
+                    rule: LossRule::Deleted,
+                });
             }
         }
     }
     state.life = Life::Deleted(write);
     state.version = cx.version;
     let landed = state.generation.opener;
-    Merged { after: state, effect: Effect::Applied, landed, lost, whole: false }
+    Merged {
+        after: state,
+        effect: Effect::Applied,
+        landed,
+        lost,
+        whole: false,
+    }
 }
 
 /// A tombstone opens its next generation with the content it had.
 fn reopen(mut state: DocumentState, cx: &Incoming<'_>, reopened: Option<Reopened>) -> Merged {
-    state.generation = super::Generation { opener: cx.name, version: cx.version };
+    state.generation = super::Generation {
+        opener: cx.name,
+        version: cx.version,
+    };
     state.life = Life::Alive;
     state.reopened = reopened;
     state.version = cx.version;
     state.updates.clear();
     state.updates_forgotten = 0;
-    Merged { after: state, effect: Effect::Applied, landed: cx.name, lost: Vec::new(), whole: true }
+    Merged {
+        after: state,
+        effect: Effect::Applied,
+        landed: cx.name,
+        lost: Vec::new(),
+        whole: true,
+    }
 }
 
-fn open(state: DocumentState, change: &Change, collection: &Collection, cx: &Incoming<'_>) -> Result<Merged, Refusal> {
-    Ok(Merged { whole: true, ..write_fields(state, change, collection, cx)? })
+fn open(
+    state: DocumentState,
+    change: &Change,
+    collection: &Collection,
+    cx: &Incoming<'_>,
+) -> Result<Merged, Refusal> {
+    Ok(Merged {
+        whole: true,
+        ..write_fields(state, change, collection, cx)?
+    })
 }
 
 fn applied(state: DocumentState) -> Merged {
     let landed = state.generation.opener;
-    Merged { after: state, effect: Effect::Applied, landed, lost: Vec::new(), whole: false }
+    Merged {
+        after: state,
+        effect: Effect::Applied,
+        landed,
+        lost: Vec::new(),
+        whole: false,
+    }
 }
 
 /// The change has no effect; all it says goes to the ledger.
 fn ledgered(state: DocumentState, change: &Change, cx: &Incoming<'_>, rule: LossRule) -> Merged {
-    let loser = Write { op: cx.op, stamp: cx.stamp, version: cx.version };
+    let loser = Write {
+        op: cx.op,
+        stamp: cx.stamp,
+        version: cx.version,
+    };
     let standing = match state.life {
         Life::Deleted(by) => by,
-        Life::Alive => Write { op: state.generation.opener, stamp: Stamp::ZERO, version: state.generation.version },
+        Life::Alive => Write {
+            op: state.generation.opener,
+            stamp: Stamp::ZERO,
+            version: state.generation.version,
+        },
     };
-    let mut parts: Vec<LostPart> = change.registers.iter().map(|(f, v)| LostPart::Register(f, v.clone())).collect();
-    parts.extend(change.increments.iter().map(|(f, delta)| LostPart::Increment(f, *delta)));
-    parts.extend(change.adds.iter().map(|(f, elements)| LostPart::Added(f, elements.clone())));
-    parts.extend(change.removes.iter().map(|(f, elements)| LostPart::Removed(f, elements.clone())));
+    let mut parts: Vec<LostPart> = change
+        .registers
+        .iter()
+        .map(|(f, v)| LostPart::Register(f, v.clone()))
+        .collect();
+    parts.extend(
+        change
+            .increments
+            .iter()
+            .map(|(f, delta)| LostPart::Increment(f, *delta)),
+    );
+    parts.extend(
+        change
+            .adds
+            .iter()
+            .map(|(f, elements)| LostPart::Added(f, elements.clone())),
+    );
+    parts.extend(
+        change
+            .removes
+            .iter()
+            .map(|(f, elements)| LostPart::Removed(f, elements.clone())),
+    );
     if change.kind == ChangeKind::Delete {
         parts.push(LostPart::Delete);
     }
-    let lost = parts.into_iter().map(|part| Lost { part, loser, winner: standing, rule }).collect();
-    let landed = state.generation.opener;
-    Merged { after: state, effect: Effect::Ledgered, landed, lost, whole: false }
+    let lost = parts
+        .into_iter()
+        .map(|part| Lost {
+            part,
+            loser,
+            winner: standing,
+            rule,
+        })
+        .collect();
+    // Ops that name this one as their opener mean what it meant.
+    let landed = cx.generation.unwrap_or(state.generation.opener);
+    Merged {
+        after: state,
+        effect: Effect::Ledgered,
+        landed,
+        lost,
+        whole: false,
+    }
 }
 
-fn write_fields(mut state: DocumentState, change: &Change, collection: &Collection, cx: &Incoming<'_>) -> Result<Merged, Refusal> {
+fn write_fields(
+    mut state: DocumentState,
+    change: &Change,
+    collection: &Collection,
+    cx: &Incoming<'_>,
+) -> Result<Merged, Refusal> {
     let mut lost = Vec::new();
     match collection.merge {
         MergePolicy::Field => {
             for (field, value) in change.registers.iter() {
                 let current = state.registers.get(field).map(|r| r.write);
-                settle(&mut state, field, value, contest(cx.op, cx.stamp, current, cx.seen), cx, &mut lost);
+                settle(
+                    &mut state,
+                    field,
+                    value,
+                    contest(cx.op, cx.stamp, current, cx.seen),
+                    cx,
+                    &mut lost,
+                );
             }
         }
         MergePolicy::Document if !change.registers.is_empty() => {
@@ -187,23 +353,46 @@ fn write_fields(mut state: DocumentState, change: &Change, collection: &Collecti
     // Removes first: an op that removes and adds one element means it to be there.
     for (field, elements) in change.removes.iter() {
         let set = state.sets.entry(field, SetState::default);
-        elements.iter().for_each(|element| set::remove(set, element, cx.seen));
+        elements
+            .iter()
+            .for_each(|element| set::remove(set, element, cx.seen));
     }
     for (field, elements) in change.adds.iter() {
         let set = state.sets.entry(field, SetState::default);
-        elements.iter().for_each(|element| set::add(set, element, cx.op, cx.version, cx.seen));
+        elements
+            .iter()
+            .for_each(|element| set::add(set, element, cx.op, cx.version, cx.seen));
     }
     state.drop_empty_sets();
     state.version = cx.version;
-    if collection.on_conflict_delete == DeletePolicy::UpdateWins && change.kind == ChangeKind::Update {
+    if collection.on_conflict_delete == DeletePolicy::UpdateWins
+        && change.kind == ChangeKind::Update
+    {
         remember_update(&mut state, cx);
     }
     let landed = state.generation.opener;
-    Ok(Merged { after: state, effect: Effect::Applied, landed, lost, whole: false })
+    Ok(Merged {
+        after: state,
+        effect: Effect::Applied,
+        landed,
+        lost,
+        whole: false,
+    })
 }
 
-fn settle(state: &mut DocumentState, field: u16, value: &crate::value::Value, outcome: Contest, cx: &Incoming<'_>, lost: &mut Vec<Lost>) {
-    let mut write = Write { op: cx.op, stamp: cx.stamp, version: cx.version };
+fn settle(
+    state: &mut DocumentState,
+    field: u16,
+    value: &crate::value::Value,
+    outcome: Contest,
+    cx: &Incoming<'_>,
+    lost: &mut Vec<Lost>,
+) {
+    let mut write = Write {
+        op: cx.op,
+        stamp: cx.stamp,
+        version: cx.version,
+    };
     let stamp = match outcome {
         Contest::Follows(stamp) => stamp,
         Contest::Beats(stamp) => {
@@ -218,7 +407,11 @@ fn settle(state: &mut DocumentState, field: u16, value: &crate::value::Value, ou
             stamp
         }
         Contest::Loses => {
-            if let Some(current) = state.registers.get(field).filter(|current| current.value != *value) {
+            if let Some(current) = state
+                .registers
+                .get(field)
+                .filter(|current| current.value != *value)
+            {
                 lost.push(Lost {
                     part: LostPart::Register(field, value.clone()),
                     loser: write,
@@ -230,7 +423,13 @@ fn settle(state: &mut DocumentState, field: u16, value: &crate::value::Value, ou
         }
     };
     write.stamp = stamp;
-    state.registers.insert(field, Register { value: value.clone(), write });
+    state.registers.insert(
+        field,
+        Register {
+            value: value.clone(),
+            write,
+        },
+    );
 }
 
 /// The whole document as one register: the greater revision clock, then stamp, then op id.
@@ -238,12 +437,21 @@ fn settle(state: &mut DocumentState, field: u16, value: &crate::value::Value, ou
 /// A clock is capped by what its author could know: one above the current for the op itself and one
 /// for each own op behind it. Uncapped, one broken device would win for ever.
 fn contest_document(state: &mut DocumentState, clock: u64, cx: &Incoming<'_>) -> Contest {
-    let current = state.registers.iter().map(|(_, r)| r.write).max_by_key(|w| (w.version, w.stamp, w.op));
+    let current = state
+        .registers
+        .iter()
+        .map(|(_, r)| r.write)
+        .max_by_key(|w| (w.version, w.stamp, w.op));
     let Some(current) = current else {
         state.clock = clock.min(1 + cx.seen.own_before());
         return Contest::Follows(cx.stamp);
     };
-    let clock = clock.min(state.clock.saturating_add(1).saturating_add(cx.seen.own_before()));
+    let clock = clock.min(
+        state
+            .clock
+            .saturating_add(1)
+            .saturating_add(cx.seen.own_before()),
+    );
     if cx.seen.has(current.op, current.version) {
         state.clock = clock.max(state.clock.saturating_add(1));
         return Contest::Follows(cx.stamp.max(current.stamp.after()));
@@ -255,7 +463,12 @@ fn contest_document(state: &mut DocumentState, clock: u64, cx: &Incoming<'_>) ->
     Contest::Loses
 }
 
-pub(super) fn remember_update(state: &mut DocumentState, cx: &Incoming<'_>) {
+/// Remembers the update for deletes to come. Whoever has seen it has seen what it had seen, so only
+/// updates that had not seen each other are kept: mostly one.
+fn remember_update(state: &mut DocumentState, cx: &Incoming<'_>) {
+    state
+        .updates
+        .retain(|(op, version)| !cx.seen.has(*op, *version));
     state.updates.push((cx.op, cx.version));
     if state.updates.len() > UPDATES_KEPT {
         let (_, version) = state.updates.remove(0);

@@ -4,8 +4,7 @@
 //! the effective stamp alone instead of sending every value back; it answers so only when this very
 //! function gives the state it decided on.
 
-use super::document::remember_update;
-use super::{DocumentState, Incoming, Register, Seen, SetState, Write, set};
+use super::{DocumentState, Register, Seen, SetState, Write, set};
 use crate::id::{OpId, Version};
 use crate::op::{Change, ChangeKind};
 use crate::schema::{Collection, DeletePolicy, MergePolicy};
@@ -30,23 +29,38 @@ pub fn echo(
     let seen = Seen::nothing(op);
     let mut state = match (change.kind, before) {
         (ChangeKind::Insert, _) => DocumentState::opened(name, version),
-        (ChangeKind::Update, Some(before)) if change.adds.is_empty() && change.increments.is_empty() => before.clone(),
+        (ChangeKind::Update, Some(before))
+            if change.adds.is_empty() && change.increments.is_empty() =>
+        {
+            before.clone()
+        }
         _ => return None,
     };
     for (field, value) in change.registers.iter() {
-        state.registers.insert(field, Register { value: value.clone(), write });
+        state.registers.insert(
+            field,
+            Register {
+                value: value.clone(),
+                write,
+            },
+        );
     }
     for (field, delta) in change.increments.iter() {
         state.counters.insert(field, *delta);
     }
     for (field, elements) in change.adds.iter() {
         let into = state.sets.entry(field, SetState::default);
-        elements.iter().for_each(|element| set::add(into, element, op, version, &seen));
+        elements
+            .iter()
+            .for_each(|element| set::add(into, element, op, version, &seen));
     }
     state.drop_empty_sets();
     state.version = version;
-    if collection.on_conflict_delete == DeletePolicy::UpdateWins && change.kind == ChangeKind::Update {
-        remember_update(&mut state, &Incoming { op, name, stamp, version, seen: &seen, generation: None });
+    if collection.on_conflict_delete == DeletePolicy::UpdateWins
+        && change.kind == ChangeKind::Update
+    {
+        // The usual case: its author had seen all updates before it.
+        state.updates = vec![(op, version)];
     }
     Some(state)
 }

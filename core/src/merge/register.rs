@@ -23,7 +23,9 @@ pub enum Contest {
 pub fn contest(op: OpId, stamp: Stamp, current: Option<Write>, seen: &Seen) -> Contest {
     match current {
         None => Contest::Follows(stamp),
-        Some(current) if seen.has(current.op, current.version) => Contest::Follows(stamp.max(current.stamp.after())),
+        Some(current) if seen.has(current.op, current.version) => {
+            Contest::Follows(stamp.max(current.stamp.after()))
+        }
         Some(current) if (stamp, op) > (current.stamp, current.op) => Contest::Beats(stamp),
         Some(_) => Contest::Loses,
     }

@@ -26,7 +26,12 @@ pub trait History {
     ///
     /// # Errors
     /// What the store says.
-    fn linked(&mut self, op: OpId, collection: CollectionId, document: &DocumentId) -> Result<Option<Linked>, Self::Error>;
+    fn linked(
+        &mut self,
+        op: OpId,
+        collection: CollectionId,
+        document: &DocumentId,
+    ) -> Result<Option<Linked>, Self::Error>;
 }
 
 /// What one op had seen of one document.
@@ -64,7 +69,9 @@ impl Seen {
                 continue;
             }
             chain.push(id);
-            let Some(linked) = history.linked(id, collection, document)? else { continue };
+            let Some(linked) = history.linked(id, collection, document)? else {
+                continue;
+            };
             if linked.accepted.is_some_and(|version| version <= base) {
                 continue;
             }
@@ -76,7 +83,10 @@ impl Seen {
 
     /// What an op with nothing behind it had seen: itself.
     pub(super) fn nothing(op: OpId) -> Seen {
-        Seen { base: 0, chain: vec![op] }
+        Seen {
+            base: 0,
+            chain: vec![op],
+        }
     }
 
     /// Whether the op had seen what `op` wrote at `version`.

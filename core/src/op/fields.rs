@@ -111,7 +111,11 @@ impl<V> IntoIterator for FieldMap<V> {
 }
 
 impl<C, V: minicbor::Encode<C>> minicbor::Encode<C> for FieldMap<V> {
-    fn encode<W: Write>(&self, e: &mut Encoder<W>, ctx: &mut C) -> Result<(), encode::Error<W::Error>> {
+    fn encode<W: Write>(
+        &self,
+        e: &mut Encoder<W>,
+        ctx: &mut C,
+    ) -> Result<(), encode::Error<W::Error>> {
         e.map(self.0.len() as u64)?;
         for (field, value) in &self.0 {
             e.u16(*field)?;
@@ -124,7 +128,9 @@ impl<C, V: minicbor::Encode<C>> minicbor::Encode<C> for FieldMap<V> {
 impl<'b, C, V: minicbor::Decode<'b, C>> minicbor::Decode<'b, C> for FieldMap<V> {
     fn decode(d: &mut Decoder<'b>, ctx: &mut C) -> Result<Self, decode::Error> {
         let mut map = FieldMap::default();
-        let length = d.map()?.ok_or_else(|| decode::Error::message("a map must say its length"))?;
+        let length = d
+            .map()?
+            .ok_or_else(|| decode::Error::message("a map must say its length"))?;
         for _ in 0..length {
             let field = d.u16()?;
             if map.insert(field, V::decode(d, ctx)?).is_some() {
@@ -153,7 +159,10 @@ impl<'de, V: Deserialize<'de>> Deserialize<'de> for FieldMap<V> {
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str("an object keyed by field numbers")
             }
-            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut access: A) -> Result<FieldMap<V>, A::Error> {
+            fn visit_map<A: serde::de::MapAccess<'de>>(
+                self,
+                mut access: A,
+            ) -> Result<FieldMap<V>, A::Error> {
                 let mut map = FieldMap::default();
                 while let Some((field, value)) = access.next_entry::<FieldId, V>()? {
                     if map.insert(field, value).is_some() {
@@ -174,7 +183,10 @@ mod tests {
     #[test]
     fn stays_sorted_and_round_trips_in_both_forms() {
         let map: FieldMap<i64> = [(7, 1), (2, 2), (7, 3), (4, 4)].into_iter().collect();
-        assert_eq!(map.iter().map(|(f, v)| (f, *v)).collect::<Vec<_>>(), [(2, 2), (4, 4), (7, 3)]);
+        assert_eq!(
+            map.iter().map(|(f, v)| (f, *v)).collect::<Vec<_>>(),
+            [(2, 2), (4, 4), (7, 3)]
+        );
         let cbor = minicbor::to_vec(&map).unwrap();
         assert_eq!(minicbor::decode::<FieldMap<i64>>(&cbor).unwrap(), map);
         let json = serde_json::to_string(&map).unwrap();
@@ -190,6 +202,11 @@ mod tests {
 
     #[test]
     fn a_hostile_length_reserves_nothing() {
-        assert!(minicbor::decode::<FieldMap<i64>>(&[0xbb, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]).is_err());
+        assert!(
+            minicbor::decode::<FieldMap<i64>>(&[
+                0xbb, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff
+            ])
+            .is_err()
+        );
     }
 }
