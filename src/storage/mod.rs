@@ -19,20 +19,28 @@
 //! `migrations/*.sql` for the private tables. Modules below this one that add words to these doors
 //! do so as `impl ReadTx<'_>`, `impl WriteTx<'_>` or `impl Storage`.
 
+pub(crate) mod apply;
 mod checkpoint;
 mod connection;
+mod departed;
 pub(crate) mod error;
 mod gate;
+mod history;
 mod hooks;
+pub(crate) mod ledger;
 pub(crate) mod meta;
 mod migrations;
 mod open;
+pub(crate) mod outbox;
 mod pragmas;
 mod queue;
 mod read;
+mod rebase;
 mod reshape;
 mod row;
+pub(crate) mod runs;
 mod sql;
+pub(crate) mod stage;
 mod tables;
 mod write;
 

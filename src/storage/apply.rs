@@ -1,0 +1,369 @@
+//! Answers of the server: verdicts on own ops, and versions that move base.
+//!
+//! One answer is one transaction: results and page come from one snapshot of the server, and cursor,
+//! contact, losses and data move together or not at all. Results go first: the ledger rows of a
+//! rejected op then hold what its author had before it, not what the page brings.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use driftline_core::id::{CollectionId, DocumentId, OpId, Version};
+use driftline_core::ledger::Loss;
+use driftline_core::merge::echo;
+use driftline_core::op::{Refusal, refusal};
+use driftline_core::protocol::{Cursor, OpResult, Outcome, VersionEntry};
+use driftline_core::time::{Contact, Stamp};
+use rusqlite::Connection;
+
+use super::error::{Result, StorageError};
+use super::history::{Leaving, OpState, QueuedOp};
+use super::rebase::{Moved, Rebase};
+use super::write::WriteTx;
+use super::{ledger, outbox, stage};
+
+/// Why an answer was not applied. Nothing changed then.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PageError {
+    /// It follows another cursor than the file's: pull again from there.
+    #[error("the page does not follow the cursor")]
+    NotAtCursor,
+    /// It speaks of an op by name only, and the op is not here any more (discarded, or joined with a
+    /// later one, since it was sent): pull again without ops, and the server tells it in full.
+    #[error("the page leaves out what op {0} did, and the op is gone")]
+    EchoWithoutOp(OpId),
+    /// It changes a document that base does not have: base is not what the server believes, and must
+    /// be fetched anew.
+    #[error("the page changes a document that base does not have")]
+    BaseMissing,
+    /// A bootstrap is under way: base and cursor stand still until it is swapped in.
+    #[error("a bootstrap is under way")]
+    Bootstrapping,
+    /// No bootstrap is under way.
+    #[error("no bootstrap is under way")]
+    NoBootstrap,
+    /// The snapshot is another one than the bootstrap has begun with: begin again.
+    #[error("the snapshot is another one")]
+    OtherSnapshot,
+    /// Documents, versions or fates are missing for the swap.
+    #[error("the bootstrap is not ready to be swapped in")]
+    NotReady,
+    /// It is no page.
+    #[error("malformed page: {0}")]
+    Malformed(String),
+    /// The file.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+impl PageError {
+    pub(super) fn malformed(detail: impl Into<String>) -> PageError {
+        PageError::Malformed(detail.into())
+    }
+}
+
+impl From<rusqlite::Error> for PageError {
+    fn from(error: rusqlite::Error) -> PageError {
+        PageError::Storage(error.into())
+    }
+}
+
+/// Consecutive versions, and the cursors around them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Page<'a> {
+    /// The cursor they follow: the request's, or a frame's `from`.
+    pub(crate) from: Cursor,
+    /// The cursor behind them.
+    pub(crate) to: Cursor,
+    /// The versions.
+    pub(crate) versions: &'a [VersionEntry],
+}
+
+/// What the server says of the ops a request carried.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Verdicts<'a> {
+    /// The request's cursor.
+    pub(crate) asked_at: Cursor,
+    /// One for each entry.
+    pub(crate) results: &'a [OpResult],
+}
+
+/// What applying an answer did.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Applied {
+    pub(crate) moved: Moved,
+    /// How many versions.
+    pub(crate) versions: usize,
+    /// Accepted, and to be named by a page to come: to be sent by id alone until then.
+    pub(crate) accepted: Vec<(OpId, Version)>,
+    /// Rejected now; they are in quarantine.
+    pub(crate) quarantined: Vec<(OpId, Refusal)>,
+    /// Discarded ops that the server had accepted before: they took effect.
+    pub(crate) discarded_too_late: Vec<OpId>,
+    /// Not decided: to be sent again, after the op named if one is.
+    pub(crate) retry_later: Vec<(OpId, Option<OpId>)>,
+    /// Not decided: text to be authored again.
+    pub(crate) rebase: Vec<OpId>,
+    /// Never decided although this device believed so: to be sent in full again.
+    pub(crate) unknown: Vec<OpId>,
+    /// Losses that are new in the ledger.
+    pub(crate) losses: usize,
+}
+
+/// Applies a whole answer. `contact` is the request's readings and the server's time in the answer.
+/// If this fails the transaction must not be committed.
+pub(crate) fn apply_answer(
+    tx: &WriteTx<'_>,
+    verdicts: Verdicts<'_>,
+    page: Option<Page<'_>>,
+    losses: &[Loss],
+    contact: Option<&Contact>,
+) -> std::result::Result<Applied, PageError> {
+    let standing = tx.cursor()?;
+    if let Some(page) = &page {
+        check(tx, page, standing)?;
+    }
+    if let Some(contact) = contact {
+        tx.set_contact(contact)?;
+    }
+    let mut applying = Applying::new(tx)?;
+    applying.verdicts(verdicts, standing)?;
+    if let Some(page) = &page {
+        applying.versions(page.versions)?;
+    }
+    let mut applied = applying.finish()?;
+    if let Some(page) = page.filter(|page| page.to != standing) {
+        tx.set_cursor(page.to)?;
+    }
+    applied.losses = ledger::keep(tx, losses)?;
+    Ok(applied)
+}
+
+/// Applies versions alone: a frame of the live socket.
+pub(crate) fn apply_page(tx: &WriteTx<'_>, page: Page<'_>) -> std::result::Result<Applied, PageError> {
+    apply_answer(tx, Verdicts { asked_at: page.from, results: &[] }, Some(page), &[], None)
+}
+
+/// Applies verdicts alone: the page with them does not follow the cursor any more, or a bootstrap is
+/// under way.
+pub(crate) fn apply_results(
+    tx: &WriteTx<'_>,
+    verdicts: Verdicts<'_>,
+    losses: &[Loss],
+    contact: Option<&Contact>,
+) -> std::result::Result<Applied, PageError> {
+    apply_answer(tx, verdicts, None, losses, contact)
+}
+
+fn check(tx: &WriteTx<'_>, page: &Page<'_>, standing: Cursor) -> std::result::Result<(), PageError> {
+    if stage::is_under_way(tx.conn())? {
+        return Err(PageError::Bootstrapping);
+    }
+    if page.from != standing {
+        return Err(PageError::NotAtCursor);
+    }
+    check_span(page.from, page.to, page.versions)
+}
+
+/// Whether `versions` are those between `from` and `to`, without a gap.
+pub(super) fn check_span(from: Cursor, to: Cursor, versions: &[VersionEntry]) -> std::result::Result<(), PageError> {
+    let mut expected = from.version;
+    for entry in versions {
+        expected = expected.saturating_add(1);
+        if entry.version != expected {
+            return Err(PageError::malformed(format!("version {} where {expected} was expected", entry.version)));
+        }
+        if entry.ids.is_empty() {
+            return Err(PageError::malformed(format!("version {expected} names no op")));
+        }
+    }
+    if to.version != expected {
+        return Err(PageError::malformed(format!("the page ends at {expected}, its cursor at {}", to.version)));
+    }
+    if versions.is_empty() && to != from && from != Cursor::START {
+        return Err(PageError::malformed("another hash at the same version"));
+    }
+    Ok(())
+}
+
+/// One answer being applied.
+struct Applying<'t> {
+    tx: &'t WriteTx<'t>,
+    rebase: Rebase<'t>,
+    names: Names,
+    staging: bool,
+    applied: Applied,
+}
+
+impl<'t> Applying<'t> {
+    fn new(tx: &'t WriteTx<'t>) -> Result<Applying<'t>> {
+        Ok(Applying {
+            tx,
+            rebase: Rebase::new(tx)?,
+            names: Names::of(tx.conn())?,
+            staging: stage::is_under_way(tx.conn())?,
+            applied: Applied::default(),
+        })
+    }
+
+    fn verdicts(&mut self, verdicts: Verdicts<'_>, standing: Cursor) -> Result<()> {
+        // A verdict about versions says something about base only if both speak of one cursor.
+        let in_base = match self.staging || verdicts.asked_at != standing {
+            true => 0,
+            false => standing.version,
+        };
+        for result in verdicts.results {
+            if self.staging {
+                let version = match result.outcome {
+                    Outcome::Accepted { version } => Some(version),
+                    _ => None,
+                };
+                stage::note_fate(self.tx.conn(), result.id, version, &[])?;
+            }
+            let Some(op) = self.rebase.ops.get(result.id)? else { continue };
+            match &result.outcome {
+                Outcome::Accepted { version } if *version <= in_base => {
+                    self.leave(op, Some(*version), vec![result.id], Vec::new())?;
+                }
+                Outcome::Accepted { version } => self.applied.accepted.push((result.id, *version)),
+                Outcome::Rejected { .. } if op.body.withdraw => self.leave(op, None, Vec::new(), Vec::new())?,
+                Outcome::Rejected { refusal } => self.quarantine(&op, refusal)?,
+                Outcome::RetryLater { after } => self.applied.retry_later.push((result.id, *after)),
+                Outcome::Rebase => self.applied.rebase.push(result.id),
+                Outcome::Unknown => self.applied.unknown.push(result.id),
+            }
+        }
+        Ok(())
+    }
+
+    fn quarantine(&mut self, op: &QueuedOp, refused: &Refusal) -> Result<()> {
+        if op.state == OpState::Quarantined {
+            return Ok(());
+        }
+        let refused = match op.state {
+            OpState::Withdrawing if refused.code == refusal::WITHDRAWN => outbox::undeliverable(),
+            _ => refused.clone(),
+        };
+        for (collection, document) in op.documents() {
+            let base = self.rebase.base(collection, document)?;
+            ledger::keep_rejected(self.tx, op, (collection, document), base.as_ref())?;
+        }
+        outbox::set_quarantined(self.tx, op.id, &refused)?;
+        self.rebase.refold(op.id)?;
+        self.applied.quarantined.push((op.id, refused));
+        Ok(())
+    }
+
+    fn versions(&mut self, versions: &[VersionEntry]) -> std::result::Result<(), PageError> {
+        for entry in versions {
+            self.version(entry)?;
+        }
+        self.applied.versions = versions.len();
+        Ok(())
+    }
+
+    fn version(&mut self, entry: &VersionEntry) -> std::result::Result<(), PageError> {
+        let mut named = Vec::new();
+        for id in self.names.among(entry) {
+            named.extend(self.rebase.ops.get(id)?);
+        }
+        match entry.echo {
+            Some(stamp) => self.echoed(entry, stamp)?,
+            None => {
+                for result in &entry.documents {
+                    self.rebase.take(result, entry.version, !named.is_empty())?;
+                }
+            }
+        }
+        for op in named {
+            self.leave(op, Some(entry.version), entry.ids.clone(), landings(entry))?;
+        }
+        Ok(())
+    }
+
+    /// Works out what an own op did that did exactly what it says.
+    fn echoed(&mut self, entry: &VersionEntry, stamp: Stamp) -> std::result::Result<(), PageError> {
+        let id = entry.ids.first().copied().unwrap_or(OpId::ZERO);
+        let gone = PageError::EchoWithoutOp(id);
+        let Some(op) = self.rebase.ops.get(id)? else { return Err(gone) };
+        if op.body.withdraw {
+            return Err(gone);
+        }
+        for change in &op.body.changes {
+            let Some(collection) = self.tx.schema().collection_by_id(change.collection) else { return Err(gone) };
+            let before = self.rebase.base(change.collection, &change.document)?;
+            let after = echo(before.as_ref(), change, collection, (id, op.name()), stamp, entry.version);
+            let Some(after) = after else { return Err(gone) };
+            self.rebase.set_base(change.collection, &change.document, after)?;
+        }
+        Ok(())
+    }
+
+    fn leave(
+        &mut self,
+        op: Rc<QueuedOp>,
+        accepted: Option<Version>,
+        names: Vec<OpId>,
+        landed: Vec<(CollectionId, DocumentId, OpId)>,
+    ) -> Result<()> {
+        if op.state == OpState::Quarantined {
+            ledger::drop_rejected(self.tx.conn(), op.id)?;
+        }
+        if op.body.withdraw && accepted.is_some() {
+            self.applied.discarded_too_late.push(op.id);
+        }
+        self.rebase.leave(Leaving { op, accepted, names, landed })
+    }
+
+    fn finish(self) -> Result<Applied> {
+        let mut applied = self.applied;
+        applied.moved = self.rebase.finish()?;
+        Ok(applied)
+    }
+}
+
+/// Where the openers of a version landed.
+pub(super) fn landings(entry: &VersionEntry) -> Vec<(CollectionId, DocumentId, OpId)> {
+    let landed = entry.landed.iter();
+    landed.filter_map(|link| Some((link.collection, link.document.clone(), link.landed?))).collect()
+}
+
+/// Which queued ops a version answers to, without asking the file for every id of every page.
+pub(super) struct Names {
+    span: Option<(OpId, OpId)>,
+    retries: HashMap<OpId, Vec<OpId>>,
+}
+
+impl Names {
+    pub(super) fn of(conn: &Connection) -> Result<Names> {
+        let (least, greatest): (Option<[u8; 16]>, Option<[u8; 16]>) = conn
+            .prepare_cached("SELECT (SELECT min(op_id) FROM _dl_outbox), (SELECT max(op_id) FROM _dl_outbox)")?
+            .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let span = least.zip(greatest).map(|(least, greatest)| (OpId(least), OpId(greatest)));
+        let mut retries: HashMap<OpId, Vec<OpId>> = HashMap::new();
+        if span.is_some() {
+            let mut statement =
+                conn.prepare_cached("SELECT retry_of, op_id FROM _dl_outbox WHERE retry_of IS NOT NULL")?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                retries.entry(OpId(row.get(0)?)).or_default().push(OpId(row.get(1)?));
+            }
+        }
+        Ok(Names { span, retries })
+    }
+
+    /// Whether `entry` may name a queued op.
+    pub(super) fn may_answer(&self, entry: &VersionEntry) -> bool {
+        let within = |id: &OpId| self.span.is_some_and(|(least, greatest)| (least..=greatest).contains(&id));
+        entry.ids.iter().any(|id| within(id) || self.retries.contains_key(id))
+    }
+
+    /// Ids that may be queued ops named by `entry`: its own, and retries of them.
+    pub(super) fn among(&self, entry: &VersionEntry) -> Vec<OpId> {
+        let Some((least, greatest)) = self.span else { return Vec::new() };
+        let mut named: Vec<OpId> = entry.ids.iter().copied().filter(|id| (least..=greatest).contains(id)).collect();
+        if !self.retries.is_empty() {
+            named.extend(entry.ids.iter().filter_map(|id| self.retries.get(id)).flatten());
+        }
+        named
+    }
+}
