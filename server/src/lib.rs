@@ -1,1 +1,22 @@
-//! server
+//! Driftline's self-hosted server: where devices meet.
+//!
+//! A [`Server`] keeps workspaces in a directory and answers devices over HTTP and WebSocket. It puts
+//! the ops of a workspace into one order, merges them with the code that devices predict with, and
+//! says of each what became of it, after that is durable.
+//!
+//! Reading order: `store` is where rows are kept, `workspace` decides and reads pages, `http` is
+//! what devices talk to, [`auth`] who may.
+
+#![warn(missing_docs)]
+
+pub mod auth;
+pub mod environment;
+mod http;
+mod limits;
+mod problem;
+mod server;
+pub mod store;
+mod workspace;
+
+pub use limits::ServerLimits;
+pub use server::{Server, ServerConfig, StartError};

@@ -1,0 +1,138 @@
+//! The endpoints. `docs/protocol.md` says the same in prose.
+
+mod body;
+mod error;
+mod health;
+mod limit;
+mod serve;
+mod sync;
+mod workspaces;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::Response;
+use axum::routing::{get, post, put};
+use driftline_core::schema::Schema;
+use http::{HeaderMap, header};
+use tokio::sync::{Semaphore, watch};
+
+use crate::auth::{Keys, Role};
+use crate::environment::Environment;
+use crate::limits::ServerLimits;
+use crate::problem::Problem;
+use crate::store::WorkspaceName;
+use crate::workspace::Registry;
+
+pub(crate) use serve::serve;
+
+/// What every endpoint works with.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) schema: Arc<Schema>,
+    pub(crate) keys: Keys,
+    pub(crate) limits: Arc<ServerLimits>,
+    pub(crate) environment: Environment,
+    pub(crate) stopping: watch::Sender<bool>,
+    rate: limit::RateLimiter,
+    requests: Arc<Semaphore>,
+    body_memory: Arc<Semaphore>,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        registry: Arc<Registry>,
+        schema: Arc<Schema>,
+        keys: Keys,
+        limits: Arc<ServerLimits>,
+        environment: Environment,
+    ) -> Shared {
+        Shared {
+            registry,
+            schema,
+            keys,
+            environment,
+            stopping: watch::Sender::new(false),
+            rate: limit::RateLimiter::new(&limits),
+            requests: Arc::new(Semaphore::new(limits.concurrent_requests)),
+            body_memory: Arc::new(Semaphore::new(limits.body_memory / body::MEMORY_UNIT)),
+            limits,
+        }
+    }
+}
+
+/// The routes.
+pub(crate) fn router(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .route("/v1/version", get(health::version))
+        .route("/v1/workspaces/{workspace}", put(workspaces::create))
+        .route("/v1/workspaces/{workspace}/sync", post(sync::sync))
+        .fallback(nowhere)
+        .method_not_allowed_fallback(wrong_method)
+        .with_state(shared)
+}
+
+async fn nowhere(State(_): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+    error::response(&Problem::NoAddress, body::answer_form(&headers))
+}
+
+async fn wrong_method(State(_): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+    error::response(&Problem::WrongMethod, body::answer_form(&headers))
+}
+
+/// What a token allows in one workspace.
+#[derive(Clone, Debug)]
+struct Access {
+    workspace: WorkspaceName,
+    account: String,
+    role: Role,
+    /// When it stops holding (Unix milliseconds).
+    until: i64,
+}
+
+/// Checks the request's token. A workspace that the token does not name is answered before it is
+/// looked for, so the answer tells nothing of whether it exists.
+fn access(shared: &Shared, headers: &HeaderMap, workspace: &str) -> Result<Access, Problem> {
+    let token = bearer(headers)?;
+    let verified = shared
+        .keys
+        .verify(token, shared.environment.clock.wall())
+        .map_err(Problem::Unauthorized)?;
+    let role = verified
+        .workspaces
+        .get(workspace)
+        .copied()
+        .ok_or(Problem::NotFound)?;
+    let workspace = WorkspaceName::new(workspace).ok_or(Problem::NotFound)?;
+    Ok(Access {
+        workspace,
+        account: verified.account,
+        role,
+        until: verified.until,
+    })
+}
+
+fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return Err(Problem::Unauthorized(
+            "expected one header Authorization: Bearer",
+        ));
+    };
+    let (scheme, token) = value
+        .to_str()
+        .ok()
+        .and_then(|value| value.split_once(' '))
+        .unwrap_or_default();
+    if scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() {
+        Ok(token.trim())
+    } else {
+        Err(Problem::Unauthorized(
+            "expected one header Authorization: Bearer",
+        ))
+    }
+}

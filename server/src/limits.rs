@@ -1,0 +1,67 @@
+//! What one server bears. Sizes that both sides must agree on are in `driftline_core::protocol`.
+
+use driftline_core::protocol::limits;
+
+/// Bounds of a server; all can be changed before it starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerLimits {
+    /// The largest request body in bytes, before and after decompression. Raised at the start to
+    /// what the schema's largest op needs.
+    pub max_body: usize,
+    /// How deep JSON may nest.
+    pub max_depth: usize,
+    /// Requests a second, for each device, in the long run.
+    pub requests_per_second: u32,
+    /// Requests a device may make at once after a pause.
+    pub burst: u32,
+    /// Requests being answered at once; more get `busy`.
+    pub concurrent_requests: usize,
+    /// Bytes of request bodies in memory at once; more get `busy`.
+    pub body_memory: usize,
+    /// Connections at once; more wait to be accepted.
+    pub connections: usize,
+    /// Live sockets of one workspace at once.
+    pub live_per_workspace: usize,
+    /// Milliseconds a connection may take to send a request's head, idle time included.
+    pub header_timeout_ms: u64,
+    /// Milliseconds between two pieces of a body.
+    pub body_idle_ms: u64,
+    /// Milliseconds for a whole body.
+    pub body_total_ms: u64,
+    /// Milliseconds of silence after which a live socket is pinged.
+    pub heartbeat_ms: u64,
+    /// Milliseconds of silence after which a live socket is closed.
+    pub live_idle_ms: u64,
+    /// Milliseconds a listener may take to accept one frame.
+    pub live_send_ms: u64,
+    /// Milliseconds that requests get to finish after the shutdown signal.
+    pub shutdown_ms: u64,
+    /// Versions behind which a device takes a snapshot instead of the log.
+    pub far_behind: u64,
+    /// Workspaces kept open at once, those in use apart.
+    pub open_workspaces: usize,
+}
+
+impl Default for ServerLimits {
+    fn default() -> ServerLimits {
+        ServerLimits {
+            max_body: limits::MAX_BODY,
+            max_depth: limits::MAX_DEPTH,
+            requests_per_second: 200,
+            burst: 1_000,
+            concurrent_requests: 1_024,
+            body_memory: 256 << 20,
+            connections: 10_000,
+            live_per_workspace: 5_000,
+            header_timeout_ms: 30_000,
+            body_idle_ms: 10_000,
+            body_total_ms: 120_000,
+            heartbeat_ms: 30_000,
+            live_idle_ms: 75_000,
+            live_send_ms: 20_000,
+            shutdown_ms: 10_000,
+            far_behind: limits::FAR_BEHIND,
+            open_workspaces: 500,
+        }
+    }
+}

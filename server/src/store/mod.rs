@@ -1,0 +1,421 @@
+//! Where workspaces are kept.
+//!
+//! A [`ServerStore`] hands out [`WorkspaceStore`]s; those hand out snapshots to read from and, one
+//! at a time, transactions to write with. Nothing is decided here: rows in, rows out. Every store
+//! passes the one suite in `contract`.
+//!
+//! Calls block; the server makes them where blocking is allowed.
+
+mod name;
+pub mod sqlite;
+
+use std::sync::Arc;
+
+use driftline_core::id::{CollectionId, DocumentId, OpId, Version};
+use driftline_core::ledger::Loss;
+use driftline_core::merge::{DocumentState, Record};
+use driftline_core::op::ChangeKind;
+use driftline_core::protocol::{ChainHash, Cursor};
+use driftline_core::schema::StableIds;
+
+pub use name::WorkspaceName;
+
+/// Why a store could not do something. Messages name no content of documents.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The disk is full, a file cannot be read or written, a lock was not released in time.
+    #[error("the store cannot be used now: {0}")]
+    Unavailable(String),
+    /// What was read is not what was written.
+    #[error("damaged content: {0}")]
+    Damaged(String),
+    /// The file was written by a newer build.
+    #[error("the file has format {found}, this build knows formats up to {known}")]
+    Newer {
+        /// The file's format.
+        found: i64,
+        /// The newest this build knows.
+        known: i64,
+    },
+    /// Another process serves this directory.
+    #[error("another process is using {0}")]
+    InUse(String),
+    /// A statement failed for a reason that waiting does not change.
+    #[error("the store failed: {0}")]
+    Failed(String),
+}
+
+/// All workspaces of a server.
+pub trait ServerStore: Send + Sync {
+    /// Opens a workspace; `None` if there is none of that name.
+    ///
+    /// # Errors
+    /// What the store says.
+    fn open(&self, name: &WorkspaceName) -> Result<Option<Arc<dyn WorkspaceStore>>, StoreError>;
+
+    /// Makes a workspace with this random id, unless there is one of that name already. Returns
+    /// whether it was made.
+    ///
+    /// # Errors
+    /// What the store says.
+    fn create(&self, name: &WorkspaceName, id: [u8; 16], now: i64) -> Result<bool, StoreError>;
+
+    /// The names of all workspaces, in order.
+    ///
+    /// # Errors
+    /// What the store says.
+    fn names(&self) -> Result<Vec<WorkspaceName>, StoreError>;
+
+    /// What the schema's stable numbers meant when it was last recorded.
+    ///
+    /// # Errors
+    /// What the store says.
+    fn stable_ids(&self) -> Result<Option<StableIds>, StoreError>;
+
+    /// Records what they mean now.
+    ///
+    /// # Errors
+    /// What the store says.
+    fn set_stable_ids(&self, ids: &StableIds) -> Result<(), StoreError>;
+
+    /// Proves that the store can be written to.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    fn check_writable(&self) -> Result<(), StoreError>;
+}
+
+/// One workspace.
+pub trait WorkspaceStore: Send + Sync {
+    /// A consistent view of now. Held for one page at most: an open view keeps old content alive.
+    ///
+    /// # Errors
+    /// What the store says.
+    fn read(&self) -> Result<Box<dyn Snapshot + '_>, StoreError>;
+
+    /// The one writer; waits for the one before. Dropping it undoes everything.
+    ///
+    /// # Errors
+    /// What the store says.
+    fn begin(&self) -> Result<Box<dyn Transaction + '_>, StoreError>;
+
+    /// Moves committed content to its final place, without holding up anybody.
+    ///
+    /// # Errors
+    /// What the store says.
+    fn checkpoint(&self) -> Result<(), StoreError>;
+
+    /// Whether [`Self::checkpoint`] is worth calling.
+    fn wants_checkpoint(&self) -> bool;
+}
+
+/// A workspace's present.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Head {
+    /// The cursor behind the last version.
+    pub cursor: Cursor,
+    /// Documents, tombstones included.
+    pub documents: u64,
+    /// Bytes of live documents, as counted by the quota.
+    pub bytes: u64,
+}
+
+/// A row of the log, for a page.
+#[derive(Clone, Copy, Debug)]
+pub struct LogEntry<'a> {
+    /// Version and chain hash.
+    pub cursor: Cursor,
+    /// The encoded version entry.
+    pub entry: &'a [u8],
+}
+
+/// A document's row.
+#[derive(Clone, Copy, Debug)]
+pub struct DocumentRow<'a> {
+    /// The collection.
+    pub collection: CollectionId,
+    /// The document's id.
+    pub document: &'a str,
+    /// The encoded state.
+    pub state: &'a [u8],
+}
+
+/// What the log says of a version's origin.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Origin {
+    /// The author's device.
+    pub device: DeviceNumber,
+    /// What that device was called then.
+    pub label: String,
+    /// The op's base version.
+    pub base: Version,
+}
+
+/// One step back through the log along a document.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Step {
+    /// The op.
+    pub op: OpId,
+    /// The version before this one that touched the document.
+    pub previous: Option<Version>,
+}
+
+/// A device of an account, by its number in the workspace.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct DeviceNumber(pub i64);
+
+/// Who writes, as rows refer to it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AuthorNumbers {
+    /// Account, device, label and writer together.
+    pub author: i64,
+    /// The device.
+    pub device: DeviceNumber,
+    /// The account.
+    pub account: i64,
+}
+
+/// Who writes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Author<'a> {
+    /// The account.
+    pub account: &'a str,
+    /// The device's id.
+    pub device: &'a str,
+    /// What a person calls the device.
+    pub label: &'a str,
+    /// The file's writer number.
+    pub writer: u64,
+}
+
+/// A device that was heard of.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Sighting {
+    /// The account.
+    pub account: String,
+    /// The device's id.
+    pub device: String,
+    /// What a person calls it.
+    pub label: String,
+    /// The version it stood at.
+    pub cursor: Version,
+    /// When (Unix milliseconds).
+    pub at: i64,
+}
+
+/// What a change of a version did, for the audit.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Touch<'a> {
+    /// The collection.
+    pub collection: CollectionId,
+    /// The document.
+    pub document: &'a DocumentId,
+    /// The kind of change.
+    pub kind: ChangeKind,
+    /// The version that touched the document before.
+    pub previous: Option<Version>,
+}
+
+/// A version to append.
+#[derive(Clone, Debug)]
+pub struct NewVersion<'a> {
+    /// Its number and the chain hash behind it.
+    pub cursor: Cursor,
+    /// The op.
+    pub op: OpId,
+    /// Its author.
+    pub author: AuthorNumbers,
+    /// The op's base version.
+    pub base: Version,
+    /// The schema version it was written under.
+    pub schema: u32,
+    /// When it was written, as placed (Unix milliseconds).
+    pub written: i64,
+    /// When it was decided (Unix milliseconds).
+    pub at: i64,
+    /// What it did.
+    pub touched: &'a [Touch<'a>],
+    /// The encoded version entry.
+    pub entry: &'a [u8],
+}
+
+/// A document to store.
+#[derive(Clone, Copy, Debug)]
+pub struct NewDocument<'a> {
+    /// The collection.
+    pub collection: CollectionId,
+    /// The document.
+    pub document: &'a DocumentId,
+    /// The encoded state.
+    pub state: &'a [u8],
+    /// The visible fields as JSON; `None` for a tombstone.
+    pub body: Option<&'a str>,
+    /// The version that touched it.
+    pub version: Version,
+}
+
+/// Reads of one consistent view.
+pub trait Snapshot {
+    /// The present of the view.
+    ///
+    /// # Errors
+    /// What the store says.
+    fn head(&mut self) -> Result<Head, StoreError>;
+
+    /// The chain hash at a version; `None` beyond the head. Version 0 has one.
+    ///
+    /// # Errors
+    /// What the store says.
+    fn hash_at(&mut self, version: Version) -> Result<Option<ChainHash>, StoreError>;
+
+    /// What was decided about an op.
+    ///
+    /// # Errors
+    /// What the store says.
+    fn record(&mut self, op: OpId) -> Result<Option<Record>, StoreError>;
+
+    /// A document, live or deleted.
+    ///
+    /// # Errors
+    /// What the store says.
+    fn document(
+        &mut self,
+        collection: CollectionId,
+        document: &DocumentId,
+    ) -> Result<Option<DocumentState>, StoreError>;
+
+    /// Gives the log's rows behind `after` to `each`, in order, until it says `false`.
+    ///
+    /// # Errors
+    /// What the store says.
+    fn log(
+        &mut self,
+        after: Version,
+        each: &mut dyn FnMut(LogEntry<'_>) -> bool,
+    ) -> Result<(), StoreError>;
+
+    /// Gives documents behind a key to `each`, in order of (collection, id), until it says `false`.
+    ///
+    /// # Errors
+    /// What the store says.
+    fn documents(
+        &mut self,
+        after: Option<(CollectionId, &str)>,
+        each: &mut dyn FnMut(DocumentRow<'_>) -> bool,
+    ) -> Result<(), StoreError>;
+
+    /// Where a version came from.
+    ///
+    /// # Errors
+    /// What the store says.
+    fn origin(&mut self, version: Version) -> Result<Option<Origin>, StoreError>;
+
+    /// A version's step back along a document; `None` if it did not touch it.
+    ///
+    /// # Errors
+    /// What the store says.
+    fn step(
+        &mut self,
+        version: Version,
+        collection: CollectionId,
+        document: &DocumentId,
+    ) -> Result<Option<Step>, StoreError>;
+
+    /// A version's encoded entry.
+    ///
+    /// # Errors
+    /// What the store says.
+    fn entry(&mut self, version: Version) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// The number of an account's device, if it ever wrote.
+    ///
+    /// # Errors
+    /// What the store says.
+    fn device(&mut self, account: &str, device: &str) -> Result<Option<DeviceNumber>, StoreError>;
+
+    /// At most `most` losses of a device with numbers above `above`, in order.
+    ///
+    /// # Errors
+    /// What the store says.
+    fn losses(
+        &mut self,
+        device: DeviceNumber,
+        above: u64,
+        most: usize,
+    ) -> Result<Vec<Loss>, StoreError>;
+}
+
+/// The one writer.
+pub trait Transaction: Snapshot {
+    /// The numbers of an author, given now if it is new.
+    ///
+    /// # Errors
+    /// What the store says.
+    fn author(&mut self, author: &Author<'_>) -> Result<AuthorNumbers, StoreError>;
+
+    /// Notes where a device stood.
+    ///
+    /// # Errors
+    /// What the store says.
+    fn see(&mut self, sighting: &Sighting) -> Result<(), StoreError>;
+
+    /// Appends a version.
+    ///
+    /// # Errors
+    /// What the store says.
+    fn append(&mut self, version: &NewVersion<'_>) -> Result<(), StoreError>;
+
+    /// Stores a document in place of what it was.
+    ///
+    /// # Errors
+    /// What the store says.
+    fn put_document(&mut self, document: &NewDocument<'_>) -> Result<(), StoreError>;
+
+    /// Records a decision, in place of an earlier one.
+    ///
+    /// # Errors
+    /// What the store says.
+    fn put_record(&mut self, op: OpId, account: i64, record: &Record) -> Result<(), StoreError>;
+
+    /// The greatest loss number a device was given; 0 for none.
+    ///
+    /// # Errors
+    /// What the store says.
+    fn last_loss(&mut self, device: DeviceNumber) -> Result<u64, StoreError>;
+
+    /// Stores a loss for a device.
+    ///
+    /// # Errors
+    /// What the store says.
+    fn put_loss(
+        &mut self,
+        device: DeviceNumber,
+        version: Version,
+        loss: &Loss,
+    ) -> Result<(), StoreError>;
+
+    /// Stores how many documents and bytes there are.
+    ///
+    /// # Errors
+    /// What the store says.
+    fn set_size(&mut self, documents: u64, bytes: u64) -> Result<(), StoreError>;
+
+    /// Begins a part that can be undone on its own.
+    ///
+    /// # Errors
+    /// What the store says.
+    fn begin_part(&mut self) -> Result<(), StoreError>;
+
+    /// Ends the part: kept, or undone.
+    ///
+    /// # Errors
+    /// What the store says.
+    fn end_part(&mut self, keep: bool) -> Result<(), StoreError>;
+
+    /// Makes everything durable. After an error nobody knows whether it is: look it up.
+    ///
+    /// # Errors
+    /// What the store says.
+    fn commit(self: Box<Self>) -> Result<(), StoreError>;
+}

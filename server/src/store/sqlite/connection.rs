@@ -1,0 +1,127 @@
+//! Opening files: settings and format versions.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags};
+
+use crate::store::StoreError;
+
+/// Statements kept prepared on each connection; there are fewer than that in all.
+const STATEMENTS: usize = 64;
+
+/// How long a lock is waited for. Only operators' tools and a dying predecessor hold any.
+const BUSY_MILLIS: u32 = 5_000;
+
+/// The numbered files of a format, oldest first.
+pub(super) type Format = &'static [&'static str];
+
+/// The control file's format.
+pub(super) const CONTROL: Format = &[include_str!("schema/control_0001.sql")];
+
+/// A workspace file's format.
+pub(super) const WORKSPACE: Format = &[include_str!("schema/workspace_0001.sql")];
+
+/// Opens a file for writing, in write-ahead mode, every commit durable, and brings it to its
+/// format.
+pub(super) fn open_writer(
+    path: &Path,
+    vfs: Option<&str>,
+    format: Format,
+) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = open(path, vfs, flags)?;
+    let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+    if mode != "wal" {
+        return Err(StoreError::Unavailable(format!(
+            "the journal mode is {mode}, not wal"
+        )));
+    }
+    // FULL: an answer is given only for what survives a loss of power. Checkpoints run beside the
+    // writer, not within its commits. On Apple a plain fsync leaves content in the drive's cache.
+    connection.execute_batch(
+        "PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON;
+         PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -16384;",
+    )?;
+    migrate(&mut connection, format)?;
+    Ok(connection)
+}
+
+/// Opens a file for reading.
+pub(super) fn open_reader(path: &Path, vfs: Option<&str>) -> Result<Connection, StoreError> {
+    // Not read-only: a read-only connection cannot recover a write-ahead log left by a crash.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = open(path, vfs, flags)?;
+    connection.execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -8192;")?;
+    Ok(connection)
+}
+
+fn open(path: &Path, vfs: Option<&str>, flags: OpenFlags) -> Result<Connection, StoreError> {
+    let connection = match vfs {
+        Some(vfs) => Connection::open_with_flags_and_vfs(path, flags, vfs)?,
+        None => Connection::open_with_flags(path, flags)?,
+    };
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    connection.execute_batch(&format!(
+        "PRAGMA busy_timeout = {BUSY_MILLIS}; PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;"
+    ))?;
+    Ok(connection)
+}
+
+fn migrate(connection: &mut Connection, format: Format) -> Result<(), StoreError> {
+    let known = format.len() as i64;
+    if format_of(connection)? == known {
+        return Ok(());
+    }
+    let transaction =
+        connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    // Read again inside: another connection may have been faster.
+    let found = format_of(&transaction)?;
+    let Ok(done) = usize::try_from(found) else {
+        return Err(StoreError::Newer { found, known });
+    };
+    if done > format.len() {
+        return Err(StoreError::Newer { found, known });
+    }
+    for step in format.iter().skip(done) {
+        transaction.execute_batch(step)?;
+    }
+    transaction.pragma_update(None, "user_version", known)?;
+    Ok(transaction.commit()?)
+}
+
+fn format_of(connection: &Connection) -> Result<i64, StoreError> {
+    Ok(connection.query_row("PRAGMA user_version", [], |row| row.get(0))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_a_newer_build_is_refused_and_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("w.sqlite");
+        let connection = open_writer(&path, None, WORKSPACE).unwrap();
+        connection.pragma_update(None, "user_version", 99).unwrap();
+        drop(connection);
+        let refused = open_writer(&path, None, WORKSPACE).map(drop);
+        assert_eq!(
+            refused,
+            Err(StoreError::Newer {
+                found: 99,
+                known: 1
+            })
+        );
+    }
+
+    #[test]
+    fn the_linked_sqlite_has_no_known_wal_reset_fault() {
+        assert!(
+            rusqlite::version_number() >= 3_051_003,
+            "{}",
+            rusqlite::version()
+        );
+    }
+}

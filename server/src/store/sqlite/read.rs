@@ -1,0 +1,266 @@
+//! Reads of a workspace's file.
+
+use std::ops::Deref;
+
+use driftline_core::id::{CollectionId, DocumentId, OpId, Version};
+use driftline_core::ledger::Loss;
+use driftline_core::merge::{DocumentState, Link, Record, Verdict};
+use driftline_core::op::Refusal;
+use driftline_core::protocol::{ChainHash, Cursor};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
+
+use super::error::damaged;
+use crate::store::{DeviceNumber, DocumentRow, Head, LogEntry, Origin, Snapshot, Step, StoreError};
+
+/// One consistent view of the file, through a connection that has a transaction open.
+pub(super) struct View<C> {
+    pub(super) connection: C,
+    workspace: [u8; 16],
+}
+
+impl<C: Deref<Target = Connection>> View<C> {
+    pub(super) fn new(connection: C, workspace: [u8; 16]) -> View<C> {
+        View {
+            connection,
+            workspace,
+        }
+    }
+
+    pub(super) fn prepare(&self, sql: &str) -> Result<CachedStatement<'_>, StoreError> {
+        Ok(self.connection.prepare_cached(sql)?)
+    }
+}
+
+impl<C: Deref<Target = Connection>> Snapshot for View<C> {
+    fn head(&mut self) -> Result<Head, StoreError> {
+        let mut last =
+            self.prepare("SELECT version, hash FROM log ORDER BY version DESC LIMIT 1")?;
+        let last = last
+            .query_row([], |row| Ok((number(row, 0)?, hash(row, 1)?)))
+            .optional()?;
+        let cursor = match last {
+            Some((version, hash)) => Cursor { version, hash },
+            None => Cursor::seed(&self.workspace),
+        };
+        let mut size = self.prepare("SELECT documents, bytes FROM size")?;
+        let (documents, bytes) =
+            size.query_row([], |row| Ok((number(row, 0)?, number(row, 1)?)))?;
+        Ok(Head {
+            cursor,
+            documents,
+            bytes,
+        })
+    }
+
+    fn hash_at(&mut self, version: Version) -> Result<Option<ChainHash>, StoreError> {
+        if version == 0 {
+            return Ok(Some(Cursor::seed(&self.workspace).hash));
+        }
+        let Ok(version) = i64::try_from(version) else {
+            return Ok(None);
+        };
+        let mut query = self.prepare("SELECT hash FROM log WHERE version = ?1")?;
+        Ok(query.query_row([version], |row| hash(row, 0)).optional()?)
+    }
+
+    fn record(&mut self, op: OpId) -> Result<Option<Record>, StoreError> {
+        let mut query = self.prepare(
+            "SELECT accounts.name, verdicts.version, code, message, links
+             FROM verdicts JOIN accounts ON accounts.number = verdicts.account WHERE op_id = ?1",
+        )?;
+        let mut rows = query.query([op.0])?;
+        let Some(row) = rows.next()? else {
+            return Ok(None);
+        };
+        let verdict = match row.get::<_, Option<i64>>(1)? {
+            Some(version) => Verdict::Accepted(version.cast_unsigned()),
+            None => Verdict::Rejected(Refusal {
+                code: row.get(2)?,
+                message: row.get(3)?,
+            }),
+        };
+        let (covers, links) = match row
+            .get_ref(4)?
+            .as_blob_or_null()
+            .map_err(|_| damaged("links of a decision"))?
+        {
+            Some(bytes) => minicbor::decode::<(Vec<OpId>, Vec<Link>)>(bytes)
+                .map_err(|_| damaged("links of a decision"))?,
+            None => (Vec::new(), Vec::new()),
+        };
+        Ok(Some(Record {
+            account: row.get(0)?,
+            verdict,
+            covers,
+            links,
+        }))
+    }
+
+    fn document(
+        &mut self,
+        collection: CollectionId,
+        document: &DocumentId,
+    ) -> Result<Option<DocumentState>, StoreError> {
+        let mut query =
+            self.prepare("SELECT state FROM documents WHERE collection = ?1 AND id = ?2")?;
+        let mut rows = query.query(params![collection, document.as_str()])?;
+        let Some(row) = rows.next()? else {
+            return Ok(None);
+        };
+        let bytes = row
+            .get_ref(0)?
+            .as_blob()
+            .map_err(|_| damaged("a document"))?;
+        minicbor::decode(bytes)
+            .map(Some)
+            .map_err(|_| damaged("a document"))
+    }
+
+    fn log(
+        &mut self,
+        after: Version,
+        each: &mut dyn FnMut(LogEntry<'_>) -> bool,
+    ) -> Result<(), StoreError> {
+        let Ok(after) = i64::try_from(after) else {
+            return Ok(());
+        };
+        let mut query = self
+            .prepare("SELECT version, hash, entry FROM log WHERE version > ?1 ORDER BY version")?;
+        let mut rows = query.query([after])?;
+        while let Some(row) = rows.next()? {
+            let cursor = Cursor {
+                version: number(row, 0)?,
+                hash: hash(row, 1)?,
+            };
+            let entry = row
+                .get_ref(2)?
+                .as_blob()
+                .map_err(|_| damaged("a version"))?;
+            if !each(LogEntry { cursor, entry }) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn documents(
+        &mut self,
+        after: Option<(CollectionId, &str)>,
+        each: &mut dyn FnMut(DocumentRow<'_>) -> bool,
+    ) -> Result<(), StoreError> {
+        let (collection, document) = after.map_or((-1, ""), |(collection, document)| {
+            (i64::from(collection), document)
+        });
+        let mut query = self.prepare(
+            "SELECT collection, id, state FROM documents WHERE (collection, id) > (?1, ?2) ORDER BY collection, id",
+        )?;
+        let mut rows = query.query(params![collection, document])?;
+        while let Some(row) = rows.next()? {
+            let document = row
+                .get_ref(1)?
+                .as_str()
+                .map_err(|_| damaged("a document's id"))?;
+            let state = row
+                .get_ref(2)?
+                .as_blob()
+                .map_err(|_| damaged("a document"))?;
+            if !each(DocumentRow {
+                collection: row.get(0)?,
+                document,
+                state,
+            }) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn origin(&mut self, version: Version) -> Result<Option<Origin>, StoreError> {
+        let mut query = self.prepare(
+            "SELECT authors.device, authors.label, log.base FROM log JOIN authors ON authors.number = log.author WHERE version = ?1",
+        )?;
+        let origin = query.query_row([version.cast_signed()], |row| {
+            Ok(Origin {
+                device: DeviceNumber(row.get(0)?),
+                label: row.get(1)?,
+                base: number(row, 2)?,
+            })
+        });
+        Ok(origin.optional()?)
+    }
+
+    fn step(
+        &mut self,
+        version: Version,
+        collection: CollectionId,
+        document: &DocumentId,
+    ) -> Result<Option<Step>, StoreError> {
+        let mut query = self.prepare("SELECT op_id, touched FROM log WHERE version = ?1")?;
+        let mut rows = query.query([version.cast_signed()])?;
+        let Some(row) = rows.next()? else {
+            return Ok(None);
+        };
+        let touched = row
+            .get_ref(1)?
+            .as_str()
+            .map_err(|_| damaged("what a version touched"))?;
+        let touched: Vec<(CollectionId, String, &str, Option<Version>)> =
+            serde_json::from_str(touched).map_err(|_| damaged("what a version touched"))?;
+        let Some((.., previous)) = touched
+            .into_iter()
+            .find(|(c, id, ..)| *c == collection && id == document.as_str())
+        else {
+            return Ok(None);
+        };
+        let op = row
+            .get_ref(0)?
+            .as_blob()
+            .ok()
+            .and_then(OpId::from_slice)
+            .ok_or_else(|| damaged("an op's id"))?;
+        Ok(Some(Step { op, previous }))
+    }
+
+    fn entry(&mut self, version: Version) -> Result<Option<Vec<u8>>, StoreError> {
+        let mut query = self.prepare("SELECT entry FROM log WHERE version = ?1")?;
+        Ok(query
+            .query_row([version.cast_signed()], |row| row.get(0))
+            .optional()?)
+    }
+
+    fn device(&mut self, account: &str, device: &str) -> Result<Option<DeviceNumber>, StoreError> {
+        let mut query = self.prepare(
+            "SELECT devices.number FROM devices JOIN accounts ON accounts.number = devices.account WHERE accounts.name = ?1 AND device = ?2",
+        )?;
+        Ok(query
+            .query_row([account, device], |row| row.get(0).map(DeviceNumber))
+            .optional()?)
+    }
+
+    fn losses(
+        &mut self,
+        device: DeviceNumber,
+        above: u64,
+        most: usize,
+    ) -> Result<Vec<Loss>, StoreError> {
+        let above = i64::try_from(above).unwrap_or(i64::MAX);
+        let mut query = self.prepare(
+            "SELECT loss FROM losses WHERE device = ?1 AND number > ?2 ORDER BY number LIMIT ?3",
+        )?;
+        let mut rows = query.query(params![device.0, above, most as i64])?;
+        let mut losses = Vec::new();
+        while let Some(row) = rows.next()? {
+            let bytes = row.get_ref(0)?.as_blob().map_err(|_| damaged("a loss"))?;
+            losses.push(minicbor::decode(bytes).map_err(|_| damaged("a loss"))?);
+        }
+        Ok(losses)
+    }
+}
+
+fn number(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    row.get::<_, i64>(column).map(i64::cast_unsigned)
+}
+
+fn hash(row: &Row<'_>, column: usize) -> rusqlite::Result<ChainHash> {
+    row.get::<_, [u8; 8]>(column).map(ChainHash)
+}

@@ -1,0 +1,171 @@
+//! A document as the operator's own queries read it: JSON by field names, defaults filled in.
+
+use std::fmt::Write;
+
+use base64::Engine;
+use driftline_core::merge::DocumentState;
+use driftline_core::schema::{Collection, Field, FieldKind};
+use driftline_core::value::Value;
+
+/// The visible fields, or `None` for a tombstone.
+pub(super) fn body(collection: &Collection, state: &DocumentState) -> Option<String> {
+    if !state.is_alive() {
+        return None;
+    }
+    let mut json = String::with_capacity(32 * collection.fields.len() + state.size());
+    json.push('{');
+    for field in &collection.fields {
+        if json.len() > 1 {
+            json.push(',');
+        }
+        // Names are lower-case letters, digits and _: nothing to escape.
+        json.push('"');
+        json.push_str(&field.name);
+        json.push_str("\":");
+        push_field(&mut json, field, state);
+    }
+    json.push('}');
+    Some(json)
+}
+
+fn push_field(json: &mut String, field: &Field, state: &DocumentState) {
+    match field.kind {
+        FieldKind::Counter => {
+            push_integer(json, state.counters.get(field.id).copied().unwrap_or(0))
+        }
+        FieldKind::Set => push_set(json, field, state),
+        FieldKind::RichText | FieldKind::List => json.push_str("null"),
+        _ => match state.value(field.id).or(field.default.as_ref()) {
+            None => json.push_str("null"),
+            Some(value) => push_value(json, field.kind, value),
+        },
+    }
+}
+
+fn push_value(json: &mut String, kind: FieldKind, value: &Value) {
+    match value {
+        Value::Null => json.push_str("null"),
+        Value::Boolean(b) => json.push_str(if *b { "true" } else { "false" }),
+        Value::Integer(n) => push_integer(json, *n),
+        // A float's shortest form that reads back; always with a digit, never NaN.
+        Value::Real(x) => push_display(json, &format_args!("{x:?}")),
+        Value::Text(text) if kind == FieldKind::Json => json.push_str(text),
+        Value::Text(text) => push_text(json, text),
+        Value::Bytes(bytes) => {
+            json.push('"');
+            base64::engine::general_purpose::STANDARD.encode_string(bytes, json);
+            json.push('"');
+        }
+    }
+}
+
+fn push_set(json: &mut String, field: &Field, state: &DocumentState) {
+    json.push('[');
+    let elements = state
+        .sets
+        .get(field.id)
+        .into_iter()
+        .flat_map(|set| set.elements.keys());
+    for (i, element) in elements.enumerate() {
+        if i > 0 {
+            json.push(',');
+        }
+        push_text(json, element);
+    }
+    json.push(']');
+}
+
+fn push_integer(json: &mut String, n: i64) {
+    push_display(json, &n);
+}
+
+fn push_display(json: &mut String, value: &dyn std::fmt::Display) {
+    // Writing to a String cannot fail.
+    let _ = write!(json, "{value}");
+}
+
+fn push_text(json: &mut String, text: &str) {
+    json.push('"');
+    let mut plain = 0;
+    for (at, byte) in text.bytes().enumerate() {
+        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
+            continue;
+        }
+        json.push_str(&text[plain..at]);
+        plain = at + 1;
+        match byte {
+            b'"' => json.push_str("\\\""),
+            b'\\' => json.push_str("\\\\"),
+            b'\n' => json.push_str("\\n"),
+            _ => push_display(json, &format_args!("\\u{byte:04x}")),
+        }
+    }
+    json.push_str(&text[plain..]);
+    json.push('"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use driftline_core::id::OpId;
+    use driftline_core::merge::{Life, Register, SetState, Write};
+    use driftline_core::schema::Schema;
+    use driftline_core::time::Stamp;
+
+    const SCHEMA: &str = r#"
+        [schema]
+        name = "t"
+        version = 1
+        [collections.birds]
+        id = 1
+        [collections.birds.fields]
+        species = { id = 1, kind = "text", default = "Adelie" }
+        mass = { id = 2, kind = "real" }
+        meta = { id = 3, kind = "json" }
+        seen = { id = 4, kind = "counter" }
+        tags = { id = 5, kind = "set" }
+        photo = { id = 6, kind = "bytes" }
+        big = { id = 7, kind = "integer" }
+    "#;
+
+    #[test]
+    fn shows_names_defaults_and_every_kind_as_valid_json() {
+        let schema = Schema::parse(SCHEMA).unwrap();
+        let birds = schema.collection("birds").unwrap();
+        let mut state = DocumentState::opened(OpId::ZERO, 1);
+        let empty: serde_json::Value = serde_json::from_str(&body(birds, &state).unwrap()).unwrap();
+        assert_eq!(empty["species"], "Adelie");
+        assert_eq!(empty["mass"], serde_json::Value::Null);
+        assert_eq!(empty["seen"], 0);
+        assert_eq!(empty["tags"], serde_json::json!([]));
+
+        let write = Write {
+            op: OpId::ZERO,
+            stamp: Stamp::ZERO,
+            version: 1,
+        };
+        let mut set = |field, value| state.registers.insert(field, Register { value, write });
+        set(1, Value::Text("a \"quoted\"\\ line\nand \u{1} é".into()));
+        set(2, Value::Real(1e300));
+        set(3, Value::Text(r#"{"a":[1]}"#.into()));
+        set(6, Value::Bytes(vec![0, 255]));
+        set(7, Value::Integer(i64::MIN));
+        state.counters.insert(4, -7);
+        let held = |e: &str| (e.to_owned(), vec![(OpId::ZERO, 1)]);
+        state.sets.insert(
+            5,
+            SetState {
+                elements: [held("b"), held("a\"")].into(),
+            },
+        );
+        let full: serde_json::Value = serde_json::from_str(&body(birds, &state).unwrap()).unwrap();
+        let expected = serde_json::json!({
+            "species": "a \"quoted\"\\ line\nand \u{1} é", "mass": 1e300, "meta": {"a": [1]}, "seen": -7,
+            "tags": ["a\"", "b"], "photo": "AP8=", "big": i64::MIN,
+        });
+        assert_eq!(full, expected);
+
+        state.life = Life::Deleted(write);
+        assert_eq!(body(birds, &state), None);
+    }
+}

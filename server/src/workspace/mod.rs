@@ -1,0 +1,146 @@
+//! One workspace at work: pulls read a snapshot, pushes go through one writer in groups, and what
+//! is committed is told to everybody who listens.
+
+mod broadcast;
+mod decide;
+mod losses;
+mod materialise;
+mod page;
+mod registry;
+mod writer;
+
+use std::sync::{Arc, Mutex};
+
+use driftline_core::protocol::{Encoded, SentOp, SyncRequest, SyncResponse};
+use driftline_core::schema::Schema;
+
+pub(crate) use broadcast::{Feed, Frame};
+pub(crate) use registry::Registry;
+
+use crate::auth::Role;
+use crate::environment::Environment;
+use crate::limits::ServerLimits;
+use crate::problem::Problem;
+use crate::store::{Sighting, WorkspaceStore};
+
+/// The answer to a request, its versions spliced from the log.
+pub(crate) type Answer = SyncResponse<Encoded>;
+
+/// A request whose token has been checked.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    /// The token's account.
+    pub(crate) account: String,
+    /// Its role here.
+    pub(crate) role: Role,
+    /// What it asks.
+    pub(crate) request: SyncRequest,
+}
+
+impl Asked {
+    fn sighting(&self, at: i64) -> Sighting {
+        Sighting {
+            account: self.account.clone(),
+            device: self.request.device.id.clone(),
+            label: self.request.device.label.clone(),
+            cursor: self.request.cursor.version,
+            at,
+        }
+    }
+
+    fn pushes(&self) -> bool {
+        self.request
+            .ops
+            .iter()
+            .any(|op| matches!(op, SentOp::Full { .. }))
+    }
+}
+
+/// What every workspace of a server shares.
+#[derive(Clone, Debug)]
+pub(crate) struct Common {
+    pub(crate) schema: Arc<Schema>,
+    pub(crate) limits: Arc<ServerLimits>,
+    pub(crate) environment: Environment,
+}
+
+/// One open workspace.
+pub(crate) struct Workspace {
+    store: Arc<dyn WorkspaceStore>,
+    common: Common,
+    queue: Mutex<writer::Queue>,
+    sightings: Mutex<Vec<Sighting>>,
+    feed: Feed,
+    decide: decide::Decide,
+}
+
+impl Workspace {
+    pub(crate) fn new(store: Arc<dyn WorkspaceStore>, common: Common) -> Arc<Workspace> {
+        Workspace::deciding_by(store, common, decide::by_core)
+    }
+
+    /// The tests make some ops fail this way.
+    fn deciding_by(
+        store: Arc<dyn WorkspaceStore>,
+        common: Common,
+        decide: decide::Decide,
+    ) -> Arc<Workspace> {
+        Arc::new(Workspace {
+            store,
+            common,
+            queue: Mutex::default(),
+            sightings: Mutex::default(),
+            feed: Feed::default(),
+            decide,
+        })
+    }
+
+    /// Answers a request: decides what it carries, durably, and says what is new.
+    pub(crate) async fn sync(self: &Arc<Self>, asked: Asked) -> Result<Answer, Problem> {
+        if asked.pushes() {
+            return self.push(asked).await;
+        }
+        let workspace = Arc::clone(self);
+        let environment = self.common.environment.clone();
+        environment
+            .offload(move || workspace.pull(&asked))
+            .await
+            .unwrap_or(Err(Problem::Internal))
+    }
+
+    fn pull(&self, asked: &Asked) -> Result<Answer, Problem> {
+        let now = self.common.environment.clock.wall();
+        let mut snapshot = self.store.read()?;
+        let head = snapshot.head()?;
+        page::check_cursor(&mut *snapshot, asked.request.cursor)?;
+        let results = decide::fates(&mut *snapshot, asked)?;
+        let answer = page::answer(
+            &mut *snapshot,
+            &self.common,
+            asked,
+            head,
+            results,
+            &page::Echoes::default(),
+            now,
+        )?;
+        drop(snapshot);
+        self.note(asked.sighting(now));
+        Ok(answer)
+    }
+
+    /// The documents of a view, for the snapshot endpoint.
+    pub(crate) fn store(&self) -> &dyn WorkspaceStore {
+        &*self.store
+    }
+
+    /// Committed versions from now on.
+    pub(crate) fn feed(&self) -> &Feed {
+        &self.feed
+    }
+}
+
+impl std::fmt::Debug for Workspace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Workspace").finish_non_exhaustive()
+    }
+}

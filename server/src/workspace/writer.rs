@@ -1,0 +1,214 @@
+//! The one writer of a workspace: requests that come while it commits share the next commit.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use driftline_core::protocol::{Cursor, Encoded};
+use tokio::sync::oneshot;
+
+use super::decide::{Batch, Done};
+use super::{Answer, Asked, Workspace};
+use crate::problem::Problem;
+use crate::store::{Sighting, StoreError, Transaction};
+
+/// Requests in one commit: more make the first wait longer than they save.
+const GROUP: usize = 64;
+
+/// Devices remembered between commits; beyond them the oldest sighting is forgotten.
+const SIGHTINGS: usize = 1_000;
+
+/// Requests that wait to be decided.
+#[derive(Default)]
+pub(super) struct Queue {
+    jobs: Vec<Job>,
+    draining: bool,
+}
+
+struct Job {
+    asked: Asked,
+    reply: oneshot::Sender<Result<Answer, Problem>>,
+}
+
+/// What a group is about to make durable.
+#[derive(Default)]
+struct Group {
+    answers: Vec<(
+        oneshot::Sender<Result<Answer, Problem>>,
+        Result<Answer, Problem>,
+    )>,
+    versions: Vec<Encoded>,
+}
+
+impl Workspace {
+    /// Has a request decided; resolves when its outcome is durable.
+    pub(super) async fn push(self: &Arc<Self>, asked: Asked) -> Result<Answer, Problem> {
+        let (reply, outcome) = oneshot::channel();
+        let start = {
+            let mut queue = self.queue();
+            queue.jobs.push(Job { asked, reply });
+            !std::mem::replace(&mut queue.draining, true)
+        };
+        if start {
+            let workspace = Arc::clone(self);
+            self.common
+                .environment
+                .executor
+                .run_blocking(Box::new(move || workspace.drain()));
+        }
+        outcome.await.unwrap_or(Err(Problem::Internal))
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Commits group after group until nobody waits.
+    fn drain(&self) {
+        loop {
+            let jobs: Vec<Job> = {
+                let mut queue = self.queue();
+                if queue.jobs.is_empty() {
+                    queue.draining = false;
+                    break;
+                }
+                let count = queue.jobs.len().min(GROUP);
+                queue.jobs.drain(..count).collect()
+            };
+            // Jobs lost to a panic answer "internal" when their replies are dropped.
+            if catch_unwind(AssertUnwindSafe(|| self.commit_group(jobs))).is_err() {
+                tracing::error!("a commit panicked; its requests are undone");
+                self.feed.behind();
+            }
+        }
+        if self.store.wants_checkpoint()
+            && let Err(error) = self.store.checkpoint()
+        {
+            tracing::warn!(%error, "no checkpoint");
+        }
+    }
+
+    fn commit_group(&self, jobs: Vec<Job>) {
+        let now = self.common.environment.clock.wall();
+        let mut group = Group::default();
+        let committed = self.decide_group(jobs, &mut group, now);
+        match committed {
+            Ok((from, to)) => {
+                if !group.versions.is_empty() && self.feed.has_listeners() {
+                    self.feed.tell(from, to, group.versions, now);
+                }
+                for (reply, outcome) in group.answers {
+                    // A device that left does not mind.
+                    let _ = reply.send(outcome);
+                }
+            }
+            Err(error) => {
+                let problem = Problem::from(error);
+                for (reply, _) in group.answers {
+                    let _ = reply.send(Err(problem.clone()));
+                }
+                // It may be durable all the same.
+                self.feed.behind();
+            }
+        }
+    }
+
+    /// Decides every job and commits; returns the cursors before and after.
+    fn decide_group(
+        &self,
+        jobs: Vec<Job>,
+        group: &mut Group,
+        now: i64,
+    ) -> Result<(Cursor, Cursor), StoreError> {
+        let mut jobs = jobs.into_iter();
+        let begun = self.store.begin().and_then(|mut tx| {
+            let head = tx.head()?.cursor;
+            self.store_sightings(&mut *tx)?;
+            Ok((tx, head))
+        });
+        let (mut tx, from) = match begun {
+            Ok(begun) => begun,
+            Err(error) => {
+                group
+                    .answers
+                    .extend(jobs.map(|job| (job.reply, Err(Problem::Busy))));
+                return Err(error);
+            }
+        };
+        let mut to = from;
+        for job in jobs.by_ref() {
+            match self.decide_one(&mut *tx, job.asked, now) {
+                Ok(Ok(done)) => {
+                    to = done.head;
+                    group.versions.extend(done.versions);
+                    group.answers.push((job.reply, Ok(done.answer)));
+                }
+                Ok(Err(problem)) => group.answers.push((job.reply, Err(problem))),
+                Err(error) => {
+                    group.answers.push((job.reply, Err(Problem::Busy)));
+                    group
+                        .answers
+                        .extend(jobs.map(|job| (job.reply, Err(Problem::Busy))));
+                    return Err(error);
+                }
+            }
+        }
+        tx.commit()?;
+        Ok((from, to))
+    }
+
+    /// One job, undone on its own if it fails. The outer error is one of undoing.
+    fn decide_one(
+        &self,
+        tx: &mut (dyn Transaction + '_),
+        mut asked: Asked,
+        now: i64,
+    ) -> Result<Result<Done, Problem>, StoreError> {
+        tx.begin_part()?;
+        let ops = std::mem::take(&mut asked.request.ops);
+        let done = Batch::begin(tx, &self.common, &asked, self.decide, now)
+            .and_then(|batch| batch.run(ops));
+        tx.end_part(done.is_ok())?;
+        Ok(done)
+    }
+
+    /// Remembers a device that only reads; stored with the next commit, for it is not worth its own.
+    pub(super) fn note(&self, seen: Sighting) {
+        let mut sightings = self
+            .sightings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        match sightings
+            .iter_mut()
+            .find(|s| s.device == seen.device && s.account == seen.account)
+        {
+            Some(known) => *known = seen,
+            None => {
+                if sightings.len() >= SIGHTINGS {
+                    sightings.remove(0);
+                }
+                sightings.push(seen);
+            }
+        }
+    }
+
+    fn store_sightings(&self, tx: &mut (dyn Transaction + '_)) -> Result<(), StoreError> {
+        let sightings = std::mem::take(
+            &mut *self
+                .sightings
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+        sightings.iter().try_for_each(|seen| tx.see(seen))
+    }
+
+    /// Stores what is only in memory, and moves the log into the file.
+    pub(super) fn settle(&self) {
+        let stored = self.store.begin().and_then(|mut tx| {
+            self.store_sightings(&mut *tx)?;
+            tx.commit()
+        });
+        if let Err(error) = stored.and_then(|()| self.store.checkpoint()) {
+            tracing::warn!(%error, "the workspace could not be settled");
+        }
+    }
+}
