@@ -4,7 +4,7 @@
 mod builtin;
 
 #[cfg(feature = "network")]
-// pub use builtin::{BuiltinTransport, TlsRoots};
+pub use builtin::{BuiltinTransport, TlsRoots};
 
 use crate::environment::BoxFuture;
 
@@ -19,7 +19,8 @@ pub struct HttpRequest {
     pub headers: Vec<(&'static str, String)>,
     /// The body; empty for `GET`.
     pub body: Vec<u8>,
-    /// Give up when nothing arrives for so long.
+    /// Give up when nothing moves for so long: while connecting and sending, no byte in either
+    /// direction; afterwards, no piece of the body that is waited for.
     pub idle_timeout_ms: u64,
 }
 
@@ -45,14 +46,21 @@ pub trait Body: Send {
 
 /// The sending half of a live socket.
 pub trait LiveSender: Send {
-    /// Sends one binary message, or a ping if `None`.
+    /// Sends one binary message, or a ping if `None`. Once polled, the message may be under way
+    /// even if the future is dropped.
     fn send(&mut self, message: Option<Vec<u8>>) -> std::pin::Pin<Box<dyn Future<Output = Result<(), TransportError>> + Send + '_>>;
+
+    /// Says that no more will be sent, where the transport can say it; dropping both halves ends
+    /// the socket in any case.
+    fn close(&mut self) -> std::pin::Pin<Box<dyn Future<Output = Result<(), TransportError>> + Send + '_>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
 }
 
 /// The receiving half of a live socket.
 pub trait LiveReceiver: Send {
     /// The next message; `Ok(None)` when the other side closed. A pong or ping counts as
-    /// [`LiveMessage::Alive`].
+    /// [`LiveMessage::Alive`]. Dropping the future loses nothing.
     fn receive(&mut self) -> std::pin::Pin<Box<dyn Future<Output = Result<Option<LiveMessage>, TransportError>> + Send + '_>>;
 }
 
@@ -79,6 +87,10 @@ pub trait Transport: Send + Sync {
     ///
     /// A refusal with an HTTP status is [`TransportError::Refused`].
     fn connect(&self, request: HttpRequest) -> BoxFuture<Result<LiveSocket, TransportError>>;
+
+    /// The network changed or the app came back: connections kept for later are likely dead, and
+    /// trying one would cost a whole time-out. What is under way goes on.
+    fn forget_connections(&self) {}
 }
 
 /// Why no answer came.
@@ -97,8 +109,8 @@ pub enum TransportError {
     /// TLS could not be agreed or the certificate is not trusted.
     #[error("no trusted connection: {0}")]
     Tls(String),
-    /// The address is not usable.
-    #[error("not an address: {0}")]
+    /// The address or a header cannot be used; trying again does not help.
+    #[error("the address or a header cannot be used: {0}")]
     BadAddress(String),
     /// The upgrade to a socket was refused.
     #[error("the socket was refused with status {status}")]

@@ -1,0 +1,175 @@
+//! From the words of the [`crate::transport::Transport`] trait to an HTTP request.
+//!
+//! Messages name what is wrong, never the address or a header's content: both may hold secrets.
+
+use bytes::Bytes;
+use http::header::{HeaderName, HeaderValue};
+use http::uri::{PathAndQuery, Scheme};
+use http::{Method, Request, Uri};
+use http_body_util::Full;
+use rustls::pki_types::ServerName;
+
+use crate::transport::{HttpRequest, TransportError};
+
+/// A plain request.
+pub(super) fn http_request(given: HttpRequest) -> Result<Request<Full<Bytes>>, TransportError> {
+    let uri = absolute(&given.url, false)?;
+    let method = Method::from_bytes(given.method.as_bytes())
+        .map_err(|_| TransportError::BadAddress("not an HTTP method".to_owned()))?;
+    assemble(method, uri, given)
+}
+
+/// The request a socket begins with, still without the words of the upgrade.
+pub(super) fn socket_request(given: HttpRequest) -> Result<Request<Full<Bytes>>, TransportError> {
+    let uri = absolute(&given.url, true)?;
+    assemble(
+        Method::GET,
+        uri,
+        HttpRequest {
+            body: Vec::new(),
+            ..given
+        },
+    )
+}
+
+fn assemble(
+    method: Method,
+    uri: Uri,
+    given: HttpRequest,
+) -> Result<Request<Full<Bytes>>, TransportError> {
+    let mut request = Request::new(Full::new(Bytes::from(given.body)));
+    *request.method_mut() = method;
+    *request.uri_mut() = uri;
+    for (name, value) in given.headers {
+        let unusable = || TransportError::BadAddress(format!("the header {name}"));
+        let header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unusable())?;
+        let mut value = HeaderValue::from_str(&value).map_err(|_| unusable())?;
+        value.set_sensitive(header == http::header::AUTHORIZATION);
+        request.headers_mut().append(header, value);
+    }
+    Ok(request)
+}
+
+fn absolute(url: &str, socket: bool) -> Result<Uri, TransportError> {
+    let unusable = |why: &str| TransportError::BadAddress(why.to_owned());
+    let mut parts = url
+        .parse::<Uri>()
+        .map_err(|error| unusable(&error.to_string()))?
+        .into_parts();
+    let scheme = parts
+        .scheme
+        .as_ref()
+        .map(|scheme| scheme.as_str().to_ascii_lowercase());
+    let scheme = match (scheme.as_deref(), socket) {
+        (Some("http"), _) | (Some("ws"), true) => Scheme::HTTP,
+        (Some("https"), _) | (Some("wss"), true) => Scheme::HTTPS,
+        (Some(_), false) => return Err(unusable("it begins with neither http: nor https:")),
+        (Some(_), true) => return Err(unusable("it begins with none of http: https: ws: wss:")),
+        (None, _) => return Err(unusable("it is not absolute")),
+    };
+    match parts.authority.as_ref() {
+        Some(authority) if authority.as_str().contains('@') => {
+            return Err(unusable("it holds credentials"));
+        }
+        Some(authority) => check_host(authority.host(), &scheme).map_err(unusable)?,
+        None => return Err(unusable("it names no host")),
+    }
+    parts.scheme = Some(scheme);
+    parts
+        .path_and_query
+        .get_or_insert_with(|| PathAndQuery::from_static("/"));
+    Uri::from_parts(parts).map_err(|error| unusable(&error.to_string()))
+}
+
+fn check_host(host: &str, scheme: &Scheme) -> Result<(), &'static str> {
+    let name = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+        .unwrap_or(host);
+    if name.is_empty() {
+        return Err("it names no host");
+    }
+    if *scheme == Scheme::HTTPS && ServerName::try_from(name).is_err() {
+        return Err("no certificate can be issued for its host");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn to(url: &str) -> HttpRequest {
+        HttpRequest {
+            method: "POST",
+            url: url.to_owned(),
+            headers: Vec::new(),
+            body: vec![1],
+            idle_timeout_ms: 1,
+        }
+    }
+
+    #[test]
+    fn sockets_take_the_addresses_of_http_and_their_own() {
+        for (given, meant) in [
+            ("ws://h:1/live?x=1", "http://h:1/live?x=1"),
+            ("WSS://h", "https://h/"),
+            ("http://h/a", "http://h/a"),
+            ("https://[::1]:2/a", "https://[::1]:2/a"),
+        ] {
+            let request = socket_request(to(given)).unwrap();
+            assert_eq!(
+                (request.uri().to_string().as_str(), request.method()),
+                (meant, &Method::GET)
+            );
+        }
+        assert_eq!(http_request(to("https://h")).unwrap().uri(), "https://h/");
+    }
+
+    #[test]
+    fn unusable_addresses_are_refused_without_being_repeated() {
+        for url in [
+            "",
+            "/v1",
+            "h:4100",
+            "ftp://h/secret",
+            "ws://h/secret",
+            "http://",
+            "http:///secret",
+            "http://u:secret@h/",
+            "https://bad_\u{e9}/secret",
+            "http://h/ secret",
+            "https://-/secret",
+        ] {
+            let refused = http_request(to(url)).unwrap_err();
+            assert!(
+                matches!(refused, TransportError::BadAddress(_)),
+                "{url}: {refused:?}"
+            );
+            assert!(!refused.to_string().contains("secret"), "{url}: {refused}");
+        }
+    }
+
+    #[test]
+    fn a_token_with_a_line_break_is_refused_without_being_repeated() {
+        let mut request = to("http://h/");
+        request
+            .headers
+            .push(("authorization", "Bearer secret\n".to_owned()));
+        let refused = http_request(request).unwrap_err();
+        assert_eq!(
+            refused,
+            TransportError::BadAddress("the header authorization".to_owned())
+        );
+    }
+
+    #[test]
+    fn tokens_are_marked_so_that_logs_leave_them_out() {
+        let mut request = to("http://h/");
+        request
+            .headers
+            .push(("authorization", "Bearer secret".to_owned()));
+        let request = http_request(request).unwrap();
+        assert!(!format!("{request:?}").contains("secret"));
+    }
+}
