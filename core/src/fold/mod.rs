@@ -92,13 +92,14 @@ fn fold_op<H: History>(
         return Ok(None);
     };
     let place = (first.collection, &first.document);
+    let also: Vec<OpId> = op.covers.iter().copied().chain([op.name]).collect();
     let seen = Seen::follow(
         &mut Unbounded(history),
         place,
         op.id,
         op.base,
         first.prev,
-        &op.covers,
+        &also,
     )?;
     let landed_before = landings.len();
     for change in &op.changes {

@@ -122,7 +122,8 @@ impl DocumentState {
         let mut table: Vec<Write> = Vec::new();
         let mut opened = false;
         for _ in 0..length(d.map()?)? {
-            match d.u8()? {
+            // Keys of later versions may be wider than ours.
+            match u8::try_from(d.u32()?).unwrap_or(u8::MAX) {
                 GENERATION => {
                     expect_array(d, 2)?;
                     state.generation = Generation {

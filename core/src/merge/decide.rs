@@ -34,7 +34,7 @@ pub struct Record {
     pub account: String,
     /// The answer.
     pub verdict: Verdict,
-    /// The ops it stands for.
+    /// The ops it stands for: covered ones, and the first id of what it tried again.
     pub covers: Vec<OpId>,
     /// Its links, one for each document.
     pub links: Vec<Link>,
@@ -229,7 +229,7 @@ fn names_of_others<W: Workspace>(
     account: &str,
     op: &Op,
 ) -> Result<bool, W::Error> {
-    for id in op.body.covers.iter().copied().chain(op.body.retry_of) {
+    for id in op.body.stands_for() {
         if workspace
             .record(id)?
             .is_some_and(|known| known.account != account)
@@ -275,7 +275,14 @@ fn apply_all<W: Workspace>(
                 Err(refusal) => return Ok(Err(refusal)),
             };
         let prev = op.body.prev_on(change.collection, &change.document);
-        let seen = Seen::follow(workspace, key, op.id, op.body.base, prev, &op.body.covers)?;
+        let seen = Seen::follow(
+            workspace,
+            key,
+            op.id,
+            op.body.base,
+            prev,
+            &op.body.stands_for(),
+        )?;
         let incoming = Incoming {
             op: op.id,
             name,
@@ -437,9 +444,9 @@ fn records<W: Workspace>(
         covers,
         links: links(op, id, landings),
     };
-    let mut all = vec![(op.id, record(op.id, op.body.covers.clone()))];
+    let mut all = vec![(op.id, record(op.id, op.body.stands_for()))];
     let mut before: Option<OpId> = None;
-    for id in op.body.covers.iter().copied().chain(op.body.retry_of) {
+    for id in op.body.stands_for() {
         match workspace.record(id)? {
             _ if id == op.id => {}
             // One covered op leads to the next: a list of all before it, for each, would grow with
@@ -472,9 +479,8 @@ fn answered(op: &Op, first: OpId, known: &Record) -> Record {
         let there = known.linked(first, link.collection, &link.document);
         link.landed = there.landed.filter(|landed| *landed != op.id);
     }
-    let covers = op.body.covers.iter().copied().chain([first]).collect();
     Record {
-        covers,
+        covers: op.body.stands_for(),
         links,
         ..known.clone()
     }

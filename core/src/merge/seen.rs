@@ -9,7 +9,7 @@ use crate::id::{CollectionId, DocumentId, OpId, Version};
 pub struct Linked {
     /// Its `prev` on the document.
     pub prev: Option<OpId>,
-    /// The ops it stands for.
+    /// The ops it stands for: [`OpBody::stands_for`](crate::op::OpBody::stands_for).
     pub covers: Vec<OpId>,
     /// Its version, if it was accepted.
     pub accepted: Option<Version>,

@@ -73,7 +73,11 @@ pub struct Change {
     pub document: DocumentId,
     /// What kind of change.
     #[n(2)]
-    #[cbor(default, skip_if = "ChangeKind::is_update")]
+    #[cbor(
+        default,
+        skip_if = "ChangeKind::is_update",
+        decode_with = "crate::protocol::known"
+    )]
     #[serde(default)]
     pub kind: ChangeKind,
     /// The generation it means, by its opener's (first) id; none for insert and restore.
@@ -210,6 +214,11 @@ impl OpBody {
             .iter()
             .find(|c| c.is_on(collection, document))
             .and_then(|c| c.prev)
+    }
+
+    /// Every other id it stands for: those it covers, and the first id of what it tries again.
+    pub fn stands_for(&self) -> Vec<OpId> {
+        self.covers.iter().copied().chain(self.retry_of).collect()
     }
 
     /// The withdrawal of this op: same place, links only.
