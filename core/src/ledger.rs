@@ -141,6 +141,7 @@ pub struct Loss {
     pub winner_device: String,
     /// Why.
     #[n(12)]
+    #[cbor(decode_with = "crate::protocol::known")]
     pub rule: LossRule,
     /// The server's Unix milliseconds when it was decided.
     #[n(13)]

@@ -213,6 +213,7 @@ pub struct OpResult {
     pub id: OpId,
     /// What.
     #[n(1)]
+    #[cbor(decode_with = "super::known")]
     #[serde(flatten)]
     pub outcome: Outcome,
 }

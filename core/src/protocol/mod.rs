@@ -24,6 +24,7 @@ pub use message::{
 };
 pub use sent::{SentOp, When};
 pub use snapshot::{InvalidResume, Position, Resume, append_snapshot, split_snapshot};
+pub(crate) use wire::known;
 pub use wire::{Encoded, Form, WireError, decode, encode, encode_cbor};
 
 /// The protocol's major number. A device and a server with different ones do not talk.

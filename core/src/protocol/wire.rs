@@ -1,5 +1,6 @@
 //! Bytes: the two forms of a message, and messages spliced from parts that are encoded already.
 
+use minicbor::decode::{self, Decode, Decoder};
 use minicbor::encode::{self, Encoder, Write};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -111,16 +112,8 @@ where
     match form {
         Form::Cbor => {
             shape::check(bytes)?;
-            let mut decoder = minicbor::Decoder::new(bytes);
-            let message = decoder
-                .decode()
-                .map_err(|error| match error.is_unknown_variant() {
-                    true => WireError::UnknownVariant { form: form.name() },
-                    false => WireError::Malformed {
-                        form: form.name(),
-                        detail: error.to_string(),
-                    },
-                })?;
+            let mut decoder = Decoder::new(bytes);
+            let message = decoder.decode().map_err(|error| cbor_error(&error))?;
             match bytes.len() - decoder.position() {
                 0 => Ok(message),
                 rest => Err(WireError::Trailing(rest)),
@@ -128,6 +121,37 @@ where
         }
         Form::Json => serde_json::from_slice(bytes).map_err(|error| json_error(&error)),
     }
+}
+
+/// Decodes a variant within another message.
+///
+/// The derive takes an unknown variant in a member that may be left out for leave to go on reading
+/// somewhere behind it; so none may be seen there.
+pub(crate) fn known<'b, Ctx, T: Decode<'b, Ctx>>(
+    d: &mut Decoder<'b>,
+    ctx: &mut Ctx,
+) -> Result<T, decode::Error> {
+    d.decode_with(ctx).map_err(|error: decode::Error| {
+        if error.is_unknown_variant() {
+            decode::Error::custom(Unknown)
+        } else {
+            error
+        }
+    })
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("something this version does not know")]
+struct Unknown;
+
+fn cbor_error(error: &decode::Error) -> WireError {
+    let form = Form::Cbor.name();
+    let within = std::error::Error::source(error).is_some_and(|source| source.is::<Unknown>());
+    if error.is_unknown_variant() || within {
+        return WireError::UnknownVariant { form };
+    }
+    let detail = error.to_string();
+    WireError::Malformed { form, detail }
 }
 
 /// Says what is wrong in our words only: the parser's own would quote the content.

@@ -1,0 +1,1 @@
+//! Whether `docs/protocol.md` says the same as the code.

@@ -1,0 +1,18 @@
+//! The protocol as bytes: every message in both forms against files that other implementations can
+//! be tested with, what hostile bytes do, and whether `docs/protocol.md` says the same as the code.
+//!
+//! A change of a message shows as a failing golden file. If the change is wanted,
+//! `DRIFTLINE_WRITE_GOLDEN=1 cargo test -p driftline-core --test protocol_golden` writes the files
+//! anew, and fails all the same, so that no run with the switch on ever counts as a pass; a second
+//! run without it then holds. A new message needs two empty files first.
+
+#[path = "protocol/docs.rs"]
+mod docs;
+#[path = "protocol/golden.rs"]
+mod golden;
+#[path = "protocol/hostile.rs"]
+mod hostile;
+#[path = "protocol/samples.rs"]
+mod samples;
+#[path = "protocol/tolerance.rs"]
+mod tolerance;
