@@ -186,16 +186,16 @@ pub(super) fn check_span(from: Cursor, to: Cursor, versions: &[VersionEntry]) ->
 }
 
 /// One answer being applied.
-struct Applying<'t> {
-    tx: &'t WriteTx<'t>,
-    rebase: Rebase<'t>,
+struct Applying<'t, 'c> {
+    tx: &'t WriteTx<'c>,
+    rebase: Rebase<'t, 'c>,
     names: Names,
     staging: bool,
     applied: Applied,
 }
 
-impl<'t> Applying<'t> {
-    fn new(tx: &'t WriteTx<'t>) -> Result<Applying<'t>> {
+impl<'t, 'c> Applying<'t, 'c> {
+    fn new(tx: &'t WriteTx<'c>) -> Result<Applying<'t, 'c>> {
         Ok(Applying {
             tx,
             rebase: Rebase::new(tx)?,

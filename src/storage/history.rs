@@ -1,10 +1,10 @@
 //! The queue as the fold reads it: ops by id, and the chain of one document's own ops.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::convert::Infallible;
 use std::rc::Rc;
 
-use driftline_core::fold::{self, Pending};
+use driftline_core::fold::{self, Folded, Pending};
 use driftline_core::id::{BootId, CollectionId, DocumentId, OpId, Version};
 use driftline_core::merge::{DocumentState, History, Linked};
 use driftline_core::op::{Change, OpBody};
@@ -32,6 +32,9 @@ pub(crate) enum OpState {
     /// The server cannot digest it: a withdrawal is sent in its place, and its content waits here
     /// for the quarantine.
     Withdrawing,
+    /// Pending, but expected to be rejected because of one of its documents: it shows on none of
+    /// them.
+    Hidden,
 }
 
 impl OpState {
@@ -40,6 +43,7 @@ impl OpState {
             OpState::Pending => 0,
             OpState::Quarantined => 1,
             OpState::Withdrawing => 2,
+            OpState::Hidden => 3,
         }
     }
 
@@ -48,6 +52,7 @@ impl OpState {
             0 => Ok(OpState::Pending),
             1 => Ok(OpState::Quarantined),
             2 => Ok(OpState::Withdrawing),
+            3 => Ok(OpState::Hidden),
             _ => Err(StorageError::unreadable("outbox state")),
         }
     }
@@ -83,7 +88,7 @@ impl QueuedOp {
         self.body.retry_of.unwrap_or(self.id)
     }
 
-    /// Whether the document shows it.
+    /// Whether its documents show it, unless it is expected to be rejected.
     pub(super) fn is_folded(&self) -> bool {
         self.state != OpState::Quarantined && !self.body.withdraw
     }
@@ -105,6 +110,22 @@ impl QueuedOp {
     /// Its `prev` on a document.
     pub(super) fn prev_on(&self, collection: CollectionId, document: &DocumentId) -> Option<OpId> {
         self.changes_on(collection, document).first().and_then(|c| c.prev)
+    }
+
+    /// Whether it is about more than one document.
+    pub(super) fn is_group(&self) -> bool {
+        let first = self.body.changes.first();
+        self.body.changes.iter().any(|c| first.is_some_and(|first| !c.is_on(first.collection, &first.document)))
+    }
+
+    /// Whether it may have been kept from showing, so that its other documents have to be looked at
+    /// when one of them changes.
+    pub(super) fn may_be_hidden(&self) -> bool {
+        matches!(self.state, OpState::Hidden | OpState::Withdrawing)
+    }
+
+    fn opens(&self, collection: CollectionId, document: &DocumentId) -> bool {
+        self.changes_on(collection, document).iter().any(|change| change.kind.is_opener())
     }
 
     /// The documents it touches, each once, in order.
@@ -216,6 +237,8 @@ impl<'c> Ops<'c> {
                     chain.undecided |= op.is_undecided();
                     if op.is_folded() {
                         chain.folded.push(op);
+                    } else if op.opens(collection, document) {
+                        chain.refused_openers.push(op.name());
                     }
                     linked
                 }
@@ -228,6 +251,7 @@ impl<'c> Ops<'c> {
             chain.links.insert(id, linked);
         }
         chain.folded.reverse();
+        chain.refused_openers.retain(|name| !chain.folded.iter().any(|op| op.name() == *name));
         self.add_openers(&mut chain, collection, document)?;
         Ok(chain)
     }
@@ -256,6 +280,8 @@ pub(super) struct Chain {
     links: HashMap<OpId, Linked>,
     /// What the document shows on top of base, oldest first.
     folded: Vec<Rc<QueuedOp>>,
+    /// Openers that were rejected or taken back: what names them will be rejected as well.
+    refused_openers: Vec<OpId>,
     undecided: bool,
 }
 
@@ -270,33 +296,50 @@ impl Chain {
         &self.folded
     }
 
-    /// What the document shows.
+    /// Its ops as the fold takes them, without those that are expected to be rejected.
+    pub(super) fn pending(
+        &self,
+        collection: CollectionId,
+        document: &DocumentId,
+        contact: Option<&Contact>,
+        without: &BTreeSet<OpId>,
+    ) -> Vec<Pending> {
+        let ops = self.folded.iter().filter(|op| !without.contains(&op.id));
+        ops.map(|op| Pending {
+            id: op.id,
+            name: op.name(),
+            stamp: predict(op.written, contact),
+            base: op.body.base,
+            covers: op.body.covers.clone(),
+            changes: op.changes_on(collection, document).into_iter().cloned().collect(),
+        })
+        .collect()
+    }
+
+    /// Folds over `base`, and tells which ops the server would reject because of this document.
     pub(super) fn fold(
         &mut self,
         collection: &Collection,
         document: &DocumentId,
         base: Option<DocumentState>,
         contact: Option<&Contact>,
-    ) -> Option<DocumentState> {
+        without: &BTreeSet<OpId>,
+    ) -> Folded {
         if self.folded.is_empty() {
-            return base;
+            return Folded { shown: base, refused: Vec::new() };
         }
-        let pending: Vec<Pending> = self
-            .folded
-            .iter()
-            .map(|op| Pending {
-                id: op.id,
-                name: op.name(),
-                stamp: predict(op.written, contact),
-                base: op.body.base,
-                covers: op.body.covers.clone(),
-                changes: op.changes_on(collection.id, document).into_iter().cloned().collect(),
-            })
-            .collect();
-        match fold::fold(collection, base, &pending, self) {
-            Ok(shown) => shown,
+        let mut pending = self.pending(collection.id, document, contact, without);
+        let blocked = |op: &Pending| {
+            let mut generations = op.changes.iter().filter_map(|change| change.generation);
+            generations.any(|opener| opener != op.name && self.refused_openers.contains(&opener))
+        };
+        let refused: Vec<OpId> = pending.extract_if(.., |op| blocked(op)).map(|op| op.id).collect();
+        let mut folded = match fold::fold_telling(collection, base, &pending, self) {
+            Ok(folded) => folded,
             Err(never) => match never {},
-        }
+        };
+        folded.refused.extend(refused);
+        folded
     }
 }
 

@@ -35,7 +35,7 @@ pub(crate) mod outbox;
 mod pragmas;
 mod queue;
 mod read;
-mod rebase;
+pub(crate) mod rebase;
 mod reshape;
 mod row;
 pub(crate) mod runs;

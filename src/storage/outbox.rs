@@ -3,19 +3,20 @@
 //!
 //! Which ops are in flight is known to the engine alone; the file holds *pending* and *quarantined*.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ops::ControlFlow;
 use std::rc::Rc;
 
+use driftline_core::fold::{self, Pending};
 use driftline_core::id::{CollectionId, DocumentId, OpId};
 use driftline_core::merge::DocumentState;
-use driftline_core::op::{OpBody, Refusal, refusal};
+use driftline_core::op::{Change, OpBody, Refusal, refusal};
 use driftline_core::time::Reading;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::departed;
 use super::error::{Result, StorageError};
-use super::history::{self, Leaving, OpState, QueuedOp, reading};
+use super::history::{self, Chain, Leaving, OpState, QueuedOp, reading};
 use super::ledger;
 use super::rebase::{Moved, Rebase};
 use super::write::WriteTx;
@@ -124,7 +125,7 @@ impl<'a> Held<'a> {
             return Ok(false);
         }
         let body: OpBody = minicbor::decode(body)?;
-        let key = |c: &driftline_core::op::Change| (c.collection, c.document.clone());
+        let key = |c: &Change| (c.collection, c.document.clone());
         let held = aside || body.changes.iter().any(|change| self.documents.contains(&key(change)));
         if held {
             self.documents.extend(body.changes.iter().map(key));
@@ -204,6 +205,13 @@ pub(super) fn undeliverable() -> Refusal {
     Refusal::new(UNDELIVERABLE, "the server failed on it each time it was sent alone; it was withdrawn")
 }
 
+/// Every queued and quarantined op, in queue order.
+pub(super) fn ids(conn: &Connection) -> Result<Vec<OpId>> {
+    let mut statement = conn.prepare_cached("SELECT op_id FROM _dl_outbox ORDER BY op_id")?;
+    let ids = statement.query_map([], |row| Ok(OpId(row.get(0)?)))?;
+    Ok(ids.collect::<rusqlite::Result<_>>()?)
+}
+
 /// Puts a rejected op into quarantine. Its documents are to be folded again.
 pub(super) fn set_quarantined(tx: &WriteTx<'_>, id: OpId, refused: &Refusal) -> Result<()> {
     tx.touch_queue();
@@ -219,7 +227,7 @@ pub(super) fn set_quarantined(tx: &WriteTx<'_>, id: OpId, refused: &Refusal) -> 
 pub(crate) fn withdraw_undeliverable(tx: &WriteTx<'_>, id: OpId) -> Result<bool> {
     let changed = tx
         .conn()
-        .prepare_cached("UPDATE _dl_outbox SET state = 2 WHERE op_id = ?1 AND state = 0")?
+        .prepare_cached("UPDATE _dl_outbox SET state = 2 WHERE op_id = ?1 AND state IN (0, 3)")?
         .execute([id.0])?;
     Ok(changed == 1)
 }
@@ -279,16 +287,20 @@ fn retry_one(tx: &WriteTx<'_>, op: QueuedOp) -> Result<OpId> {
     let mut body = op.body.clone();
     body.base = tx.version()?;
     body.retry_of = Some(name);
+    let contact = tx.contact()?;
+    let mut rebase = Rebase::new(tx)?;
     for change in &mut body.changes {
-        let stored = tx.load(change.collection, &change.document)?;
-        change.prev = stored.as_ref().and_then(|stored| stored.pending);
-        if let Some(stored) = &stored {
-            point_to_now(change, &stored.shown, name);
-        }
+        let Some(stored) = tx.load(change.collection, &change.document)? else { continue };
+        change.prev = stored.pending;
+        let chain = match stored.pending {
+            Some(newest) => rebase.ops.chain(change.collection, &change.document, newest)?,
+            None => Chain::default(),
+        };
+        let pending = chain.pending(change.collection, &change.document, contact.as_ref(), &BTreeSet::new());
+        point_to_now(change, &stored.shown, &pending, name);
     }
     insert(tx.conn(), new, &encoded(&body)?, tx.now(), Some(name))?;
 
-    let mut rebase = Rebase::new(tx)?;
     ledger::drop_rejected(tx.conn(), op.id)?;
     keep_all_links(tx.conn(), &op)?;
     rebase.leave(Leaving::unnamed(Rc::new(op)))?;
@@ -301,9 +313,9 @@ fn retry_one(tx: &WriteTx<'_>, op: QueuedOp) -> Result<OpId> {
 
 /// A retried change means the document as it is now; one that means what its own op opens still
 /// does.
-fn point_to_now(change: &mut driftline_core::op::Change, shown: &DocumentState, name: OpId) {
+fn point_to_now(change: &mut Change, shown: &DocumentState, pending: &[Pending], name: OpId) {
     if change.generation.is_some_and(|generation| generation != name) {
-        change.generation = Some(shown.generation.opener);
+        change.generation = Some(fold::named_generation(shown, pending));
     }
     if change.clock > 0 {
         change.clock = shown.clock.saturating_add(1);
@@ -349,12 +361,10 @@ pub(crate) fn drop_all(tx: &WriteTx<'_>) -> Result<usize> {
 
 /// After a change of history: what ops had seen is unknown to the server, so they claim nothing.
 pub(super) fn forget_bases(conn: &Connection) -> Result<()> {
-    let mut statement = conn.prepare_cached("SELECT op_id FROM _dl_outbox")?;
-    let ids: Vec<[u8; 16]> = statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
-    for id in ids {
-        let Some(op) = history::read(conn, OpId(id))?.filter(|op| op.body.base != 0) else { continue };
+    for id in ids(conn)? {
+        let Some(op) = history::read(conn, id)?.filter(|op| op.body.base != 0) else { continue };
         let body = OpBody { base: 0, ..op.body };
-        conn.prepare_cached("UPDATE _dl_outbox SET body = ?2 WHERE op_id = ?1")?.execute(params![id, encoded(&body)?])?;
+        conn.prepare_cached("UPDATE _dl_outbox SET body = ?2 WHERE op_id = ?1")?.execute(params![id.0, encoded(&body)?])?;
     }
     Ok(())
 }

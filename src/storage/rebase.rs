@@ -14,12 +14,12 @@ use driftline_core::merge::{DocumentState, Life, Write};
 use driftline_core::protocol::DocumentResult;
 use driftline_core::time::{Contact, Stamp};
 use driftline_core::value::Value;
-use rusqlite::Connection;
+use rusqlite::{Connection, params};
 
 use super::apply::PageError;
 use super::departed::{self, Departure};
 use super::error::Result;
-use super::history::{Chain, Leaving, Ops};
+use super::history::{Chain, Leaving, OpState, Ops};
 use super::meta;
 use super::row::StoredDocument;
 use super::tables::Layout;
@@ -50,10 +50,14 @@ pub(crate) struct Conflict {
     pub(crate) winner: Value,
 }
 
+type Key = (CollectionId, DocumentId);
+
 /// One document on its way.
 struct Touched {
     before: Option<StoredDocument>,
     base: Option<DocumentState>,
+    chain: Option<Chain>,
+    shown: Option<DocumentState>,
     /// The newest own op on it.
     newest: Option<OpId>,
     /// Ops on it that leave now.
@@ -65,16 +69,16 @@ struct Touched {
 }
 
 /// The documents of one transaction.
-pub(super) struct Rebase<'t> {
-    tx: &'t WriteTx<'t>,
+pub(super) struct Rebase<'t, 'c> {
+    tx: &'t WriteTx<'c>,
     contact: Option<Contact>,
     pub(super) ops: Ops<'t>,
-    touched: HashMap<(CollectionId, DocumentId), Touched>,
+    touched: HashMap<Key, Touched>,
     left: Vec<OpId>,
 }
 
-impl<'t> Rebase<'t> {
-    pub(super) fn new(tx: &'t WriteTx<'t>) -> Result<Rebase<'t>> {
+impl<'t, 'c> Rebase<'t, 'c> {
+    pub(super) fn new(tx: &'t WriteTx<'c>) -> Result<Rebase<'t, 'c>> {
         Ok(Rebase { tx, contact: tx.contact()?, ops: Ops::new(tx.conn()), touched: HashMap::new(), left: Vec::new() })
     }
 
@@ -90,7 +94,16 @@ impl<'t> Rebase<'t> {
                 let before = self.tx.load(collection, document)?;
                 let base = before.as_ref().and_then(StoredDocument::base);
                 let newest = before.as_ref().and_then(|before| before.pending);
-                Ok(vacant.insert(Touched { before, base, newest, leaving: Vec::new(), remote: Vec::new(), foreign: false }))
+                Ok(vacant.insert(Touched {
+                    before,
+                    base,
+                    chain: None,
+                    shown: None,
+                    newest,
+                    leaving: Vec::new(),
+                    remote: Vec::new(),
+                    foreign: false,
+                }))
             }
         }
     }
@@ -155,6 +168,7 @@ impl<'t> Rebase<'t> {
 
     /// Folds and stores everything touched.
     pub(super) fn finish(mut self) -> Result<Moved> {
+        self.fold_all()?;
         let mut moved = Moved { left: std::mem::take(&mut self.left), ..Moved::default() };
         let mut touched: Vec<_> = std::mem::take(&mut self.touched).into_iter().collect();
         touched.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
@@ -166,23 +180,83 @@ impl<'t> Rebase<'t> {
         Ok(moved)
     }
 
-    /// Folds and stores one document.
-    fn settle(&mut self, collection: CollectionId, id: &DocumentId, touched: Touched, conflicts: &mut Vec<Conflict>) -> Result<()> {
-        let Touched { before, base, newest, leaving, remote, .. } = touched;
-        let mut chain = match newest {
-            Some(newest) => self.ops.chain(collection, id, newest)?,
-            None => Chain::default(),
-        };
-        let pending = newest.filter(|_| chain.is_undecided());
+    /// Folds every touched document. A group shows on all of its documents or on none: one that will
+    /// be rejected because of one of them is left out of the others too.
+    fn fold_all(&mut self) -> Result<()> {
+        let mut hidden_before = BTreeSet::new();
+        let mut hidden = BTreeSet::new();
+        let mut to_fold: Vec<Key> = self.touched.keys().cloned().collect();
+        while let Some(refused) = self.fold_some(to_fold, &hidden, &mut hidden_before)? {
+            // What was decided of later ops rested on this one.
+            hidden.split_off(&refused);
+            hidden.insert(refused);
+            self.refold(refused)?;
+            let on_top = |touched: &Touched| touched.newest.is_some_and(|newest| newest >= refused);
+            to_fold = self.touched.iter().filter(|(_, touched)| on_top(touched)).map(|(key, _)| key.clone()).collect();
+        }
+        for op in hidden_before.difference(&hidden) {
+            set_hidden(self.tx, *op, false)?;
+        }
+        for op in hidden.difference(&hidden_before) {
+            set_hidden(self.tx, *op, true)?;
+        }
+        Ok(())
+    }
+
+    /// Folds some documents, and those that belong to them through ops hidden so far. Returns the
+    /// oldest group that will be rejected.
+    fn fold_some(
+        &mut self,
+        mut to_fold: Vec<Key>,
+        hidden: &BTreeSet<OpId>,
+        hidden_before: &mut BTreeSet<OpId>,
+    ) -> Result<Option<OpId>> {
+        let mut refused: Option<OpId> = None;
+        while let Some(key) = to_fold.pop() {
+            let (collection, document) = &key;
+            let Some(newest) = self.touched(*collection, document)?.newest else { continue };
+            let mut chain = self.ops.chain(*collection, document, newest)?;
+            for op in chain.folded().iter().filter(|op| op.may_be_hidden()) {
+                if hidden_before.insert(op.id) {
+                    let others: Vec<Key> = op.documents().into_iter().map(|(c, d)| (c, d.clone())).collect();
+                    to_fold.extend(others.into_iter().filter(|other| *other != key));
+                }
+            }
+            let contact = self.contact;
+            let schema = std::sync::Arc::clone(self.tx.schema());
+            let touched = self.touched(*collection, document)?;
+            if let Some(collection) = schema.collection_by_id(*collection) {
+                let folded = chain.fold(collection, document, touched.base.clone(), contact.as_ref(), hidden);
+                let groups = chain.folded().iter().filter(|op| op.is_group() && folded.refused.contains(&op.id));
+                refused = groups.map(|op| op.id).chain(refused).min();
+                touched.shown = folded.shown;
+            }
+            touched.chain = Some(chain);
+        }
+        Ok(refused)
+    }
+
+    /// Stores one document.
+    fn settle(
+        &mut self,
+        collection: CollectionId,
+        id: &DocumentId,
+        touched: Touched,
+        conflicts: &mut Vec<Conflict>,
+    ) -> Result<()> {
+        let Touched { before, base, chain, shown, newest, leaving, remote, .. } = touched;
+        let pending = newest.filter(|_| chain.as_ref().is_some_and(Chain::is_undecided));
         if pending.is_some() {
             keep_links(self.tx.conn(), collection, id, &leaving)?;
         }
-        let shown = match self.tx.schema().collection_by_id(collection) {
-            Some(collection) => chain.fold(collection, id, base.clone(), self.contact.as_ref()),
-            None => base.clone(),
-        };
+        // Without own ops, and in a collection that is not declared any more, base is what shows.
+        let foldable = chain.is_some() && self.tx.schema().collection_by_id(collection).is_some();
+        let shown = if foldable { shown } else { base.clone() };
         let mut after = match (shown, pending) {
-            (Some(shown), pending) => StoredDocument::new(shown.clone(), BaseImage::between(base.as_ref(), &shown), pending),
+            (Some(shown), pending) => {
+                let image = if foldable { BaseImage::between(base.as_ref(), &shown) } else { None };
+                StoredDocument::new(shown, image, pending)
+            }
             // Ops are queued that show nothing (they build on a rejected insert, say). Their way
             // back must not be lost with the row: a page may still bring what they build on.
             (None, Some(newest)) => StoredDocument::new(ghost(newest), Some(BaseImage::Absent), Some(newest)),
@@ -194,12 +268,21 @@ impl<'t> Rebase<'t> {
             return Ok(());
         }
         if !remote.is_empty() {
-            let own = own_registers(&chain, &leaving, collection, id);
+            let own = own_registers(chain.as_ref(), &leaving, collection, id);
             let shown_before = before.as_ref().map(|before| &before.shown);
             add_conflicts(conflicts, collection, id, (shown_before, &after.shown), &remote, &own);
         }
         self.tx.store(collection, id, before.as_ref(), &mut after)
     }
+}
+
+/// A group is, or is no longer, expected to be rejected.
+fn set_hidden(tx: &WriteTx<'_>, op: OpId, hidden: bool) -> Result<()> {
+    let (from, to) = if hidden { (OpState::Pending, OpState::Hidden) } else { (OpState::Hidden, OpState::Pending) };
+    tx.conn()
+        .prepare_cached("UPDATE _dl_outbox SET state = ?3 WHERE op_id = ?1 AND state = ?2")?
+        .execute(params![op.0, from.number(), to.number()])?;
+    Ok(())
 }
 
 /// What must hold about the file as a whole after ops have left.
@@ -260,9 +343,9 @@ fn ghost(newest: OpId) -> DocumentState {
 }
 
 /// Registers that own ops on the document write, folded ones and those that leave now.
-fn own_registers(chain: &Chain, leaving: &[Rc<Leaving>], collection: CollectionId, id: &DocumentId) -> BTreeSet<FieldId> {
+fn own_registers(chain: Option<&Chain>, leaving: &[Rc<Leaving>], collection: CollectionId, id: &DocumentId) -> BTreeSet<FieldId> {
     let leaving = leaving.iter().map(|leaving| &leaving.op).filter(|op| op.is_folded());
-    let ops = chain.folded().iter().chain(leaving);
+    let ops = chain.map(Chain::folded).unwrap_or_default().iter().chain(leaving);
     ops.flat_map(|op| op.changes_on(collection, id)).flat_map(|change| change.registers.iter().map(|(field, _)| field)).collect()
 }
 

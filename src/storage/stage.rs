@@ -12,19 +12,19 @@
 //! group of the server is never half visible.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
 
 use driftline_core::id::{CollectionId, DocumentId, OpId, Version};
-use driftline_core::protocol::{Cursor, DocumentResult, VersionEntry};
+use driftline_core::protocol::{Cursor, DocumentResult, OpResult, VersionEntry};
 use driftline_core::sync::Phase;
+use driftline_core::time::Contact;
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
-use super::apply::{Names, Page, PageError, check_span, landings};
+use super::apply::{Applied, Names, Page, PageError, Verdicts, apply_results, check_span, landings};
 use super::error::{Result, StorageError};
 use super::history::{self, Leaving, OpState, QueuedOp, reading};
-use super::rebase::{self, Moved, Rebase, check_kinds};
+use super::rebase::{self, Rebase, check_kinds};
 use super::row::StoredDocument;
 use super::tables::quoted;
 use super::write::WriteTx;
@@ -50,8 +50,6 @@ pub(crate) struct Stage {
     fence: Option<OpId>,
     /// Documents received.
     pub(crate) documents: u64,
-    /// Documents expected, about.
-    pub(crate) expected: u64,
     /// Whether all documents are there.
     pub(crate) complete: bool,
     /// The greatest version of a document received: each is as it was when its frame was made.
@@ -71,6 +69,32 @@ impl Stage {
 pub(crate) fn status(conn: &Connection) -> Result<Option<Stage>> {
     let json: Option<String> = meta::get(conn, STAGE)?;
     json.map(|json| serde_json::from_str(&json).map_err(|_| StorageError::unreadable("bootstrap"))).transpose()
+}
+
+/// What is to be done next; [`Phase::CatchUp`] also where only fates are missing.
+pub(crate) fn phase(conn: &Connection) -> Result<Phase> {
+    Ok(status(conn)?.map_or(Phase::None, |stage| stage.phase()))
+}
+
+/// How far the log has been followed; what requests of a bootstrap stand at.
+pub(crate) fn cursor(conn: &Connection) -> Result<Option<Cursor>> {
+    Ok(status(conn)?.map(|stage| stage.cursor))
+}
+
+/// Where a snapshot is taken up.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Progress {
+    /// The last document received, and the cursor to repeat; `None` from the start.
+    pub(crate) position: Option<(CollectionId, DocumentId, Cursor)>,
+    /// Documents received.
+    pub(crate) documents: u64,
+}
+
+/// Where a snapshot is taken up.
+pub(crate) fn progress(conn: &Connection) -> Result<Progress> {
+    let Some(stage) = status(conn)? else { return Ok(Progress::default()) };
+    let position = stage.last.zip(stage.pin).map(|((collection, document), pin)| (collection, document, pin));
+    Ok(Progress { position, documents: stage.documents })
 }
 
 /// Whether a bootstrap is under way.
@@ -97,7 +121,6 @@ pub(crate) fn begin(tx: &WriteTx<'_>) -> Result<()> {
             cursor: Cursor::START,
             fence: None,
             documents: 0,
-            expected: 0,
             complete: false,
             highest: 0,
             last: None,
@@ -114,24 +137,21 @@ fn forget(tx: &WriteTx<'_>) -> Result<()> {
 ///
 /// # Errors
 /// [`PageError::OtherSnapshot`]: what is there belongs to another one; begin again.
-pub(crate) fn pin(tx: &WriteTx<'_>, cursor: Cursor, expected: u64) -> std::result::Result<(), PageError> {
+pub(crate) fn pin(tx: &WriteTx<'_>, cursor: Cursor) -> std::result::Result<(), PageError> {
     let mut stage = under_way(tx.conn())?;
     match stage.pin {
         Some(pinned) if pinned == cursor => Ok(()),
         Some(_) => Err(PageError::OtherSnapshot),
         None => {
             let fence: Option<[u8; 16]> = tx.conn().query_row("SELECT max(op_id) FROM _dl_outbox", [], |row| row.get(0))?;
-            stage = Stage { pin: Some(cursor), cursor, fence: fence.map(OpId), expected, ..stage };
+            stage = Stage { pin: Some(cursor), cursor, fence: fence.map(OpId), ..stage };
             Ok(save(tx, &stage)?)
         }
     }
 }
 
 /// Documents of the snapshot, in order of collection and id, behind those received before.
-pub(crate) fn append_documents(
-    tx: &WriteTx<'_>,
-    documents: &[DocumentResult],
-) -> std::result::Result<Stage, PageError> {
+pub(crate) fn add_documents(tx: &WriteTx<'_>, documents: &[DocumentResult]) -> std::result::Result<(), PageError> {
     let mut stage = under_way(tx.conn())?;
     if stage.pin.is_none() || stage.complete {
         return Err(PageError::malformed("documents outside of a snapshot"));
@@ -152,12 +172,11 @@ pub(crate) fn append_documents(
         keep(tx, DOCUMENTS, documents)?;
     }
     stage.documents += documents.len() as u64;
-    save(tx, &stage)?;
-    Ok(stage)
+    Ok(save(tx, &stage)?)
 }
 
 /// The snapshot's last frame.
-pub(crate) fn complete(tx: &WriteTx<'_>) -> std::result::Result<(), PageError> {
+pub(crate) fn documents_complete(tx: &WriteTx<'_>) -> std::result::Result<(), PageError> {
     let mut stage = under_way(tx.conn())?;
     if stage.pin.is_none() {
         return Err(PageError::malformed("the end of a snapshot that did not begin"));
@@ -167,7 +186,7 @@ pub(crate) fn complete(tx: &WriteTx<'_>) -> std::result::Result<(), PageError> {
 }
 
 /// Versions that followed the snapshot. They must come in full: requests of a catch-up carry no ops.
-pub(crate) fn append_versions(tx: &WriteTx<'_>, page: Page<'_>) -> std::result::Result<Stage, PageError> {
+pub(crate) fn add_page(tx: &WriteTx<'_>, page: Page<'_>, contact: &Contact) -> std::result::Result<(), PageError> {
     let mut stage = under_way(tx.conn())?;
     if !stage.complete || page.from != stage.cursor {
         return Err(PageError::NotAtCursor);
@@ -189,8 +208,8 @@ pub(crate) fn append_versions(tx: &WriteTx<'_>, page: Page<'_>) -> std::result::
         keep(tx, VERSIONS, page.versions)?;
     }
     stage.cursor = page.to;
-    save(tx, &stage)?;
-    Ok(stage)
+    tx.set_contact(contact)?;
+    Ok(save(tx, &stage)?)
 }
 
 fn keep<T: minicbor::Encode<()>>(tx: &WriteTx<'_>, kind: i64, items: &[T]) -> Result<()> {
@@ -240,22 +259,16 @@ pub(crate) fn unanswered(conn: &Connection, limit: usize) -> Result<Vec<OpId>> {
     Ok(ids.collect::<rusqlite::Result<_>>()?)
 }
 
-/// What a swap brought.
-#[derive(Debug, PartialEq)]
-pub(crate) struct Swapped {
-    pub(crate) cursor: Cursor,
-    pub(crate) documents: u64,
-    /// Ops that left: the new base contains them.
-    pub(crate) left: Vec<OpId>,
-}
-
-/// Puts the staged base in place of the old one.
+/// Puts the staged base in place of the old one. `fates` are the server's answers on ops it was
+/// asked about, should they not have been applied yet.
 ///
 /// # Errors
 /// [`PageError::NotReady`] while documents, versions or fates are missing. Then, and whenever this
 /// fails, the transaction must not be committed.
-pub(crate) fn swap(tx: &WriteTx<'_>) -> std::result::Result<Swapped, PageError> {
+pub(crate) fn swap(tx: &WriteTx<'_>, fates: &[OpResult]) -> std::result::Result<Applied, PageError> {
     let stage = under_way(tx.conn())?;
+    let verdicts = Verdicts { asked_at: stage.cursor, results: fates };
+    let mut applied = apply_results(tx, verdicts, &[], None)?;
     let behind = stage.cursor.version < stage.highest;
     if !stage.complete || behind || !unanswered(tx.conn(), 1)?.is_empty() {
         return Err(PageError::NotReady);
@@ -267,7 +280,10 @@ pub(crate) fn swap(tx: &WriteTx<'_>) -> std::result::Result<Swapped, PageError> 
     tx.set_cursor(stage.cursor)?;
     forget(tx)?;
     rebase::tidy(tx, &queue.left)?;
-    Ok(Swapped { cursor: stage.cursor, documents: stage.documents, left: queue.left })
+    applied.accepted.retain(|(_, version)| *version > stage.cursor.version);
+    applied.moved.left.extend(queue.left);
+    applied.moved.documents = usize::try_from(stage.documents).unwrap_or(usize::MAX);
+    Ok(applied)
 }
 
 /// The queue, seen from the new base.
@@ -388,17 +404,16 @@ fn next_part(conn: &Connection, after: i64) -> Result<Option<(i64, i64, Vec<u8>)
     Ok(statement.query_row([after], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()?)
 }
 
-fn fold_on_top(tx: &WriteTx<'_>, newest: BTreeMap<(CollectionId, DocumentId), OpId>) -> Result<Moved> {
-    let mut moved = Moved::default();
+fn fold_on_top(tx: &WriteTx<'_>, newest: BTreeMap<(CollectionId, DocumentId), OpId>) -> Result<()> {
     let mut newest = newest.into_iter().peekable();
     while newest.peek().is_some() {
         let mut rebase = Rebase::new(tx)?;
         for ((collection, document), op) in newest.by_ref().take(FOLDED_AT_ONCE) {
             rebase.append(op, collection, &document)?;
         }
-        moved = rebase.finish()?;
+        rebase.finish()?;
     }
-    Ok(moved)
+    Ok(())
 }
 
 /// The server has another history: what queued ops had seen there means nothing now, and base must
@@ -411,21 +426,24 @@ pub(crate) fn forget_history(tx: &WriteTx<'_>) -> Result<()> {
     begin(tx)
 }
 
-impl Storage {
-    /// Copies the file to `path`, which must not exist, and begins anew with the server's other
-    /// history; queued ops stay queued. Repeated after a crash, it makes another copy.
-    pub(crate) fn set_aside(&self, path: &Path) -> Result<()> {
-        {
-            let mut writer = self.writer();
-            let connection = self.connected(&mut writer)?;
-            let target = path.to_str().ok_or_else(|| StorageError::CannotOpen("a path that is not UTF-8".to_owned()))?;
-            // VACUUM INTO attaches the copy, which app's SQL may not do.
-            let limit = connection.conn.limit(Limit::SQLITE_LIMIT_ATTACHED)?;
-            connection.conn.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 1)?;
-            let copied = connection.conn.execute("VACUUM INTO ?1", [target]);
-            connection.conn.set_limit(Limit::SQLITE_LIMIT_ATTACHED, limit)?;
-            copied?;
-        }
-        self.write_tx(Origin::Remote, forget_history)
-    }
+/// Copies the file beside itself and begins anew with the server's other history; queued ops stay
+/// queued. Repeated after a crash, it makes another copy. Returns the copy's path.
+pub(crate) fn set_aside(storage: &Storage, now: i64) -> Result<String> {
+    let copy = copy_aside(storage, now)?;
+    storage.write_tx(Origin::Remote, forget_history)?;
+    Ok(copy)
+}
+
+fn copy_aside(storage: &Storage, now: i64) -> Result<String> {
+    let mut writer = storage.writer();
+    let connection = storage.connected(&mut writer)?;
+    let path = storage.spec.path.to_str().ok_or_else(|| StorageError::CannotOpen("a path that is not UTF-8".to_owned()))?;
+    let copy = format!("{path}.aside-{now}");
+    // VACUUM INTO attaches the copy, which app's SQL may not do.
+    let limit = connection.conn.limit(Limit::SQLITE_LIMIT_ATTACHED)?;
+    connection.conn.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 1)?;
+    let copied = connection.conn.execute("VACUUM INTO ?1", [&copy]);
+    connection.conn.set_limit(Limit::SQLITE_LIMIT_ATTACHED, limit)?;
+    copied?;
+    Ok(copy)
 }

@@ -21,7 +21,8 @@ CREATE TABLE _dl_outbox (
     boot INTEGER NOT NULL,
     -- and milliseconds of the monotonic clock within that session.
     mono INTEGER NOT NULL,
-    -- 0 pending, 1 quarantined. In flight is known in memory only.
+    -- 0 pending, 1 quarantined, 2 pending while a withdrawal is sent in its place, 3 pending and
+    -- not shown, because a group is shown whole or not at all. In flight is known in memory only.
     state INTEGER NOT NULL DEFAULT 0,
     -- How often it failed alone.
     attempts INTEGER,
