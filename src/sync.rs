@@ -12,7 +12,7 @@ use crate::transport::Transport;
 
 /// Supplies tokens. Called when none is held, shortly before one expires, and once after the server
 /// refused one; never twice at the same time.
-pub trait TokenProvider: Send + Sync {
+pub trait TokenProvider: Send + std::marker::Sync {
     /// A token for this account, fresh if possible.
     fn token(&self) -> BoxFuture<Result<String, TokenError>>;
 }
@@ -24,7 +24,7 @@ pub struct TokenError(pub String);
 
 impl<F> TokenProvider for F
 where
-    F: Fn() -> Result<String, TokenError> + Send + Sync,
+    F: Fn() -> Result<String, TokenError> + Send + std::marker::Sync,
 {
     fn token(&self) -> BoxFuture<Result<String, TokenError>> {
         let result = self();

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use driftline_core::id::OpId;
-use driftline_core::protocol::{self, Form, OpResult, SnapshotFrame, limits};
-use driftline_core::time::Reading;
+use driftline_core::protocol::{self, Form, SnapshotFrame, limits};
+use driftline_core::time::{Contact, Reading};
 
 use super::driver::{Driver, Outcome, request_of};
 use super::exchange::{self, Failed, not_driftline};
+use super::store::Head;
 use crate::environment::BoxFuture;
 use crate::status::SyncEvent;
-use crate::storage::{RequestHead, StageResume};
+use crate::storage::stage::Stage;
 use crate::transport::HttpRequest;
 
 /// The largest snapshot frame taken: one document may be larger than the usual frame.
@@ -39,11 +39,12 @@ impl SnapshotProgress {
 }
 
 /// Streams the snapshot into the staging tables, from where an earlier try ended.
-pub(super) fn receive_snapshot(driver: &Driver, resume: StageResume) -> BoxFuture<Outcome> {
+pub(super) fn receive_snapshot(driver: &Driver, stage: &Stage) -> BoxFuture<Outcome> {
     let mut url = driver.address("snapshot");
-    if let Some((after, pin)) = &resume.position {
+    if let (Some(pin), Some((collection, document))) = (stage.pin, &stage.last) {
+        let document = percent_encoded(document.as_str());
         url = format!(
-            "{url}?after={after}&version={}&hash={}",
+            "{url}?after={collection}:{document}&version={}&hash={}",
             pin.version, pin.hash
         );
     }
@@ -58,11 +59,9 @@ pub(super) fn receive_snapshot(driver: &Driver, resume: StageResume) -> BoxFutur
         idle_timeout_ms: driver.idle_timeout(),
     };
     let answer = driver.connection.transport.request(request);
-    let storage = driver.connection.storage.clone();
+    let store = driver.store.clone();
     let (progress, shared) = (driver.progress(), driver.shared.clone());
-    progress
-        .documents
-        .store(resume.documents, Ordering::Relaxed);
+    progress.documents.store(stage.documents, Ordering::Relaxed);
     Box::pin(async move {
         let mut response = match answer.await {
             Ok(response) => response,
@@ -98,14 +97,14 @@ pub(super) fn receive_snapshot(driver: &Driver, resume: StageResume) -> BoxFutur
                             documents.max(progress.documents.load(Ordering::Relaxed)),
                             Ordering::Relaxed,
                         );
-                        if let Err(error) = storage.stage_pin(cursor) {
-                            return Outcome::Stored(error);
+                        if let Err(error) = store.pin(cursor) {
+                            return Outcome::Unpaged(error);
                         }
                     }
                     SnapshotFrame::Documents { documents } => {
                         let count = documents.len() as u64;
-                        if let Err(error) = storage.stage_documents(documents) {
-                            return Outcome::Stored(error);
+                        if let Err(error) = store.stage_documents(&documents) {
+                            return Outcome::Unpaged(error);
                         }
                         let so_far = progress.documents.fetch_add(count, Ordering::Relaxed) + count;
                         shared.emit(SyncEvent::Progress {
@@ -114,9 +113,9 @@ pub(super) fn receive_snapshot(driver: &Driver, resume: StageResume) -> BoxFutur
                         });
                     }
                     SnapshotFrame::End => {
-                        return match storage.stage_complete() {
+                        return match store.documents_complete() {
                             Ok(()) => Outcome::Snapshot(Ok(received)),
-                            Err(error) => Outcome::Stored(error),
+                            Err(error) => Outcome::Unpaged(error),
                         };
                     }
                 }
@@ -148,43 +147,69 @@ async fn read_failure(mut response: crate::transport::HttpResponse) -> Failed {
     )
 }
 
-/// Asks what became of `ids`, in requests of at most [`limits::MAX_OPS`].
+/// Asks what became of the ops that the snapshot may contain, [`limits::MAX_OPS`] at a time.
 ///
 /// A verdict is final, so answers collected one after the other hold for the staged cursor.
-pub(super) fn ask_fates(
-    driver: &Driver,
-    head: RequestHead,
-    contact: Reading,
-    ids: Vec<OpId>,
-) -> BoxFuture<Outcome> {
-    let url = driver.address("sync");
-    let token = driver.bearer();
-    let token = token.trim_start_matches("Bearer ").to_owned();
+pub(super) fn ask_fates(driver: &Driver, head: Head, contact: Reading) -> BoxFuture<Outcome> {
+    let (url, token) = (driver.address("sync"), driver.token().to_owned());
     let idle = driver.idle_timeout();
     let transport = Arc::clone(&driver.connection.transport);
+    let store = driver.store.clone();
     Box::pin(async move {
-        let mut results: Vec<OpResult> = Vec::new();
-        let mut received = 0;
-        for chunk in ids.chunks(limits::MAX_OPS) {
+        let (mut all, mut received) = (Vec::new(), 0);
+        loop {
+            let ids = match store.unanswered(limits::MAX_OPS) {
+                Ok(ids) if ids.is_empty() => return Outcome::Fates(Ok((all, received))),
+                Ok(ids) => ids,
+                Err(error) => return Outcome::Stored(error),
+            };
             let mut request = request_of(
                 &head,
                 contact,
-                chunk.iter().map(|id| exchange::named(*id)).collect(),
+                ids.iter().map(|id| exchange::named(*id)).collect(),
             );
             request.page_bytes = 1;
-            let http = exchange::http(&url, &token, &request, idle);
-            let answer = match transport.request(http).await {
+            let answer = match transport
+                .request(exchange::http(&url, &token, &request, idle))
+                .await
+            {
                 Ok(response) => exchange::read(response).await,
                 Err(error) => Err(error.into()),
             };
-            match answer {
-                Ok((response, bytes)) => {
-                    received += bytes;
-                    results.extend(response.results);
-                }
+            let (response, bytes) = match answer {
+                Ok(answer) => answer,
                 Err(failed) => return Outcome::Fates(Err(failed)),
+            };
+            received += bytes;
+            let contact = Contact {
+                device: contact,
+                server: response.server_time,
+            };
+            match store.take_fates(head.cursor, &response, contact) {
+                Ok(applied) => all.push(applied),
+                Err(error) => return Outcome::Unpaged(error),
+            }
+            // A server that answers for none of them would keep us here for ever.
+            if store
+                .unanswered(1)
+                .is_ok_and(|left| left.first() == ids.first())
+            {
+                return Outcome::Fates(Err(not_driftline("no answer for the ids asked about")));
             }
         }
-        Outcome::Fates(Ok((results, received)))
     })
+}
+
+/// Everything but letters, digits and `-._~`.
+fn percent_encoded(text: &str) -> String {
+    text.bytes()
+        .fold(String::with_capacity(text.len()), |mut out, byte| {
+            match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                    out.push(char::from(byte))
+                }
+                _ => out.push_str(&format!("%{byte:02X}")),
+            }
+            out
+        })
 }

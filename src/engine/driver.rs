@@ -16,10 +16,13 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use super::bootstrap::{self, SnapshotProgress};
 use super::exchange::{self, Failed};
 use super::live::{Socket, Word};
+use super::store::{Head, Store, Taken};
 use super::{Command, Shared};
 use crate::environment::{BoxFuture, Environment};
 use crate::status::SyncEvent;
-use crate::storage::{PageSource, Storage, StorageError};
+use crate::storage::apply::{Applied, PageError};
+use crate::storage::runs::Run;
+use crate::storage::{Storage, StorageError, outbox};
 use crate::sync::{SyncConfig, TokenError};
 use crate::transport::{LiveMessage, Transport};
 
@@ -33,6 +36,7 @@ pub(crate) struct Connection {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) environment: Environment,
     pub(crate) storage: Arc<Storage>,
+    pub(crate) schema: Arc<driftline_core::schema::Schema>,
     pub(crate) workspace: String,
 }
 
@@ -40,6 +44,7 @@ pub(crate) struct Connection {
 pub(crate) struct Driver {
     pub(super) connection: Connection,
     pub(super) shared: Arc<Shared>,
+    pub(super) store: Store,
     machine: Machine,
     commands: UnboundedReceiver<Command>,
     flight: Option<Flight>,
@@ -55,7 +60,8 @@ pub(crate) struct Driver {
     last_sync: Option<i64>,
     quota: Option<Quota>,
     progress: Arc<SnapshotProgress>,
-    run: Option<crate::storage::Run>,
+    run: Run,
+    set_aside: Vec<OpId>,
 }
 
 /// The request on its way.
@@ -78,8 +84,11 @@ enum Way {
 pub(super) enum Outcome {
     Page(Result<(Box<SyncResponse>, u64), Failed>),
     Snapshot(Result<u64, Failed>),
-    Fates(Result<(Vec<driftline_core::protocol::OpResult>, u64), Failed>),
+    Fates(Result<(Vec<Applied>, u64), Failed>),
+    /// What came could not be stored.
     Stored(StorageError),
+    /// What came does not fit what is there.
+    Unpaged(PageError),
 }
 
 enum Happening {
@@ -99,8 +108,10 @@ impl Driver {
         let mut seed = [0; 4];
         connection.environment.ids.fill(&mut seed);
         let machine = Machine::new(connection.config.settings, u32::from_be_bytes(seed));
+        let store = Store::new(connection.storage.clone());
         Driver {
             connection,
+            store,
             shared,
             machine,
             commands,
@@ -116,19 +127,17 @@ impl Driver {
             last_sync: None,
             quota: None,
             progress: Arc::default(),
-            run: None,
+            run: Run::default(),
+            set_aside: Vec::new(),
         }
     }
 
     /// Runs until the database is closed.
     pub(crate) async fn run(mut self) {
-        let started = match self.connection.storage.sync_start() {
-            Ok(start) => Event::Started {
-                pending: start.sendable,
-                bootstrap: start.phase,
-            },
+        let started = match self.store.start() {
+            Ok((pending, bootstrap)) => Event::Started { pending, bootstrap },
             Err(error) => {
-                self.storage_failed(&error);
+                self.storage_failed(error);
                 Event::Started {
                     pending: true,
                     bootstrap: driftline_core::sync::Phase::None,
@@ -246,36 +255,35 @@ impl Driver {
             Action::Request(plan) => return self.request(plan),
             Action::Abandon => {
                 self.flight = None;
-                self.connection.storage.set_in_flight(&[]);
+                self.store.nothing_in_flight();
             }
             Action::AskToken => self.token_call = Some(self.connection.config.token.token()),
             Action::OpenLive => self.open_live(),
             Action::CloseLive => self.socket = Socket::Closed,
             Action::Ping => self.socket.send(None),
             Action::Withdraw(op) => {
-                if let Err(error) = self.connection.storage.withdraw_poison(op) {
-                    return Some(self.storage_failed(&error));
+                if let Err(error) = self.store.withdraw(op) {
+                    return Some(self.storage_failed(error));
                 }
             }
             Action::SetAside => {
                 self.accepted.clear();
                 match self
-                    .connection
-                    .storage
+                    .store
                     .set_aside(self.connection.environment.clock.wall())
                 {
                     Ok(copy) => self.shared.emit(SyncEvent::HistoryChanged { copy }),
-                    Err(error) => return Some(self.storage_failed(&error)),
+                    Err(error) => return Some(self.storage_failed(error)),
                 }
             }
             Action::BeginBootstrap => {
-                if let Err(error) = self.connection.storage.stage_begin() {
-                    return Some(self.storage_failed(&error));
+                if let Err(error) = self.store.begin_bootstrap() {
+                    return Some(self.storage_failed(error));
                 }
             }
             Action::Release => {
-                if let Err(error) = self.connection.storage.flush_full() {
-                    self.storage_failed(&error);
+                if let Err(error) = self.store.flush() {
+                    self.storage_failed(error);
                 }
             }
             Action::Report => self.report(),
@@ -288,12 +296,11 @@ impl Driver {
         match self.try_request(&plan) {
             Ok(flight) => {
                 self.machine.sent(flight.sent.clone());
-                self.connection.storage.set_in_flight(&flight.sent);
                 self.flight = Some(flight);
                 None
             }
             Err(error) => {
-                self.storage_failed(&error);
+                self.storage_failed(error);
                 Some(Event::Answered(Answer::StorageFailed))
             }
         }
@@ -310,27 +317,26 @@ impl Driver {
         };
         match plan.purpose {
             Purpose::Sync => {
-                let storage = &self.connection.storage;
-                let batch = match (plan.max_ops, plan.only) {
-                    (0, None) => Vec::new(),
-                    (_, Some(only)) => storage.one_op(only)?.into_iter().collect(),
-                    (most, None) => {
-                        storage.next_batch(most, limits::BATCH_BYTES, &plan.set_aside)?
-                    }
-                };
+                self.set_aside = plan.set_aside.clone();
+                let batch = self.batch(plan)?;
                 flight.sent = batch.iter().map(|op| op.id).collect();
-                let start = storage.request_head()?;
-                flight.cursor = start.cursor;
+                let head = self.store.head()?;
+                flight.cursor = head.cursor;
                 let ops = exchange::entries(&batch, &self.accepted, contact);
-                let bytes = ops.iter().map(|op| op.0.len()).sum();
+                let bytes: usize = ops.iter().map(|op| op.0.len()).sum();
                 if !flight.sent.is_empty() {
                     self.shared.emit(SyncEvent::PushStarted {
                         ops: flight.sent.len(),
                         bytes,
                     });
                 }
-                self.run = Some(storage.begin_run(contact.wall, flight.sent.len()));
-                let mut request = request_of(&start, contact, ops);
+                self.run = Run {
+                    started: contact.wall,
+                    cause: "sync".to_owned(),
+                    sent: flight.sent.len() as u64,
+                    ..Run::default()
+                };
+                let mut request = request_of(&head, contact, ops);
                 if self.socket.is_open() && bytes < SOCKET_REQUEST_MAX {
                     self.tag = self.tag.wrapping_add(1).max(1);
                     request.tag = self.tag;
@@ -340,22 +346,34 @@ impl Driver {
                 }
             }
             Purpose::CatchUp => {
-                let start = self.connection.storage.staged_head()?;
-                flight.cursor = start.cursor;
-                flight.way = self.by_http(&request_of(&start, contact, Vec::new()));
+                let head = self.store.staged_head()?;
+                flight.cursor = head.cursor;
+                flight.way = self.by_http(&request_of(&head, contact, Vec::new()));
             }
             Purpose::Snapshot => {
-                let resume = self.connection.storage.stage_resume()?;
-                flight.way = Way::Http(bootstrap::receive_snapshot(self, resume));
+                let stage = self.store.stage()?;
+                flight.way = Way::Http(bootstrap::receive_snapshot(self, &stage));
             }
             Purpose::AskFates => {
-                let head = self.connection.storage.staged_head()?;
-                let ids = self.connection.storage.queued_ids()?;
+                let head = self.store.staged_head()?;
                 flight.cursor = head.cursor;
-                flight.way = Way::Http(bootstrap::ask_fates(self, head, contact, ids));
+                flight.way = Way::Http(bootstrap::ask_fates(self, head, contact));
             }
         }
         Ok(flight)
+    }
+
+    fn batch(&self, plan: &Plan) -> Result<Vec<outbox::Queued>, StorageError> {
+        if plan.max_ops == 0 && plan.only.is_none() {
+            return Ok(Vec::new());
+        }
+        self.store.hand_out(&outbox::Batch {
+            max_ops: plan.max_ops.max(1),
+            max_bytes: limits::BATCH_BYTES,
+            accepted: &self.accepted,
+            set_aside: &plan.set_aside,
+            only: plan.only,
+        })
     }
 
     fn by_http(&mut self, request: &SyncRequest<Encoded>) -> Way {
@@ -377,7 +395,7 @@ impl Driver {
 
     fn by_socket(&mut self, request: &SyncRequest<Encoded>) -> Way {
         let frame = LiveFrame::<Encoded, Encoded>::Request(request.clone());
-        let bytes = driftline_core::protocol::encode(driftline_core::protocol::Form::Cbor, &frame);
+        let bytes = driftline_core::protocol::encode_cbor(&frame);
         self.bytes_up += bytes.len() as u64;
         self.socket.send(Some(bytes));
         Way::Socket {
@@ -400,6 +418,10 @@ impl Driver {
 
     pub(super) fn idle_timeout(&self) -> u64 {
         u64::try_from(self.connection.config.idle_timeout.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    pub(super) fn token(&self) -> &str {
+        &self.token
     }
 
     pub(super) fn bearer(&self) -> String {
@@ -425,7 +447,7 @@ impl Driver {
         let Some(flight) = self.flight.take() else {
             return;
         };
-        self.connection.storage.set_in_flight(&[]);
+        self.store.nothing_in_flight();
         let answer = match outcome {
             Outcome::Page(Ok((response, received))) => {
                 self.bytes_down += received;
@@ -435,15 +457,19 @@ impl Driver {
                 self.bytes_down += received;
                 Answer::SnapshotComplete
             }
-            Outcome::Fates(Ok((results, received))) => {
+            Outcome::Fates(Ok((answers, received))) => {
                 self.bytes_down += received;
-                self.swap(&results)
+                answers
+                    .into_iter()
+                    .for_each(|applied| self.after_apply(applied, false));
+                self.swap()
             }
+            Outcome::Unpaged(error) => self.page_failed(error),
             Outcome::Page(Err(failed))
             | Outcome::Snapshot(Err(failed))
             | Outcome::Fates(Err(failed)) => self.failed(&failed),
             Outcome::Stored(error) => {
-                self.storage_failed(&error);
+                self.storage_failed(error);
                 Answer::StorageFailed
             }
         };
@@ -456,12 +482,8 @@ impl Driver {
             Answer::StorageFailed => Some("storage".to_owned()),
             _ => None,
         };
-        if let Some(run) = self.run.take() {
-            self.connection.storage.end_run(
-                run,
-                self.connection.environment.clock.wall(),
-                failed.as_deref(),
-            );
+        if let Some(code) = &failed {
+            self.record_failure(code);
         }
         self.tell(Event::Answered(answer));
         let status = self.machine.status(self.now());
@@ -493,22 +515,52 @@ impl Driver {
         }
     }
 
-    fn swap(&mut self, results: &[driftline_core::protocol::OpResult]) -> Answer {
-        match self
-            .connection
-            .storage
-            .swap_staged(results, self.connection.environment.clock.wall())
-        {
+    /// A failed sync leaves a row as well, unless it is the file that fails.
+    fn record_failure(&mut self, code: &str) {
+        let now = self.connection.environment.clock.wall();
+        let run = Run {
+            ended: Some(now),
+            outcome: Some("failed".to_owned()),
+            error_code: Some(code.to_owned()),
+            ..self.run.clone()
+        };
+        if let Err(error) = self.store.record(&run) {
+            tracing::debug!(%error, "a run could not be recorded");
+        }
+    }
+
+    fn swap(&mut self) -> Answer {
+        match self.store.swap() {
             Ok(applied) => {
                 self.after_apply(applied, false);
                 Answer::Swapped {
                     sendable: self.sendable(),
                 }
             }
-            Err(error) => {
-                self.storage_failed(&error);
+            Err(error) => self.page_failed(error),
+        }
+    }
+
+    fn page_failed(&mut self, error: PageError) -> Answer {
+        match error {
+            PageError::Storage(error) => {
+                self.storage_failed(error);
                 Answer::StorageFailed
             }
+            // What is staged cannot be completed: begin again.
+            PageError::OtherSnapshot
+            | PageError::NotReady
+            | PageError::NoBootstrap
+            | PageError::NotAtCursor => {
+                self.shared
+                    .trace(|| format!("the bootstrap begins again: {error}"));
+                Answer::Page {
+                    has_more: false,
+                    sendable: true,
+                    take_snapshot: true,
+                }
+            }
+            other => self.failed(&exchange::not_driftline(other.to_string())),
         }
     }
 
@@ -520,24 +572,31 @@ impl Driver {
         };
         self.quota_changed(response.quota);
         let (has_more, take_snapshot) = (response.has_more, response.take_snapshot);
+        if flight.purpose == Purpose::CatchUp {
+            return match self.store.stage_page(flight.cursor, &response, contact) {
+                Ok(_) => Answer::Page {
+                    has_more,
+                    sendable: self.sendable(),
+                    take_snapshot,
+                },
+                Err(error) => self.page_failed(error),
+            };
+        }
         let decided = response
             .results
             .iter()
             .filter(|r| is_decided(&r.outcome))
             .count();
-        let stored = match flight.purpose {
-            Purpose::CatchUp => {
-                self.connection
-                    .storage
-                    .stage_page(flight.cursor, response, contact)
-            }
-            _ => self
-                .connection
-                .storage
-                .apply_response(flight.cursor, response, contact),
+        let now = self.connection.environment.clock.wall();
+        let run = Run {
+            ended: Some(now),
+            outcome: Some("done".to_owned()),
+            bytes_up: self.bytes_up,
+            bytes_down: self.bytes_down,
+            ..self.run.clone()
         };
-        match stored {
-            Ok(applied) => {
+        match self.store.take(flight.cursor, &response, contact, run) {
+            Ok(Taken::Whole(applied)) => {
                 self.after_apply(applied, false);
                 if !flight.sent.is_empty() && decided == 0 {
                     // Not one op was decided: asking again at once would turn in circles.
@@ -553,51 +612,63 @@ impl Driver {
                     take_snapshot,
                 }
             }
+            Ok(Taken::ResultsOnly(applied)) => {
+                self.after_apply(applied, false);
+                Answer::Page {
+                    has_more: true,
+                    sendable: false,
+                    take_snapshot,
+                }
+            }
+            Ok(Taken::NeedsBase) => Answer::Page {
+                has_more: false,
+                sendable: self.sendable(),
+                take_snapshot: true,
+            },
+            Ok(Taken::Malformed(detail)) => self.failed(&exchange::not_driftline(detail)),
             Err(error) => {
-                self.storage_failed(&error);
+                self.storage_failed(error);
                 Answer::StorageFailed
             }
         }
     }
 
     fn sendable(&self) -> bool {
-        self.connection
-            .storage
-            .has_sendable(&self.accepted)
+        self.store
+            .has_sendable(&self.accepted, &self.set_aside)
             .unwrap_or(true)
     }
 
-    fn after_apply(&mut self, applied: crate::storage::Applied, live: bool) {
-        for id in &applied.left {
+    fn after_apply(&mut self, applied: Applied, live: bool) {
+        for id in applied.moved.left.iter().chain(&applied.unknown) {
             self.accepted.remove(id);
         }
-        self.accepted.extend(applied.accepted.iter().copied());
-        for id in &applied.unknown {
-            self.accepted.remove(id);
-        }
+        self.accepted
+            .extend(applied.accepted.iter().map(|(id, _)| *id));
         self.shared.trace(|| {
             format!(
-                "  applied {} versions, {} documents, {} left the queue, {} rejected",
+                "  applied {} versions, {} documents; {} ops left, {} rejected",
                 applied.versions,
-                applied.documents,
-                applied.left.len(),
-                applied.rejected.len()
+                applied.moved.documents,
+                applied.moved.left.len(),
+                applied.quarantined.len()
             )
         });
-        if applied.pushed() > 0 {
+        let left = applied.moved.left.len();
+        if left + applied.quarantined.len() > 0 {
             self.shared.emit(SyncEvent::PushFinished {
-                accepted: applied.pushed() - applied.rejected.len(),
-                rejected: applied.rejected.len(),
+                accepted: left,
+                rejected: applied.quarantined.len(),
             });
         }
-        for (op, code) in &applied.rejected {
+        for (op, refusal) in &applied.quarantined {
             self.shared.emit(SyncEvent::Rejected {
                 op: op.to_string(),
-                code: code.clone(),
+                code: refusal.code.clone(),
             });
         }
-        for conflict in applied.conflicts {
-            self.shared.emit(conflict);
+        for conflict in applied.moved.conflicts {
+            self.shared.emit(self.conflict(conflict));
         }
         if applied.losses > 0 {
             self.shared.emit(SyncEvent::Lost {
@@ -607,9 +678,22 @@ impl Driver {
         if applied.versions > 0 {
             self.shared.emit(SyncEvent::Pulled {
                 versions: applied.versions,
-                documents: applied.documents,
+                documents: applied.moved.documents,
                 live,
             });
+        }
+    }
+
+    fn conflict(&self, conflict: crate::storage::rebase::Conflict) -> SyncEvent {
+        let collection = self.connection.schema.collection_by_id(conflict.collection);
+        let field = collection.and_then(|c| c.field_by_id(conflict.field));
+        SyncEvent::Conflict {
+            collection: collection.map(|c| c.name.clone()).unwrap_or_default(),
+            document: conflict.document.to_string(),
+            field: field.map(|f| f.name.clone()).unwrap_or_default(),
+            local: conflict.local,
+            remote: conflict.remote,
+            winner: conflict.winner,
         }
     }
 
@@ -630,7 +714,7 @@ impl Driver {
             Ok(token) => {
                 let expires = super::token::expiry(
                     &token,
-                    self.connection.storage.contact(),
+                    self.store.contact(),
                     self.connection.environment.clock.read(),
                 );
                 self.token = token;
@@ -698,26 +782,7 @@ impl Driver {
                 Err(_) => return self.tell(Event::FrameMissed),
             };
         match frame {
-            LiveFrame::Versions(versions) => {
-                let contact = Contact {
-                    device: self.connection.environment.clock.read(),
-                    server: versions.server_time,
-                };
-                match self.connection.storage.apply_frame(versions, contact) {
-                    Ok(PageSource::Applied(applied)) => {
-                        self.after_apply(applied, true);
-                        self.tell(Event::FrameApplied);
-                        self.last_sync = Some(self.connection.environment.clock.wall());
-                        self.report();
-                    }
-                    Ok(PageSource::Behind) => self.tell(Event::LiveAlive),
-                    Ok(PageSource::Gap) => self.tell(Event::FrameMissed),
-                    Err(error) => {
-                        self.storage_failed(&error);
-                        self.tell(Event::FrameMissed);
-                    }
-                }
-            }
+            LiveFrame::Versions(versions) => self.versions(&versions),
             LiveFrame::Response(response) => {
                 let expected = matches!(&self.flight, Some(Flight { way: Way::Socket { tag, .. }, .. }) if *tag == response.tag);
                 if expected {
@@ -746,8 +811,46 @@ impl Driver {
         }
     }
 
-    fn storage_failed(&mut self, error: &StorageError) -> Event {
-        tracing::error!(%error, "the database file could not be written by sync");
+    fn versions(&mut self, frame: &driftline_core::protocol::Versions) {
+        // While base and cursor stand still nothing is applied; the catch-up brings it.
+        if self.machine.phase() != driftline_core::sync::Phase::None {
+            return self.tell(Event::LiveAlive);
+        }
+        let cursor = match self.store.cursor() {
+            Ok(cursor) => cursor,
+            Err(error) => {
+                self.storage_failed(error);
+                return self.tell(Event::FrameMissed);
+            }
+        };
+        if frame.from != cursor {
+            // What this device pushed itself comes back here, behind its own answer.
+            let old_news = frame.to.version <= cursor.version;
+            return self.tell(if old_news {
+                Event::LiveAlive
+            } else {
+                Event::FrameMissed
+            });
+        }
+        match self.store.take_frame(frame) {
+            Ok(Taken::Whole(applied)) => {
+                self.after_apply(applied, true);
+                self.last_sync = Some(self.connection.environment.clock.wall());
+                self.tell(Event::FrameApplied);
+                self.report();
+            }
+            Ok(Taken::NeedsBase) => self.tell(Event::BootstrapNeeded),
+            Ok(Taken::ResultsOnly(_) | Taken::Malformed(_)) => self.tell(Event::FrameMissed),
+            Err(error) => {
+                self.storage_failed(error);
+                self.tell(Event::FrameMissed);
+            }
+        }
+    }
+
+    fn storage_failed(&mut self, error: StorageError) -> Event {
+        let error = crate::Error::from(error);
+        tracing::error!(code = error.code(), %error, "sync could not use the database file");
         self.shared.emit(SyncEvent::Error {
             code: error.code().to_owned(),
             message: error.to_string(),
@@ -758,13 +861,13 @@ impl Driver {
     /// Fills in what only the driver knows, and publishes.
     fn report(&mut self) {
         let mut status = self.machine.status(self.now());
-        if let Ok(queue) = self.connection.storage.queue_counts() {
+        if let Ok(queue) = self.store.queue() {
             status.pending = queue.pending;
             status.quarantined = queue.quarantined;
         }
-        status.version = self.connection.storage.version();
+        status.version = self.store.version();
         status.last_sync = self.last_sync;
-        status.clock_offset_ms = self.connection.storage.contact().map(|c| c.clock_offset());
+        status.clock_offset_ms = self.store.contact().map(|c| c.clock_offset());
         status.bytes_up = self.bytes_up;
         status.bytes_down = self.bytes_down + self.progress.bytes();
         status.quota = self.quota;
@@ -800,7 +903,7 @@ fn action_name(action: &Action) -> String {
 }
 
 pub(super) fn request_of(
-    head: &crate::storage::RequestHead,
+    head: &Head,
     contact: driftline_core::time::Reading,
     ops: Vec<Encoded>,
 ) -> SyncRequest<Encoded> {

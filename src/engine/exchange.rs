@@ -6,7 +6,7 @@ use driftline_core::protocol::{
 };
 use driftline_core::time::Reading;
 
-use crate::storage::Queued;
+use crate::storage::outbox::Queued;
 use crate::transport::{HttpRequest, HttpResponse, TransportError};
 
 /// How an exchange failed, in the terms of the protocol's table.
@@ -92,7 +92,7 @@ pub(super) fn entries(
 }
 
 pub(super) fn named(id: OpId) -> Encoded {
-    Encoded(protocol::encode(Form::Cbor, &SentOp::Named(id)))
+    Encoded(protocol::encode_cbor(&SentOp::Named(id)))
 }
 
 pub(super) fn http(
@@ -101,7 +101,7 @@ pub(super) fn http(
     request: &SyncRequest<Encoded>,
     idle_timeout_ms: u64,
 ) -> HttpRequest {
-    let plain = protocol::encode(Form::Cbor, request);
+    let plain = protocol::encode_cbor(request);
     let mut headers = vec![
         ("authorization", format!("Bearer {token}")),
         ("content-type", Form::Cbor.content_type().to_owned()),

@@ -9,6 +9,7 @@ mod driver;
 mod exchange;
 mod live;
 mod shared;
+mod store;
 mod token;
 
 pub(crate) use driver::{Connection, Driver};
