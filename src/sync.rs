@@ -41,6 +41,9 @@ pub struct SyncConfig {
     pub token: Arc<dyn TokenProvider>,
     /// The host's own HTTP stack; `None` for the environment's or the built-in one.
     pub transport: Option<Arc<dyn Transport>>,
+    /// Which certificates the built-in transport trusts.
+    #[cfg(feature = "network")]
+    pub roots: crate::transport::TlsRoots,
     /// Distances and periods.
     pub settings: Settings,
     /// A request fails when nothing arrives for so long.
@@ -54,6 +57,8 @@ impl SyncConfig {
             url: url.into(),
             token: Arc::new(token),
             transport: None,
+            #[cfg(feature = "network")]
+            roots: crate::transport::TlsRoots::default(),
             settings: Settings::default(),
             idle_timeout: Duration::from_secs(30),
         }

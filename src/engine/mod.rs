@@ -5,6 +5,7 @@
 //! through [`crate::storage`]. No transaction is open while it waits for the network.
 
 mod bootstrap;
+mod connect;
 mod driver;
 mod exchange;
 mod live;
@@ -12,5 +13,6 @@ mod shared;
 mod store;
 mod token;
 
+pub(crate) use connect::connect;
 pub(crate) use driver::{Connection, Driver};
 pub(crate) use shared::{Command, Mailbox, Shared};

@@ -1,0 +1,93 @@
+//! Starting a driver for a database.
+
+use std::sync::{Arc, Weak};
+
+use driftline_core::schema::Schema;
+use tokio::sync::mpsc::unbounded_channel;
+
+use super::{Command, Connection, Driver, Shared};
+use crate::environment::Environment;
+use crate::error::{Fault, Retry};
+use crate::status::SyncEvent;
+use crate::storage::{Origin, Storage};
+use crate::sync::{Sync, SyncConfig};
+use crate::transport::Transport;
+
+/// Starts syncing `storage` as `config` says. The driver runs until the returned [`Sync`] is told to
+/// close.
+pub(crate) fn connect(
+    storage: &Arc<Storage>,
+    schema: Arc<Schema>,
+    workspace: &str,
+    environment: &Environment,
+    config: SyncConfig,
+) -> crate::error::Result<Sync> {
+    if storage.is_guest() {
+        return Err(crate::Error::config(
+            "a file without an account has nothing to sync",
+        ));
+    }
+    let transport = transport(environment, &config)?;
+    let (sender, receiver) = unbounded_channel();
+    let shared = Shared::new(sender);
+    listen(storage, &Arc::downgrade(&shared));
+    let connection = Connection {
+        config,
+        transport,
+        environment: environment.clone(),
+        storage: Arc::clone(storage),
+        schema,
+        workspace: workspace.to_owned(),
+    };
+    let driver = Driver::new(connection, Arc::clone(&shared), receiver);
+    environment
+        .executor
+        .spawn("driftline-sync", Box::pin(driver.run()));
+    Ok(Sync::new(shared))
+}
+
+/// Commits wake the driver; a full queue is told to the event stream. The hooks hold no more than a
+/// weak end: a connection that is gone is not kept alive by them.
+fn listen(storage: &Storage, shared: &Weak<Shared>) {
+    let woken = shared.clone();
+    storage.hooks().on_commit(move |changes| {
+        let wakes = changes.queue && changes.origin != Origin::Remote;
+        if let Some(shared) = woken.upgrade().filter(|_| wakes) {
+            shared.send(Command::LocalWrite);
+        }
+    });
+    let told = shared.clone();
+    storage.hooks().on_capacity(move |capacity| {
+        if let Some(shared) = told.upgrade() {
+            let full = capacity.is_exceeded_by(1);
+            shared.emit(SyncEvent::Capacity {
+                ops: capacity.ops,
+                bytes: capacity.bytes,
+                full,
+            });
+        }
+    });
+}
+
+fn transport(
+    environment: &Environment,
+    config: &SyncConfig,
+) -> crate::error::Result<Arc<dyn Transport>> {
+    if let Some(own) = config.transport.as_ref().or(environment.transport.as_ref()) {
+        return Ok(Arc::clone(own));
+    }
+    #[cfg(feature = "network")]
+    {
+        let builtin = crate::transport::BuiltinTransport::new(&config.roots);
+        let transport = builtin.map_err(|error| {
+            crate::Error::other("bad_roots", Fault::App, Retry::No, error.to_string())
+        })?;
+        Ok(Arc::new(transport))
+    }
+    #[cfg(not(feature = "network"))]
+    {
+        Err(crate::Error::config(
+            "this build has no network of its own; give SyncConfig a transport",
+        ))
+    }
+}
