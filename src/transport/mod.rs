@@ -6,7 +6,12 @@ mod builtin;
 #[cfg(feature = "network")]
 pub use builtin::{BuiltinTransport, TlsRoots};
 
+use std::pin::Pin;
+
 use crate::environment::BoxFuture;
+
+/// A boxed future that borrows what it was made from.
+pub type BorrowingFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// An HTTP request. Redirects must not be followed: they would carry the token elsewhere.
 #[derive(Clone, Debug)]
@@ -41,18 +46,19 @@ pub struct HttpResponse {
 /// A body, piece by piece.
 pub trait Body: Send {
     /// The next piece; `None` at the end. Dropping the future loses nothing.
-    fn next(&mut self) -> std::pin::Pin<Box<dyn Future<Output = Option<Result<Vec<u8>, TransportError>>> + Send + '_>>;
+    fn next(&mut self) -> BorrowingFuture<'_, Option<Result<Vec<u8>, TransportError>>>;
 }
 
 /// The sending half of a live socket.
 pub trait LiveSender: Send {
     /// Sends one binary message, or a ping if `None`. Once polled, the message may be under way
     /// even if the future is dropped.
-    fn send(&mut self, message: Option<Vec<u8>>) -> std::pin::Pin<Box<dyn Future<Output = Result<(), TransportError>> + Send + '_>>;
+    fn send(&mut self, message: Option<Vec<u8>>)
+    -> BorrowingFuture<'_, Result<(), TransportError>>;
 
     /// Says that no more will be sent, where the transport can say it; dropping both halves ends
     /// the socket in any case.
-    fn close(&mut self) -> std::pin::Pin<Box<dyn Future<Output = Result<(), TransportError>> + Send + '_>> {
+    fn close(&mut self) -> BorrowingFuture<'_, Result<(), TransportError>> {
         Box::pin(std::future::ready(Ok(())))
     }
 }
@@ -61,7 +67,7 @@ pub trait LiveSender: Send {
 pub trait LiveReceiver: Send {
     /// The next message; `Ok(None)` when the other side closed. A pong or ping counts as
     /// [`LiveMessage::Alive`]. Dropping the future loses nothing.
-    fn receive(&mut self) -> std::pin::Pin<Box<dyn Future<Output = Result<Option<LiveMessage>, TransportError>> + Send + '_>>;
+    fn receive(&mut self) -> BorrowingFuture<'_, Result<Option<LiveMessage>, TransportError>>;
 }
 
 /// What arrives on a live socket.

@@ -1,6 +1,5 @@
 //! One request and its answer.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use tokio::time::Instant;
 
 use super::activity::{Activity, silence};
 use super::{HttpClient, errors};
-use crate::transport::{Body, HttpResponse, TransportError};
+use crate::transport::{Body, BorrowingFuture, HttpResponse, TransportError};
 
 /// Sends a request and waits for the head of its answer.
 pub(super) async fn head(
@@ -124,9 +123,7 @@ impl Drop for Waiting<'_> {
 }
 
 impl Body for ArrivingBody {
-    fn next(
-        &mut self,
-    ) -> Pin<Box<dyn Future<Output = Option<Result<Vec<u8>, TransportError>>> + Send + '_>> {
+    fn next(&mut self) -> BorrowingFuture<'_, Option<Result<Vec<u8>, TransportError>>> {
         Box::pin(self.piece())
     }
 }

@@ -1,6 +1,5 @@
 //! Live sockets: a request that the server answers by switching to WebSocket.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +25,9 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use super::activity::{Activity, silence};
 use super::exchange::{self, ArrivingBody};
 use super::{HttpClient, errors};
-use crate::transport::{Body, LiveMessage, LiveReceiver, LiveSender, LiveSocket, TransportError};
+use crate::transport::{
+    Body, BorrowingFuture, LiveMessage, LiveReceiver, LiveSender, LiveSocket, TransportError,
+};
 
 /// Far above a page; what is larger is not from a Driftline server.
 const LARGEST_MESSAGE: usize = 32 << 20;
@@ -164,14 +165,14 @@ impl LiveSender for Sender {
     fn send(
         &mut self,
         message: Option<Vec<u8>>,
-    ) -> Pin<Box<dyn Future<Output = Result<(), TransportError>> + Send + '_>> {
+    ) -> BorrowingFuture<'_, Result<(), TransportError>> {
         Box::pin(self.put(match message {
             Some(message) => Message::Binary(Bytes::from(message)),
             None => Message::Ping(Bytes::new()),
         }))
     }
 
-    fn close(&mut self) -> Pin<Box<dyn Future<Output = Result<(), TransportError>> + Send + '_>> {
+    fn close(&mut self) -> BorrowingFuture<'_, Result<(), TransportError>> {
         Box::pin(self.put(Message::Close(None)))
     }
 }
@@ -212,10 +213,7 @@ impl Receiver {
 }
 
 impl LiveReceiver for Receiver {
-    fn receive(
-        &mut self,
-    ) -> Pin<Box<dyn Future<Output = Result<Option<LiveMessage>, TransportError>> + Send + '_>>
-    {
+    fn receive(&mut self) -> BorrowingFuture<'_, Result<Option<LiveMessage>, TransportError>> {
         Box::pin(self.message())
     }
 }

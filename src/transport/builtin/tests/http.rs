@@ -328,3 +328,29 @@ async fn dropping_a_request_cancels_it() {
     assert!(timeout(Duration::from_millis(200), request).await.is_err());
     assert_eq!(left.recv().await, Some(true));
 }
+
+#[tokio::test]
+async fn a_busy_thread_is_not_a_silent_server() {
+    let server = serve(|mut connection| async move {
+        connection.receive().await.unwrap();
+        sleep(Duration::from_millis(200)).await;
+        connection
+            .say("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n")
+            .await;
+        sleep(Duration::from_millis(700)).await;
+        connection.say("late").await;
+        connection.is_left().await;
+    });
+    // The answer comes while the client's thread works on something else, for longer than the
+    // time-out.
+    let busy = || async {
+        sleep(Duration::from_millis(100)).await;
+        std::thread::sleep(Duration::from_millis(600));
+    };
+    let transport = plain();
+    let request = transport.request(with_idle(400, post(server.url(), "x")));
+    let (response, ()) = tokio::join!(request, busy());
+    let mut response = response.unwrap();
+    let (piece, ()) = tokio::join!(response.body.next(), busy());
+    assert_eq!(piece, Some(Ok(b"late".to_vec())));
+}
