@@ -1,10 +1,12 @@
 //! Opening connections: the one that writes, and those that read.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, RwLock};
 
 use driftline_core::environment::Clock;
+use driftline_core::id::CollectionId;
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags};
 
@@ -160,6 +162,24 @@ impl GatedConnection {
         Ok(statement)
     }
 
+    /// The collections that an app's statement reads.
+    pub(crate) fn collections_of(&self, sql: &str) -> Result<BTreeSet<CollectionId>> {
+        // SQLite does not ask about a statement that it has compiled before.
+        self.conn.flush_prepared_statement_cache();
+        self.compile(sql)?;
+        Ok(self.gate.collections())
+    }
+
+    /// Says why a statement failed while it ran: mostly what the app asked of a function.
+    pub(crate) fn explain_running(&self, error: rusqlite::Error) -> StorageError {
+        match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::Unknown | rusqlite::ErrorCode::TooBig) => {
+                StorageError::InvalidQuery(message_of(&error))
+            }
+            _ => error.into(),
+        }
+    }
+
     /// Says what is wrong with a statement without repeating its text, which may hold values.
     fn explain(&self, error: rusqlite::Error) -> StorageError {
         if let Some(denied) = self.gate.denied() {
@@ -180,5 +200,19 @@ impl GatedConnection {
             }
             error => error.into(),
         }
+    }
+}
+
+/// SQLite's message, unless it repeats a part of the statement.
+fn message_of(error: &rusqlite::Error) -> String {
+    let message = match error {
+        rusqlite::Error::SqliteFailure(_, Some(message)) => message.as_str(),
+        _ => "it failed while it ran",
+    };
+    let quotes = message.contains("near ") || message.contains('"');
+    if quotes {
+        "an argument of a function or of MATCH is malformed".to_owned()
+    } else {
+        message.to_owned()
     }
 }

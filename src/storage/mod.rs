@@ -22,12 +22,14 @@
 pub(crate) mod apply;
 mod checkpoint;
 mod connection;
+mod copies;
 mod departed;
 pub(crate) mod error;
 mod gate;
 mod history;
 mod hooks;
 pub(crate) mod ledger;
+mod local;
 pub(crate) mod meta;
 mod migrations;
 mod open;
@@ -50,10 +52,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub(crate) use connection::GatedConnection;
 pub(crate) use error::{Result, StorageError};
 pub(crate) use hooks::{Capacity, Changes, Hooks, Origin};
+pub(crate) use local::LocalWrite;
+pub(crate) use meta::Bind;
 pub(crate) use open::OpenOptions;
 pub(crate) use read::{ReadTx, Reader};
 pub(crate) use row::StoredDocument;
-pub(crate) use tables::{Cell, Column, Layout, Table};
+pub(crate) use tables::{Cell, Column, Layout, Table, value_of, value_ref};
 pub(crate) use write::WriteTx;
 
 use checkpoint::Checkpoints;

@@ -11,6 +11,7 @@ use rusqlite::Connection;
 
 use super::checkpoint::Checkpoints;
 use super::connection::{FileSpec, GatedConnection, Shared};
+use super::copies;
 use super::error::{Result, StorageError};
 use super::hooks::Hooks;
 use super::queue::Queue;
@@ -18,11 +19,10 @@ use super::read::Readers;
 use super::reshape::{self, SchemaRecord};
 use super::tables::Layout;
 use super::{Lifecycle, Storage, Writer, data_version, meta, migrations, pragmas};
-use crate::config::Durability;
+use crate::config::{Durability, HostToken};
 use crate::environment::Environment;
 
 /// What a file is opened with.
-#[derive(Clone, Debug)]
 pub(crate) struct OpenOptions {
     pub(crate) path: PathBuf,
     pub(crate) schema: Arc<Schema>,
@@ -30,6 +30,7 @@ pub(crate) struct OpenOptions {
     pub(crate) workspace: String,
     pub(crate) device_label: String,
     pub(crate) durability: Durability,
+    pub(crate) host_token: Option<Box<dyn HostToken>>,
     pub(crate) environment: Environment,
 }
 
@@ -66,6 +67,9 @@ impl Storage {
             clock: Arc::clone(&environment.clock),
             stop: Arc::new(AtomicBool::new(false)),
         };
+        if let Some(token) = &options.host_token {
+            copies::renew(&conn, &**token, &*environment.ids)?;
+        }
         let checkpoints = Checkpoints::new(spec.clone(), environment.clone());
         let mut connection = GatedConnection::new(conn, &shared)?;
         checkpoints.watch(&mut connection.conn)?;
@@ -89,7 +93,7 @@ impl Storage {
 }
 
 /// Ours, or new; known to this build.
-fn check_ownership(conn: &Connection) -> Result<()> {
+pub(super) fn check_ownership(conn: &Connection) -> Result<()> {
     let application: i32 = conn.query_row("PRAGMA application_id", [], |row| row.get(0))?;
     let version = migrations::version(conn)?;
     if application == pragmas::APPLICATION_ID {

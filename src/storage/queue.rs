@@ -2,7 +2,8 @@
 //! greatest id drawn.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use driftline_core::id::OpId;
 use driftline_core::time::Reading;
@@ -17,7 +18,10 @@ use super::{Storage, meta};
 pub(super) struct Queue {
     counts: Mutex<Option<Counts>>,
     exposure: Mutex<Exposure>,
+    released: Condvar,
     newest: Mutex<Option<OpId>>,
+    /// Whether the app was told that the outbox is nearly full.
+    told: AtomicBool,
 }
 
 #[derive(Clone, Copy)]
@@ -32,20 +36,12 @@ struct Exposure {
     /// Written by this process since it opened the file, and never handed to the sender.
     fresh: HashSet<OpId>,
     in_flight: HashSet<OpId>,
+    /// A write that makes an op superfluous is about to commit: nothing is handed out meanwhile.
+    held: bool,
 }
 
 /// More fresh ops than this are not remembered one by one: none of the forgotten ones is joined.
 const MOST_FRESH: usize = 100_000;
-
-/// Holds exposure still: no op is handed to the sender while this lives.
-pub(crate) struct Unexposed<'s>(MutexGuard<'s, Exposure>);
-
-impl Unexposed<'_> {
-    /// Whether nobody but this process can have seen `op`.
-    pub(crate) fn is_fresh(&self, op: OpId) -> bool {
-        self.0.fresh.contains(&op)
-    }
-}
 
 impl Queue {
     pub(super) fn forget_counts(&self) {
@@ -55,13 +51,25 @@ impl Queue {
     fn exposure(&self) -> MutexGuard<'_, Exposure> {
         self.exposure.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Exposure, once no write holds the sender off.
+    fn exposure_released(&self) -> MutexGuard<'_, Exposure> {
+        let mut exposure = self.exposure();
+        while exposure.held {
+            exposure = self
+                .released
+                .wait(exposure)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        exposure
+    }
 }
 
 impl Storage {
     /// The sender's word on which ops are under way now. An op named here once is never joined with
     /// a later one, also when it is not under way any more.
     pub(crate) fn set_in_flight(&self, ids: &[OpId]) {
-        let mut exposure = self.queue.exposure();
+        let mut exposure = self.queue.exposure_released();
         exposure.in_flight = ids.iter().copied().collect();
         for id in ids {
             exposure.fresh.remove(id);
@@ -70,7 +78,7 @@ impl Storage {
 
     /// Lets the sender choose ops and marks them as under way, with no local write between the two.
     pub(crate) fn hand_out<T>(&self, choose: impl FnOnce() -> Result<(T, Vec<OpId>)>) -> Result<T> {
-        let mut exposure = self.queue.exposure();
+        let mut exposure = self.queue.exposure_released();
         let (chosen, ids) = choose()?;
         for id in &ids {
             exposure.fresh.remove(id);
@@ -84,18 +92,27 @@ impl Storage {
         self.queue.exposure().in_flight.contains(&op)
     }
 
-    /// Holds the sender off until the result is dropped. Taken inside a write, held until its commit.
-    pub(crate) fn unexposed(&self) -> Unexposed<'_> {
-        Unexposed(self.queue.exposure())
+    /// Whether nobody but this process can have seen `op`. If so nothing is handed to the sender until
+    /// [`Storage::release`].
+    pub(super) fn hold_if_fresh(&self, op: OpId) -> bool {
+        let mut exposure = self.queue.exposure();
+        exposure.held = exposure.fresh.contains(&op);
+        exposure.held
+    }
+
+    pub(super) fn release(&self) {
+        self.queue.exposure().held = false;
+        self.queue.released.notify_all();
     }
 
     /// Notes an op as this process's own and unseen; `absorbed` is gone.
-    pub(crate) fn note_fresh(unexposed: &mut Unexposed<'_>, op: OpId, absorbed: &[OpId]) {
-        for id in absorbed {
-            unexposed.0.fresh.remove(id);
+    pub(super) fn note_fresh(&self, op: OpId, absorbed: Option<OpId>) {
+        let mut exposure = self.queue.exposure();
+        if let Some(absorbed) = absorbed {
+            exposure.fresh.remove(&absorbed);
         }
-        if unexposed.0.fresh.len() < MOST_FRESH {
-            unexposed.0.fresh.insert(op);
+        if exposure.fresh.len() < MOST_FRESH {
+            exposure.fresh.insert(op);
         }
     }
 
@@ -119,33 +136,54 @@ impl Storage {
             }
         };
         *counts = Some(known);
+        Ok(self.capacity_with(known))
+    }
+
+    /// Tells the app when the outbox was too full for a write, and once when it has become four fifths
+    /// full.
+    pub(crate) fn after_local_write(&self, was_too_full: bool) {
+        let counts = *self
+            .queue
+            .counts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let Some(known) = counts else { return };
+        let capacity = self.capacity_with(known);
+        if was_too_full {
+            self.hooks().capacity(&capacity);
+        } else if capacity.is_high() != self.queue.told.swap(capacity.is_high(), Ordering::Relaxed)
+            && capacity.is_high()
+        {
+            self.hooks().capacity(&capacity);
+        }
+    }
+
+    fn capacity_with(&self, known: Counts) -> Capacity {
         let layout = self.layout();
         let limits = &layout.schema.limits;
-        Ok(Capacity {
+        Capacity {
             ops: known.ops,
             bytes: known.bytes,
             max_ops: limits.max_queue_ops.into(),
             max_bytes: limits.max_queue_bytes,
-        })
+        }
     }
 
-    /// Follows what a committed transaction did to the outbox. Whoever takes ops out without
-    /// knowing how many bytes calls [`Storage::recount`].
-    pub(crate) fn count(&self, added: (u64, u64), removed: (u64, u64)) {
+    /// Follows what a committed transaction did to the outbox: bytes of the op it added and of the one
+    /// it took out; what is not known is counted again when next asked for.
+    pub(super) fn follow_queue(&self, counted: Option<(u64, Option<u64>)>) {
         let mut counts = self
             .queue
             .counts
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if let Some(counts) = counts.as_mut() {
-            counts.ops = (counts.ops + added.0).saturating_sub(removed.0);
-            counts.bytes = (counts.bytes + added.1).saturating_sub(removed.1);
-        }
-    }
-
-    /// Has the outbox counted again when it is next asked for.
-    pub(crate) fn recount(&self) {
-        self.queue.forget_counts();
+        *counts = match (*counts, counted) {
+            (Some(known), Some((added, removed))) => Some(Counts {
+                ops: known.ops + 1 - u64::from(removed.is_some()),
+                bytes: (known.bytes + added).saturating_sub(removed.unwrap_or(0)),
+            }),
+            _ => None,
+        };
     }
 
     /// A new id above every one the file has drawn: the clock's, unless that has gone back.

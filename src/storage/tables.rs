@@ -34,6 +34,10 @@ pub(crate) struct Table {
     pub(crate) search: Option<Search>,
     /// Whether the schema declares the collection.
     pub(crate) declared: bool,
+    /// The declared fields' names, in the order of their numbers.
+    pub(crate) names: Arc<[String]>,
+    /// Reads a live document's declared fields.
+    pub(crate) get: String,
     pub(super) select: String,
     pub(super) insert: String,
     pub(super) delete: String,
@@ -123,10 +127,7 @@ fn columns(schema: &Schema, id: CollectionId, ids: &StableIds) -> Result<Vec<Col
         .flat_map(|former| former.fields.iter().map(|(id, f)| (id, &f.kind)));
     for (field, kind) in now.chain(before) {
         if !columns.iter().any(|column| column.field == *field) {
-            let kind = FieldKind::ALL
-                .iter()
-                .copied()
-                .find(|known| known.name() == kind);
+            let kind = kind_named(kind);
             let kind = kind.ok_or_else(|| StorageError::unreadable("schema record"))?;
             columns.push(Column {
                 field: *field,
@@ -139,8 +140,16 @@ fn columns(schema: &Schema, id: CollectionId, ids: &StableIds) -> Result<Vec<Col
     Ok(columns)
 }
 
+/// The kind a schema's record calls by this name.
+pub(super) fn kind_named(name: &str) -> Option<FieldKind> {
+    FieldKind::ALL
+        .iter()
+        .copied()
+        .find(|kind| kind.name() == name)
+}
+
 /// What a field of a kind holds before anybody wrote it, where the schema does not say.
-fn start(kind: FieldKind) -> Value {
+pub(super) fn start(kind: FieldKind) -> Value {
     match kind {
         FieldKind::Counter => Value::Integer(0),
         FieldKind::Set | FieldKind::List => Value::Text("[]".to_owned()),
@@ -166,6 +175,12 @@ impl Table {
             .fold(String::new(), |list, name| list + ", " + name);
         let marks: String =
             (7..7 + columns.len()).fold(String::new(), |list, n| format!("{list}, ?{n}"));
+        let declared = collection.map_or(&[][..], |collection| &collection.fields);
+        let shown = declared
+            .iter()
+            .map(|field| column_name(field.id))
+            .collect::<Vec<_>>()
+            .join(", ");
         Table {
             collection: id,
             select: format!(
@@ -178,9 +193,23 @@ impl Table {
             delete: format!("DELETE FROM {name} WHERE id = ?1"),
             search: collection.and_then(Search::of),
             declared: collection.is_some(),
+            names: declared.iter().map(|field| field.name.clone()).collect(),
+            get: format!("SELECT {shown} FROM {name} WHERE id = ?1 AND _deleted = 0"),
             columns,
             name,
         }
+    }
+
+    /// Reads every row, deleted ones included, in order of their ids: the columns of
+    /// [`Table::select`], and `id`.
+    pub(super) fn select_all(&self) -> String {
+        let columns = self.columns.iter().fold(String::new(), |list, column| {
+            list + ", " + &column_name(column.field)
+        });
+        format!(
+            "SELECT _state, _base, _pending, _search{columns}, id FROM {} ORDER BY id",
+            self.name
+        )
     }
 
     /// Whether a field's value stands in a column.

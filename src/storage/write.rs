@@ -1,6 +1,6 @@
 //! Writing: one connection, one IMMEDIATE transaction at a time, and what to do when a commit fails.
 
-use std::cell::{Ref, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -26,6 +26,10 @@ pub(crate) struct WriteTx<'c> {
     now: Reading,
     changes: RefCell<Changes>,
     witness: RefCell<Option<Witness>>,
+    /// Keeps the sender off until the commit.
+    holding: Cell<bool>,
+    /// What it did to the outbox, if that is known: bytes of the op added, of one taken out.
+    counted: Cell<Option<(u64, Option<u64>)>>,
     open: bool,
 }
 
@@ -56,6 +60,8 @@ impl<'c> WriteTx<'c> {
             now,
             changes,
             witness: RefCell::default(),
+            holding: Cell::new(false),
+            counted: Cell::new(None),
             open: true,
         })
     }
@@ -154,6 +160,12 @@ impl<'c> WriteTx<'c> {
         self.changes.borrow_mut().queue = true;
     }
 
+    /// Says exactly what this transaction does to the outbox. If nobody says, it is counted again when
+    /// next asked for.
+    pub(super) fn count(&self, added: u64, removed: Option<u64>) {
+        self.counted.set(Some((added, removed)));
+    }
+
     /// What has changed so far.
     pub(crate) fn changes(&self) -> Ref<'_, Changes> {
         self.changes.borrow()
@@ -165,6 +177,14 @@ impl<'c> WriteTx<'c> {
         *self.witness.borrow_mut() = Some(Box::new(witness));
     }
 
+    /// Whether nobody but this process can have seen `op`. If so the sender is kept off until this
+    /// transaction has ended.
+    pub(super) fn hold_if_fresh(&self, op: OpId) -> bool {
+        let held = self.storage.hold_if_fresh(op);
+        self.holding.set(held);
+        held
+    }
+
     pub(super) fn commit(mut self) -> std::result::Result<Changes, FailedCommit> {
         let committed = self
             .read
@@ -174,6 +194,9 @@ impl<'c> WriteTx<'c> {
         match committed {
             Ok(_) => {
                 self.open = false;
+                if self.changes.borrow().queue {
+                    self.storage.follow_queue(self.counted.get());
+                }
                 Ok(self.changes.replace(Changes::none(Origin::Local)))
             }
             Err(error) => {
@@ -190,6 +213,9 @@ impl<'c> WriteTx<'c> {
 
 impl Drop for WriteTx<'_> {
     fn drop(&mut self) {
+        if self.holding.get() {
+            self.storage.release();
+        }
         // SQLite rolls back by itself after some errors.
         if self.open && !self.read.conn().is_autocommit() {
             let rolled_back = self.read.conn().execute_batch("ROLLBACK");

@@ -1,0 +1,338 @@
+//! The database: what an app opens, reads, writes and closes.
+
+use std::sync::Arc;
+
+use driftline_core::id::DocumentId;
+use driftline_core::schema::Schema;
+use driftline_core::value::Value;
+
+use crate::config::Config;
+use crate::document::Document;
+use crate::error::{Error, Result};
+use crate::query::{self, Params, Rows};
+use crate::storage::{LocalWrite, OpenOptions, Origin, Storage, StorageError};
+use crate::transaction::Transaction;
+use crate::watch::{Subscription, Watches};
+
+/// A database: one file, one account, one workspace.
+///
+/// Cloning is cheap and shares it. All calls may be made from any thread; they do their work on the
+/// thread that calls and return when it is done.
+#[derive(Clone)]
+pub struct Database {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    storage: Arc<Storage>,
+    watches: Arc<Watches>,
+    query_timeout: i64,
+}
+
+/// The longest account, workspace or device label, in bytes.
+const LONGEST_NAME: usize = 255;
+
+impl Database {
+    /// Opens a file, making it if it is not there.
+    ///
+    /// A file that cannot be used is left as it was, and the error says why: it is of a newer build
+    /// or schema, another account or workspace, another program, damaged, or held by another process.
+    ///
+    /// # Errors
+    /// As above; a schema whose numbers changed their meaning; a name that is empty or too long.
+    pub fn open(config: Config) -> Result<Database> {
+        let Config {
+            path,
+            schema,
+            account,
+            workspace,
+            device_label,
+            durability,
+            host_token,
+            query_timeout,
+            environment,
+        } = config;
+        if workspace.is_empty() || workspace.len() > LONGEST_NAME {
+            return Err(Error::config("a workspace's name has 1 to 255 bytes"));
+        }
+        if account
+            .as_ref()
+            .is_some_and(|account| account.is_empty() || account.len() > LONGEST_NAME)
+        {
+            return Err(Error::config("an account's name has 1 to 255 bytes"));
+        }
+        if device_label.len() > LONGEST_NAME {
+            return Err(Error::config("a device label has at most 255 bytes"));
+        }
+        let storage = Storage::open(OpenOptions {
+            path,
+            schema: Arc::new(schema),
+            account,
+            workspace,
+            device_label,
+            durability,
+            host_token,
+            environment,
+        })?;
+        let storage = Arc::new(storage);
+        let watches = Arc::new(Watches::default());
+        let told = Arc::clone(&watches);
+        storage
+            .hooks()
+            .on_commit(move |changes| told.committed(changes));
+        let query_timeout = i64::try_from(query_timeout.as_millis()).unwrap_or(i64::MAX);
+        Ok(Database {
+            inner: Arc::new(Inner {
+                storage,
+                watches,
+                query_timeout,
+            }),
+        })
+    }
+
+    /// The schema it was opened with.
+    pub fn schema(&self) -> Arc<Schema> {
+        Arc::clone(&self.inner.storage.layout().schema)
+    }
+
+    /// Writes: all that `work` does is committed together when it returns `Ok`, and nothing of it if
+    /// it returns an error or panics. A returned write is durable as the configuration says.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), driftline::Error> {
+    /// # let db: driftline::Database = unimplemented!();
+    /// let id = db.write(|tx| {
+    ///     let id = tx.insert("birds", [("species", "Adelie")])?;
+    ///     tx.increment("birds", id.as_str(), "sightings", 1)?;
+    ///     Ok(id)
+    /// })?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// What `work` returns; the outbox, the disk or a limit is full; the commit failed. A write inside
+    /// a write is refused (`nested_write`).
+    pub fn write<T>(&self, work: impl FnOnce(&mut Transaction<'_>) -> Result<T>) -> Result<T> {
+        let storage = &self.inner.storage;
+        let written = storage.write_tx(Origin::Local, |tx| {
+            let mut transaction = Transaction::new(LocalWrite::new(tx), self.inner.query_timeout);
+            let value = work(&mut transaction)?;
+            transaction.into_write().finish()?;
+            Ok(value)
+        });
+        storage.after_local_write(written.as_ref().is_err_and(Error::is_queue_full));
+        written
+    }
+
+    /// Inserts many documents into one collection, in transactions of a comfortable size: each of
+    /// them is committed as a whole, all together are not.
+    ///
+    /// # Errors
+    /// The first document that is refused, or what `write` fails with; the failure says how many
+    /// documents were committed before it.
+    pub fn write_bulk<D: Into<NewDocument>>(
+        &self,
+        collection: &str,
+        documents: impl IntoIterator<Item = D>,
+    ) -> std::result::Result<u64, BulkFailure> {
+        let limits = self.schema().limits.clone();
+        // Whatever comes last still fits beside what is there.
+        let enough =
+            BULK_BYTES.min((limits.max_group.saturating_sub(limits.max_document)) as usize);
+        let mut documents = documents.into_iter();
+        let mut written = 0;
+        loop {
+            let chunk = self.write(|tx| {
+                let mut count = 0;
+                while count == 0 || tx.size() < enough {
+                    let Some(document) = documents.next() else {
+                        break;
+                    };
+                    let NewDocument { id, fields } = document.into();
+                    match id {
+                        Some(id) => tx.insert_with_id(collection, &id, fields)?,
+                        None => tx.insert(collection, fields).map(drop)?,
+                    }
+                    count += 1;
+                }
+                Ok(count)
+            });
+            match chunk {
+                Ok(0) => return Ok(written),
+                Ok(count) => written += count,
+                Err(error) => return Err(BulkFailure { written, error }),
+            }
+        }
+    }
+
+    /// A live document; `None` if there is none of that id.
+    ///
+    /// # Errors
+    /// An unknown collection, an id that is none, a file that cannot be read.
+    pub fn get(&self, collection: &str, id: &str) -> Result<Option<Document>> {
+        let id = DocumentId::new(id)?;
+        self.inner.storage.with_reader(|tx| {
+            let Some(declared) = tx.schema().collection(collection) else {
+                return Ok(Err(Error::unknown_collection(collection)));
+            };
+            let Some(table) = tx.layout().table(declared.id) else {
+                return Ok(Ok(None));
+            };
+            let mut statement = tx.conn().prepare_cached(&table.get)?;
+            let mut rows = statement.query([id.as_str()])?;
+            match rows.next()? {
+                None => Ok(Ok(None)),
+                Some(row) => {
+                    Document::of_row(id, declared, table, row).map(|document| Ok(Some(document)))
+                }
+            }
+        })?
+    }
+
+    /// Runs one `SELECT` over the views (a view for each collection, with `id` and its fields) and the
+    /// full-text tables (`<collection>_search`).
+    ///
+    /// # Errors
+    /// Anything but reading those (`query_not_allowed`); SQL that is not valid; parameters that do not
+    /// fit; a query that takes longer than the configuration allows.
+    pub fn query(&self, sql: &str, params: impl Into<Params>) -> Result<Rows> {
+        let params = params.into();
+        Ok(self
+            .inner
+            .storage
+            .with_reader(|tx| query::run(tx.gated(), sql, &params, self.inner.query_timeout))?)
+    }
+
+    /// Watches a query: its result first, then what changes in it.
+    ///
+    /// # Errors
+    /// What [`Database::query`] refuses.
+    pub fn watch(&self, sql: impl Into<String>, params: impl Into<Params>) -> Result<Subscription> {
+        let storage = Arc::clone(&self.inner.storage);
+        self.inner
+            .watches
+            .watch(storage, sql.into(), params.into(), self.inner.query_timeout)
+    }
+
+    /// Looks whether another process has changed the file since the last look, and tells the watched
+    /// queries. Returns whether it had. Cheap enough to call several times a second.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn poll_external(&self) -> Result<bool> {
+        Ok(self.inner.storage.poll_external()?)
+    }
+
+    /// Returns when every write that has returned survives a power loss, under
+    /// [`Durability::Normal`](crate::Durability::Normal) too.
+    ///
+    /// # Errors
+    /// A disk that is full or fails.
+    pub fn flush(&self) -> Result<()> {
+        Ok(self.inner.storage.flush()?)
+    }
+
+    /// Lets go of the file: everything is on the disk, no connection is open, no lock is held. For a
+    /// host that freezes the app: a lock held then ends it. Calls fail with `suspended` until
+    /// [`Database::resume`]; running queries are ended.
+    ///
+    /// # Errors
+    /// A disk that is full or fails; the file is let go of all the same.
+    pub fn suspend(&self) -> Result<()> {
+        Ok(self.inner.storage.suspend()?)
+    }
+
+    /// Takes the file up again after [`Database::suspend`].
+    ///
+    /// # Errors
+    /// A file that cannot be opened; a database that was closed.
+    pub fn resume(&self) -> Result<()> {
+        self.inner.storage.resume()?;
+        self.inner.watches.all();
+        Ok(())
+    }
+
+    /// Closes for good, for every clone: everything is on the disk, watched queries end, calls fail
+    /// with `closed`. Closing twice is fine.
+    ///
+    /// # Errors
+    /// A disk that is full or fails; it is closed all the same.
+    pub fn close(&self) -> Result<()> {
+        let closed = self.inner.storage.close();
+        self.inner.watches.end();
+        match closed {
+            Err(StorageError::Closed) | Ok(()) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What everything else works on.
+    #[allow(dead_code)]
+    pub(crate) fn storage(&self) -> &Arc<Storage> {
+        &self.inner.storage
+    }
+}
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Database")
+            .field("storage", &self.inner.storage)
+            .finish()
+    }
+}
+
+/// A transaction of `write_bulk` ends when it holds this much.
+const BULK_BYTES: usize = 1 << 20;
+
+/// A document for [`Database::write_bulk`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewDocument {
+    /// Its id; `None` to draw one.
+    pub id: Option<String>,
+    /// Its fields.
+    pub fields: Vec<(String, Value)>,
+}
+
+impl<N: Into<String>, V: Into<Value>> From<Vec<(N, V)>> for NewDocument {
+    fn from(fields: Vec<(N, V)>) -> NewDocument {
+        fields.into_iter().collect()
+    }
+}
+
+impl<N: Into<String>, V: Into<Value>, const K: usize> From<[(N, V); K]> for NewDocument {
+    fn from(fields: [(N, V); K]) -> NewDocument {
+        fields.into_iter().collect()
+    }
+}
+
+impl<N: Into<String>, V: Into<Value>> FromIterator<(N, V)> for NewDocument {
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(fields: I) -> NewDocument {
+        NewDocument {
+            id: None,
+            fields: fields
+                .into_iter()
+                .map(|(name, value)| (name.into(), value.into()))
+                .collect(),
+        }
+    }
+}
+
+impl NewDocument {
+    /// The same under an id of one's own.
+    #[must_use]
+    pub fn with_id(mut self, id: impl Into<String>) -> NewDocument {
+        self.id = Some(id.into());
+        self
+    }
+}
+
+/// Why [`Database::write_bulk`] stopped.
+#[derive(Debug, thiserror::Error)]
+#[error("after {written} documents: {error}")]
+pub struct BulkFailure {
+    /// Documents committed before it.
+    pub written: u64,
+    /// What went wrong with the next ones; nothing of them was written.
+    #[source]
+    pub error: Error,
+}

@@ -1,0 +1,668 @@
+//! One transaction of the app: its changes, what its documents show meanwhile, and the op it becomes.
+//!
+//! The prediction is the server's own merge, run with the knowledge that the author has seen all it
+//! was shown. Changes of one document are joined where the result is the same, so that an op says
+//! once what it did.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use driftline_core::fold::BaseImage;
+use driftline_core::id::{CollectionId, DocumentId, OpId, PENDING, Version};
+use driftline_core::merge::{DocumentState, Effect, History, Incoming, Life, Linked, Seen, merge};
+use driftline_core::op::{
+    Change, ChangeKind, Op, OpBody, Refusal, absorbs, admit, refusal, take_over,
+};
+use driftline_core::schema::{Collection, MergePolicy, Schema};
+use driftline_core::time::{Contact, Stamp, place};
+use rusqlite::params;
+
+use super::error::{Result, StorageError};
+use super::history::{self, Ops, QueuedOp};
+use super::meta;
+use super::row::StoredDocument;
+use super::write::WriteTx;
+
+/// The transaction under way.
+pub(crate) struct LocalWrite<'t> {
+    tx: &'t WriteTx<'t>,
+    schema: Arc<Schema>,
+    head: Option<Head>,
+    documents: Vec<Working>,
+    places: HashMap<(CollectionId, DocumentId), usize>,
+    /// Order keys drawn so far.
+    keys: u128,
+    size: usize,
+    /// How many changes were applied, before they were joined.
+    calls: usize,
+}
+
+/// What all changes of the op share.
+#[derive(Clone, Copy)]
+struct Head {
+    op: OpId,
+    base: Version,
+    stamp: Stamp,
+}
+
+/// A document the transaction has looked at.
+struct Working {
+    collection: CollectionId,
+    id: DocumentId,
+    /// As it was before the transaction.
+    before: Option<StoredDocument>,
+    /// What it shows now.
+    shown: Option<DocumentState>,
+    changes: Vec<Change>,
+    /// As it is in the file, if that is not `before` any more.
+    written: Option<StoredDocument>,
+    dirty: bool,
+}
+
+/// What a committed transaction did to the outbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Queued {
+    pub(crate) op: OpId,
+    pub(crate) bytes: u64,
+    /// The op it made superfluous, and that one's bytes.
+    pub(crate) absorbed: Option<(OpId, u64)>,
+}
+
+/// Nothing is looked up: what was shown has been seen.
+struct Nothing;
+
+impl History for Nothing {
+    type Error = Infallible;
+    fn linked(
+        &mut self,
+        _: OpId,
+        _: CollectionId,
+        _: &DocumentId,
+    ) -> std::result::Result<Option<Linked>, Infallible> {
+        Ok(None)
+    }
+}
+
+impl<'t> LocalWrite<'t> {
+    pub(crate) fn new(tx: &'t WriteTx<'t>) -> LocalWrite<'t> {
+        let schema = Arc::clone(tx.schema());
+        LocalWrite {
+            tx,
+            schema,
+            head: None,
+            documents: Vec::new(),
+            places: HashMap::new(),
+            keys: 0,
+            size: 0,
+            calls: 0,
+        }
+    }
+
+    pub(crate) fn tx(&self) -> &'t WriteTx<'t> {
+        self.tx
+    }
+
+    pub(crate) fn schema(&self) -> &Arc<Schema> {
+        &self.schema
+    }
+
+    /// Bytes of all changes so far, as `max_group` counts them.
+    pub(crate) fn size(&self) -> usize {
+        self.size
+    }
+
+    /// What the document shows, deleted or not; `None` if it never was.
+    pub(crate) fn shown(
+        &mut self,
+        collection: CollectionId,
+        id: &DocumentId,
+    ) -> Result<Option<&DocumentState>> {
+        let at = self.look(collection, id)?;
+        Ok(self
+            .documents
+            .get(at)
+            .and_then(|working| working.shown.as_ref()))
+    }
+
+    fn look(&mut self, collection: CollectionId, id: &DocumentId) -> Result<usize> {
+        let key = (collection, id.clone());
+        if let Some(at) = self.places.get(&key) {
+            return Ok(*at);
+        }
+        let before = self.tx.load(collection, id)?;
+        Ok(self.take_up(key, before))
+    }
+
+    fn take_up(
+        &mut self,
+        key: (CollectionId, DocumentId),
+        before: Option<StoredDocument>,
+    ) -> usize {
+        let (collection, id) = key.clone();
+        let shown = before.as_ref().map(|before| before.shown.clone());
+        let at = self.documents.len();
+        self.documents.push(Working {
+            collection,
+            id,
+            before,
+            shown,
+            changes: Vec::new(),
+            written: None,
+            dirty: false,
+        });
+        self.places.insert(key, at);
+        at
+    }
+
+    /// Says that a document cannot exist yet: its id was drawn just now.
+    pub(crate) fn expect_new(&mut self, collection: CollectionId, id: &DocumentId) {
+        let key = (collection, id.clone());
+        if !self.places.contains_key(&key) {
+            self.take_up(key, None);
+        }
+    }
+
+    /// The op's id, for order keys: each of one op gets its own.
+    pub(crate) fn order_key_id(&mut self) -> Result<OpId> {
+        let op = self.head()?.op;
+        let key = OpId((u128::from_be_bytes(op.0) ^ self.keys).to_be_bytes());
+        self.keys += 1;
+        Ok(key)
+    }
+
+    fn head(&mut self) -> Result<Head> {
+        if let Some(head) = self.head {
+            return Ok(head);
+        }
+        let contact = self.tx.contact()?;
+        let head = Head {
+            op: self.tx.draw_op_id()?,
+            base: self.tx.version()?,
+            stamp: self.predict(contact.as_ref()),
+        };
+        self.head = Some(head);
+        Ok(head)
+    }
+
+    /// Where the server is expected to place the op.
+    fn predict(&self, contact: Option<&Contact>) -> Stamp {
+        let now = self.tx.now();
+        contact.map_or_else(|| Stamp::at(now.wall), |contact| place(now, contact))
+    }
+
+    /// Adds a change. It is checked in full, and the document shows it from here on; on an error the
+    /// transaction is as it was before the call.
+    pub(crate) fn apply(&mut self, mut change: Change) -> Result<()> {
+        let schema = Arc::clone(&self.schema);
+        let Some(collection) = schema.collection_by_id(change.collection) else {
+            return Err(StorageError::Internal(
+                "a change of an undeclared collection".to_owned(),
+            ));
+        };
+        let head = self.head()?;
+        let at = self.look(change.collection, &change.document)?;
+        let guest = self.tx.storage().is_guest();
+        let Some(working) = self.documents.get(at) else {
+            return Ok(());
+        };
+        if !change.kind.is_opener() {
+            change.generation = meant_generation(self.tx, working, head.op)?;
+        }
+        if collection.merge == MergePolicy::Document && !change.registers.is_empty() {
+            carry_all(&mut change, working, collection);
+        }
+        if working.changes.is_empty() && !guest {
+            change.prev = working.before.as_ref().and_then(|before| before.pending);
+        }
+
+        let mut body = OpBody {
+            base: head.base,
+            schema: schema.version,
+            changes: vec![change],
+            ..OpBody::default()
+        };
+        admit(&schema, &mut body)?;
+        let Some(change) = body.changes.pop() else {
+            return Ok(());
+        };
+        let size = size_of(&change);
+        let changes = joined(&working.changes, change);
+        let start = working.before.as_ref().map(|before| &before.shown);
+        let shown = predict(start, &changes, collection, head, guest)?;
+        within_limits(&schema, collection, &shown)?;
+        if let Some(working) = self.documents.get_mut(at) {
+            working.shown = Some(shown);
+            working.changes = changes;
+            working.dirty = true;
+        }
+        self.size += size;
+        self.calls += 1;
+        Ok(())
+    }
+
+    /// Writes the documents' rows, so that SQL in this transaction sees them.
+    pub(crate) fn flush(&mut self) -> Result<()> {
+        let Some(head) = self.head else { return Ok(()) };
+        let guest = self.tx.storage().is_guest();
+        for working in self.documents.iter_mut().filter(|working| working.dirty) {
+            // Cloned, because the transaction may go on.
+            let Some(shown) = working.shown.clone() else {
+                continue;
+            };
+            let mut after = match guest {
+                true => StoredDocument::new(shown, None, None),
+                false => {
+                    let base = working.before.as_ref().and_then(StoredDocument::base);
+                    let image = BaseImage::between(base.as_ref(), &shown);
+                    StoredDocument::new(shown, image, Some(head.op))
+                }
+            };
+            let before = working.written.as_ref().or(working.before.as_ref());
+            self.tx
+                .store(working.collection, &working.id, before, &mut after)?;
+            working.written = Some(after);
+            working.dirty = false;
+        }
+        Ok(())
+    }
+
+    /// Ends the transaction: rows and op are written, the commit is next. `None` if nothing is queued.
+    pub(crate) fn finish(mut self) -> Result<Option<Queued>> {
+        let Some(head) = self.head else {
+            return Ok(None);
+        };
+        let mut changes: Vec<Change> = Vec::with_capacity(self.documents.len());
+        for working in &mut self.documents {
+            changes.append(&mut working.changes);
+        }
+        let Some(first) = changes
+            .first()
+            .map(|change| (change.collection, change.document.clone()))
+        else {
+            return Ok(None);
+        };
+        let mut body = OpBody {
+            base: head.base,
+            schema: self.schema.version,
+            changes,
+            ..OpBody::default()
+        };
+        if self.calls > 1 {
+            admit(&self.schema, &mut body)?;
+        }
+        if self.tx.storage().is_guest() {
+            self.flush()?;
+            self.finish_as_guest(head.op, first)?;
+            return Ok(None);
+        }
+        let absorbed = self.absorb(&mut body)?;
+        self.flush()?;
+        let op = Op {
+            id: head.op,
+            written: self.tx.now(),
+            body,
+        };
+        self.enqueue(&op, absorbed).map(Some)
+    }
+
+    /// Lets the op stand for the one before it, if that says nothing any more.
+    ///
+    /// Only for an op that nobody else can have seen, and only if no page came between the two: what
+    /// a page changed the earlier one had not seen, and joined it would claim that it had (K3).
+    fn absorb(&mut self, body: &mut OpBody) -> Result<Option<(OpId, u64)>> {
+        let [change] = body.changes.as_slice() else {
+            return Ok(None);
+        };
+        let at = self
+            .places
+            .get(&(change.collection, change.document.clone()));
+        let Some(working) = at.and_then(|at| self.documents.get_mut(*at)) else {
+            return Ok(None);
+        };
+        let Some(earlier) = working.before.as_ref().and_then(|before| before.pending) else {
+            return Ok(None);
+        };
+        if !self.tx.hold_if_fresh(earlier) {
+            return Ok(None);
+        }
+        let Some(QueuedOp {
+            written, body: old, ..
+        }) = history::read(self.tx.conn(), earlier)?
+        else {
+            return Ok(None);
+        };
+        if old.base != body.base || !absorbs(body, &old) {
+            return Ok(None);
+        }
+        let bytes: i64 = self
+            .tx
+            .conn()
+            .prepare_cached("DELETE FROM _dl_outbox WHERE op_id = ?1 RETURNING length(body)")?
+            .query_row([earlier.0], |row| row.get(0))?;
+        take_over(
+            body,
+            Op {
+                id: earlier,
+                written,
+                body: old,
+            },
+        );
+        if let Some(shown) = &mut working.shown {
+            shown.updates.retain(|(op, _)| *op != earlier);
+            working.dirty = true;
+        }
+        Ok(Some((earlier, bytes.unsigned_abs())))
+    }
+
+    fn enqueue(&self, op: &Op, absorbed: Option<(OpId, u64)>) -> Result<Queued> {
+        let conn = self.tx.conn();
+        let body = minicbor::to_vec(&op.body)
+            .map_err(|error| StorageError::Internal(error.to_string()))?;
+        let bytes = body.len() as u64;
+        if absorbed.is_none() {
+            let capacity = self.tx.storage().capacity(conn)?;
+            if capacity.is_exceeded_by(bytes) {
+                return Err(StorageError::QueueFull {
+                    ops: capacity.ops,
+                    bytes: capacity.bytes,
+                });
+            }
+        }
+        conn.prepare_cached(
+            "INSERT INTO _dl_outbox (op_id, body, wall, boot, mono) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(params![
+            op.id.0,
+            body,
+            op.written.wall,
+            op.written.boot.0,
+            op.written.mono
+        ])?;
+        self.tx.touch_queue();
+        self.tx.count(bytes, absorbed.map(|(_, bytes)| bytes));
+        // Before the commit: afterwards it may be under way already. If the commit fails the op does
+        // not exist, and the note says nothing.
+        self.tx
+            .storage()
+            .note_fresh(op.id, absorbed.map(|(absorbed, _)| absorbed));
+        let id = op.id;
+        self.tx.set_witness(move |conn| {
+            let mut statement =
+                conn.prepare("SELECT EXISTS (SELECT 1 FROM _dl_outbox WHERE op_id = ?1)")?;
+            Ok(statement.query_row([id.0], |row| row.get(0))?)
+        });
+        Ok(Queued {
+            op: op.id,
+            bytes,
+            absorbed,
+        })
+    }
+
+    /// Without an account nothing is queued; what was written is base.
+    fn finish_as_guest(
+        &self,
+        op: OpId,
+        (collection, id): (CollectionId, DocumentId),
+    ) -> Result<()> {
+        if self.tx.meta::<i64>(meta::key::GUEST)?.is_none() {
+            self.tx.set_meta(meta::key::GUEST, 1)?;
+        }
+        if let Some(table) = self.tx.layout().table(collection).cloned() {
+            self.tx.set_witness(move |conn| {
+                let stored = super::row::load(conn, &table, &id)?;
+                Ok(stored.is_some_and(|stored| mentions(&stored.shown, op)))
+            });
+        }
+        Ok(())
+    }
+}
+
+/// The opener that an update or delete of a document names: the newest pending op that opened or
+/// joined the generation shown, else the generation's own (K12).
+fn meant_generation(tx: &WriteTx<'_>, working: &Working, op: OpId) -> Result<Option<OpId>> {
+    let Some(shown) = &working.shown else {
+        return Ok(None);
+    };
+    let opener = shown.generation.opener;
+    if working.changes.iter().any(|change| change.kind.is_opener()) {
+        return Ok(Some(op));
+    }
+    let pending = match working.before.as_ref().and_then(|before| before.pending) {
+        Some(pending) if pending != opener => pending,
+        _ => return Ok(Some(opener)),
+    };
+    let (collection, document) = (working.collection, &working.id);
+    let newest = history::read(tx.conn(), pending)?;
+    if let Some(newest) = &newest
+        && let Some(change) = newest.changes_on(collection, document).last()
+        && !newest
+            .changes_on(collection, document)
+            .iter()
+            .any(|change| change.kind.is_opener())
+        && change.generation == Some(opener)
+    {
+        // It named the generation shown, so nothing joined that before it, and nothing came after.
+        return Ok(Some(opener));
+    }
+    let chain = Ops::new(tx.conn()).chain(collection, document, pending)?;
+    let opens = |queued: &&std::rc::Rc<QueuedOp>| {
+        let changes = queued.changes_on(collection, document);
+        queued.name() == opener || changes.iter().any(|change| change.kind.is_opener())
+    };
+    Ok(Some(
+        chain
+            .folded()
+            .iter()
+            .rev()
+            .find(opens)
+            .map_or(opener, |queued| queued.name()),
+    ))
+}
+
+/// A collection merged by document carries every register and the next revision.
+fn carry_all(change: &mut Change, working: &Working, collection: &Collection) {
+    let opening = change.kind == ChangeKind::Insert
+        && !working.shown.as_ref().is_some_and(DocumentState::is_alive);
+    let Some(shown) = working.shown.as_ref().filter(|_| !opening) else {
+        change.clock = 1;
+        return;
+    };
+    for (field, register) in shown.registers.iter() {
+        if change.registers.get(field).is_none() && collection.field_by_id(field).is_some() {
+            change.registers.insert(field, register.value.clone());
+        }
+    }
+    // One op is one revision, however many calls it took.
+    let clock = working
+        .before
+        .as_ref()
+        .map_or(0, |before| before.shown.clock);
+    change.clock = if working.changes.is_empty() {
+        shown.clock.saturating_add(1)
+    } else {
+        clock.saturating_add(1)
+    };
+}
+
+/// The changes with `next` behind them, joined to the last one where that says the same.
+fn joined(changes: &[Change], next: Change) -> Vec<Change> {
+    let mut changes = changes.to_vec();
+    match changes.last_mut() {
+        Some(last)
+            if next.kind == ChangeKind::Update
+                && matches!(last.kind, ChangeKind::Insert | ChangeKind::Update) =>
+        {
+            join(last, next);
+        }
+        _ => changes.push(next),
+    }
+    changes
+}
+
+fn join(last: &mut Change, next: Change) {
+    for (field, value) in next.registers {
+        last.registers.insert(field, value);
+    }
+    for (field, delta) in next.increments {
+        let sum = last.increments.entry(field, || 0);
+        *sum = sum.saturating_add(delta);
+    }
+    last.increments.retain(|_, delta| *delta != 0);
+    // A change removes before it adds; here the removal came after.
+    for (field, elements) in next.removes {
+        if let Some(added) = last.adds.get_mut(field) {
+            added.retain(|element| !elements.contains(element));
+        }
+        let removed = last.removes.entry(field, Vec::new);
+        let new: Vec<String> = elements
+            .into_iter()
+            .filter(|element| !removed.contains(element))
+            .collect();
+        removed.extend(new);
+    }
+    for (field, elements) in next.adds {
+        let added = last.adds.entry(field, Vec::new);
+        let new: Vec<String> = elements
+            .into_iter()
+            .filter(|element| !added.contains(element))
+            .collect();
+        added.extend(new);
+    }
+    last.adds.retain(|_, elements| !elements.is_empty());
+    last.removes.retain(|_, elements| !elements.is_empty());
+    last.clock = last.clock.max(next.clock);
+}
+
+/// What the document shows after `changes`, by the server's merge.
+fn predict(
+    start: Option<&DocumentState>,
+    changes: &[Change],
+    collection: &Collection,
+    head: Head,
+    guest: bool,
+) -> Result<DocumentState> {
+    let own = start.map(pending_in).unwrap_or_default();
+    let document = changes.first().map(|change| &change.document);
+    let Some(document) = document else {
+        return Err(StorageError::Internal("an op without changes".to_owned()));
+    };
+    let seen = match Seen::follow(
+        &mut Nothing,
+        (collection.id, document),
+        head.op,
+        head.base,
+        None,
+        &own,
+    ) {
+        Ok(seen) => seen,
+        Err(never) => match never {},
+    };
+    let version = if guest { 0 } else { PENDING };
+    let mut shown = start.cloned();
+    for change in changes {
+        // Whichever opener the change names, the author means what is shown.
+        let generation = shown.as_ref().map(|shown| shown.generation.opener);
+        let incoming = Incoming {
+            op: head.op,
+            name: head.op,
+            stamp: head.stamp,
+            version,
+            seen: &seen,
+            generation,
+        };
+        let merged = merge(shown, change, collection, &incoming)?;
+        if merged.effect == Effect::Ledgered {
+            let message = format!("{}: the document is deleted", collection.name);
+            return Err(Refusal::new(refusal::NOT_FOUND, message).into());
+        }
+        shown = Some(merged.after);
+    }
+    shown.ok_or_else(|| StorageError::Internal("a change left no document".to_owned()))
+}
+
+/// The file's own ops that a document shows and base does not contain.
+fn pending_in(state: &DocumentState) -> Vec<OpId> {
+    let mut own: Vec<OpId> = Vec::new();
+    let mut note = |op: OpId, version: Version| {
+        if version == PENDING && !own.contains(&op) {
+            own.push(op);
+        }
+    };
+    note(state.generation.opener, state.generation.version);
+    state
+        .registers
+        .iter()
+        .for_each(|(_, register)| note(register.write.op, register.write.version));
+    for (_, set) in state.sets.iter() {
+        set.elements
+            .values()
+            .flatten()
+            .for_each(|(op, version)| note(*op, *version));
+    }
+    state
+        .updates
+        .iter()
+        .for_each(|(op, version)| note(*op, *version));
+    if let Life::Deleted(by) = state.life {
+        note(by.op, by.version);
+    }
+    if let Some(reopened) = state.reopened {
+        note(reopened.delete, reopened.delete_version);
+    }
+    // Updates too many to remember one by one are this file's own as well, if any is pending.
+    note(OpId::ZERO, state.updates_forgotten);
+    own
+}
+
+fn mentions(state: &DocumentState, op: OpId) -> bool {
+    let deleted = matches!(state.life, Life::Deleted(by) if by.op == op);
+    let counted = state.version == 0 && !state.counters.is_empty();
+    let in_sets = state
+        .sets
+        .iter()
+        .any(|(_, set)| set.elements.values().flatten().any(|(by, _)| *by == op));
+    deleted
+        || counted
+        || in_sets
+        || state.generation.opener == op
+        || state.registers.iter().any(|(_, r)| r.write.op == op)
+}
+
+/// Bytes of a change, as the group limit counts them.
+fn size_of(change: &Change) -> usize {
+    let registers: usize = change.registers.iter().map(|(_, value)| value.size()).sum();
+    let elements = change
+        .adds
+        .iter()
+        .chain(change.removes.iter())
+        .flat_map(|(_, elements)| elements);
+    change.document.as_str().len()
+        + registers
+        + elements.map(String::len).sum::<usize>()
+        + 8 * change.increments.len()
+}
+
+/// The limits the server applies to the document a change leaves.
+fn within_limits(schema: &Schema, collection: &Collection, after: &DocumentState) -> Result<()> {
+    let limits = &schema.limits;
+    let size = after.size();
+    if size > limits.max_document as usize {
+        let message = format!(
+            "{size} bytes in one document of {}; at most {}",
+            collection.name, limits.max_document
+        );
+        return Err(Refusal::new(refusal::DOCUMENT_TOO_LARGE, message).into());
+    }
+    let most = limits.max_set_elements as usize;
+    match after.sets.iter().find(|(_, set)| set.elements.len() > most) {
+        None => Ok(()),
+        Some((field, _)) => {
+            let name = collection
+                .field_by_id(field)
+                .map_or("a set", |field| &field.name);
+            let message = format!("{}.{name}: at most {most} elements", collection.name);
+            Err(Refusal::new(refusal::SET_TOO_LARGE, message).into())
+        }
+    }
+}
