@@ -88,22 +88,25 @@ fn fold_op<H: History>(
     landings: &mut Vec<(OpId, OpId)>,
     history: &mut H,
 ) -> Result<Option<DocumentState>, H::Error> {
-    let Some(first) = op.changes.first() else {
-        return Ok(None);
-    };
-    let place = (first.collection, &first.document);
-    let also: Vec<OpId> = op.covers.iter().copied().chain([op.name]).collect();
-    let seen = Seen::follow(
-        &mut Unbounded(history),
-        place,
-        op.id,
-        op.base,
-        first.prev,
-        &also,
-    )?;
+    let prev = op.changes.first().and_then(|first| first.prev);
+    let behind: Vec<OpId> = op
+        .covers
+        .iter()
+        .copied()
+        .chain([op.name])
+        .chain(prev)
+        .collect();
     let landed_before = landings.len();
     for change in &op.changes {
         let generation = meant_generation(change, shown.as_ref(), landings, history)?;
+        let seen = Seen::of_change(
+            &mut Unbounded(history),
+            op.id,
+            op.base,
+            behind.clone(),
+            (change, collection),
+            shown.as_ref(),
+        )?;
         let incoming = Incoming {
             op: op.id,
             name: op.name,

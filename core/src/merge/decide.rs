@@ -275,13 +275,15 @@ fn apply_all<W: Workspace>(
                 Err(refusal) => return Ok(Err(refusal)),
             };
         let prev = op.body.prev_on(change.collection, &change.document);
-        let seen = Seen::follow(
+        let behind = op.body.stands_for().into_iter().chain(prev).collect();
+        let meets = (change, collection);
+        let seen = Seen::of_change(
             workspace,
-            key,
             op.id,
             op.body.base,
-            prev,
-            &op.body.stands_for(),
+            behind,
+            meets,
+            before.as_ref(),
         )?;
         let incoming = Incoming {
             op: op.id,

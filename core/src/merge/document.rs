@@ -2,11 +2,12 @@
 
 use super::register::{Contest, contest};
 use super::{DocumentState, Life, Register, Reopened, Seen, SetState, Write, counter, set};
-use crate::id::{OpId, Version};
+use crate::id::{FieldId, OpId, Version};
 use crate::ledger::{LossRule, Lost, LostPart};
 use crate::op::{Change, ChangeKind, Refusal, refusal};
 use crate::schema::{Collection, DeletePolicy, MergePolicy};
 use crate::time::Stamp;
+use crate::value::Value;
 
 /// How many updates that had not seen each other are remembered one by one where updates cancel
 /// deletes. Older ones count as unseen by a delete that was written before them: that keeps too
@@ -328,20 +329,15 @@ fn write_fields(
         MergePolicy::Field => {
             for (field, value) in change.registers.iter() {
                 let current = state.registers.get(field).map(|r| r.write);
-                settle(
-                    &mut state,
-                    field,
-                    value,
-                    contest(cx.op, cx.stamp, current, cx.seen),
-                    cx,
-                    &mut lost,
-                );
+                let outcome = contest(cx.op, cx.stamp, current, cx.seen);
+                settle(&mut state, (field, value), outcome, current, cx, &mut lost);
             }
         }
         MergePolicy::Document if !change.registers.is_empty() => {
-            let outcome = contest_document(&mut state, change.clock, cx);
+            let current = newest_write(&state);
+            let outcome = contest_document(&mut state, change.clock, current, cx);
             for (field, value) in change.registers.iter() {
-                settle(&mut state, field, value, outcome, cx, &mut lost);
+                settle(&mut state, (field, value), outcome, current, cx, &mut lost);
             }
         }
         MergePolicy::Document => {}
@@ -380,11 +376,12 @@ fn write_fields(
     })
 }
 
+/// Carries out what became of one register; `current` is the write it was compared with.
 fn settle(
     state: &mut DocumentState,
-    field: u16,
-    value: &crate::value::Value,
+    (field, value): (FieldId, &Value),
     outcome: Contest,
+    current: Option<Write>,
     cx: &Incoming<'_>,
     lost: &mut Vec<Lost>,
 ) {
@@ -393,36 +390,31 @@ fn settle(
         stamp: cx.stamp,
         version: cx.version,
     };
-    let stamp = match outcome {
-        Contest::Follows(stamp) => stamp,
+    let there = state.registers.get(field);
+    match outcome {
+        Contest::Follows(stamp) => write.stamp = stamp,
         Contest::Beats(stamp) => {
-            if let Some(old) = state.registers.get(field).filter(|old| old.value != *value) {
-                lost.push(Lost {
-                    part: LostPart::Register(field, old.value.clone()),
-                    loser: old.write,
-                    winner: write,
-                    rule: LossRule::Overwritten,
-                });
-            }
-            stamp
+            write.stamp = stamp;
+            lost.extend(there.filter(|old| old.value != *value).map(|old| Lost {
+                part: LostPart::Register(field, old.value.clone()),
+                loser: old.write,
+                winner: write,
+                rule: LossRule::Overwritten,
+            }));
         }
         Contest::Loses => {
-            if let Some(current) = state
-                .registers
-                .get(field)
-                .filter(|current| current.value != *value)
-            {
-                lost.push(Lost {
-                    part: LostPart::Register(field, value.clone()),
-                    loser: write,
-                    winner: current.write,
-                    rule: LossRule::TooLate,
-                });
-            }
+            // Of a document that loses as a whole, the winner need not have had this field.
+            let equal = there.is_some_and(|there| there.value == *value);
+            let winner = there.map(|there| there.write).or(current);
+            lost.extend(winner.filter(|_| !equal).map(|winner| Lost {
+                part: LostPart::Register(field, value.clone()),
+                loser: write,
+                winner,
+                rule: LossRule::TooLate,
+            }));
             return;
         }
-    };
-    write.stamp = stamp;
+    }
     state.registers.insert(
         field,
         Register {
@@ -432,16 +424,22 @@ fn settle(
     );
 }
 
+/// The write that a document-merged document stands by.
+fn newest_write(state: &DocumentState) -> Option<Write> {
+    let writes = state.registers.iter().map(|(_, register)| register.write);
+    writes.max_by_key(|write| (write.version, write.stamp, write.op))
+}
+
 /// The whole document as one register: the greater revision clock, then stamp, then op id.
 ///
 /// A clock is capped by what its author could know: one above the current for the op itself and one
 /// for each own op behind it. Uncapped, one broken device would win for ever.
-fn contest_document(state: &mut DocumentState, clock: u64, cx: &Incoming<'_>) -> Contest {
-    let current = state
-        .registers
-        .iter()
-        .map(|(_, r)| r.write)
-        .max_by_key(|w| (w.version, w.stamp, w.op));
+fn contest_document(
+    state: &mut DocumentState,
+    clock: u64,
+    current: Option<Write>,
+    cx: &Incoming<'_>,
+) -> Contest {
     let Some(current) = current else {
         state.clock = clock.min(1 + cx.seen.own_before());
         return Contest::Follows(cx.stamp);
