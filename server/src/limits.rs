@@ -28,7 +28,9 @@ pub struct ServerLimits {
     pub body_idle_ms: u64,
     /// Milliseconds for a whole body.
     pub body_total_ms: u64,
-    /// Milliseconds of silence after which a live socket is pinged.
+    /// Milliseconds that the other side may take nothing of what is written to it.
+    pub write_idle_ms: u64,
+    /// Milliseconds of silence after which a live socket is pinged; devices do it sooner.
     pub heartbeat_ms: u64,
     /// Milliseconds of silence after which a live socket is closed.
     pub live_idle_ms: u64,
@@ -56,8 +58,9 @@ impl Default for ServerLimits {
             header_timeout_ms: 30_000,
             body_idle_ms: 10_000,
             body_total_ms: 120_000,
-            heartbeat_ms: 30_000,
-            live_idle_ms: 75_000,
+            write_idle_ms: 30_000,
+            heartbeat_ms: 45_000,
+            live_idle_ms: 90_000,
             live_send_ms: 20_000,
             shutdown_ms: 10_000,
             far_behind: limits::FAR_BEHIND,

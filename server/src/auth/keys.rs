@@ -169,4 +169,3 @@ impl std::fmt::Debug for Keys {
             .finish_non_exhaustive()
     }
 }
-

@@ -4,7 +4,10 @@ mod body;
 mod error;
 mod health;
 mod limit;
+mod live;
+mod patience;
 mod serve;
+mod snapshot;
 mod sync;
 mod workspaces;
 
@@ -38,6 +41,7 @@ pub(crate) struct Shared {
     pub(crate) stopping: watch::Sender<bool>,
     rate: limit::RateLimiter,
     requests: Arc<Semaphore>,
+    sockets: Arc<Semaphore>,
     body_memory: Arc<Semaphore>,
 }
 
@@ -57,6 +61,7 @@ impl Shared {
             stopping: watch::Sender::new(false),
             rate: limit::RateLimiter::new(&limits),
             requests: Arc::new(Semaphore::new(limits.concurrent_requests)),
+            sockets: Arc::new(Semaphore::new(limits.connections)),
             body_memory: Arc::new(Semaphore::new(limits.body_memory / body::MEMORY_UNIT)),
             limits,
         }
@@ -71,6 +76,11 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/version", get(health::version))
         .route("/v1/workspaces/{workspace}", put(workspaces::create))
         .route("/v1/workspaces/{workspace}/sync", post(sync::sync))
+        .route(
+            "/v1/workspaces/{workspace}/snapshot",
+            get(snapshot::snapshot),
+        )
+        .route("/v1/workspaces/{workspace}/live", get(live::live))
         .fallback(nowhere)
         .method_not_allowed_fallback(wrong_method)
         .with_state(shared)

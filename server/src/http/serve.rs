@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::Shared;
+use super::patience::Patient;
 
 /// How long to wait when the system has no descriptors left.
 const ACCEPT_PAUSE_MS: u64 = 100;
@@ -39,7 +40,12 @@ pub(crate) async fn serve(
     drop(listener);
     shared.stopping.send_replace(true);
     let all = u32::try_from(shared.limits.connections).unwrap_or(u32::MAX);
-    let finished = places.acquire_many(all);
+    let finished = async {
+        (
+            places.acquire_many(all).await,
+            shared.sockets.acquire_many(all).await,
+        )
+    };
     if shared
         .environment
         .within(shared.limits.shutdown_ms, finished)
@@ -80,6 +86,11 @@ async fn connection(
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_millis(shared.limits.header_timeout_ms));
     let service = TowerToHyperService::new(router);
+    let stream = Patient::new(
+        stream,
+        shared.environment.clone(),
+        shared.limits.write_idle_ms,
+    );
     let connection = builder
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();

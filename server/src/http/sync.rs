@@ -16,7 +16,7 @@ use crate::problem::Problem;
 use crate::workspace::{Answer, Asked};
 
 /// Bodies and answers above this are worked on where blocking is allowed.
-const LONG: usize = 64 << 10;
+pub(super) const LONG: usize = 64 << 10;
 
 pub(super) async fn sync(
     State(shared): State<Arc<Shared>>,
@@ -55,7 +55,7 @@ async fn respond(
     offload_if(shared, long, move || respond_with(answer, form, zstd)).await
 }
 
-async fn offload_if<T: Send + 'static>(
+pub(super) async fn offload_if<T: Send + 'static>(
     shared: &Shared,
     long: bool,
     work: impl FnOnce() -> Result<T, Problem> + Send + 'static,

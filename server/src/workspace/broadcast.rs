@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use driftline_core::protocol::{
-    Cursor, Encoded, Form, LiveFrame, Versions, encode, encode_cbor, limits,
+    Cursor, Encoded, Form, LiveFrame, Versions, compress, encode, encode_cbor, limits,
 };
 use tokio::sync::broadcast;
 
@@ -24,13 +24,18 @@ pub(crate) enum Frame {
 #[derive(Debug)]
 pub(crate) struct Committed {
     cbor: Bytes,
+    zstd: OnceLock<Bytes>,
     json: OnceLock<Bytes>,
 }
 
 impl Committed {
-    /// The frame in a form; made at most once.
-    pub(crate) fn in_form(&self, form: Form) -> Bytes {
+    /// The frame in a form, compressed where that is taken; each is made at most once.
+    pub(crate) fn in_form(&self, form: Form, zstd: bool) -> Bytes {
         match form {
+            Form::Cbor if zstd && self.cbor.len() > limits::COMPRESS_ABOVE => self
+                .zstd
+                .get_or_init(|| compress(&self.cbor).into())
+                .clone(),
             Form::Cbor => self.cbor.clone(),
             Form::Json => self.json.get_or_init(|| as_json(&self.cbor)).clone(),
         }
@@ -63,8 +68,9 @@ impl Feed {
         self.frames.subscribe()
     }
 
-    pub(super) fn has_listeners(&self) -> bool {
-        self.frames.receiver_count() > 0
+    /// How many listen.
+    pub(crate) fn listeners(&self) -> usize {
+        self.frames.receiver_count()
     }
 
     /// Tells of a commit's versions, in the order of commits.
@@ -82,6 +88,7 @@ impl Feed {
         let cbor = Bytes::from(encode_cbor(&frame));
         self.send(Frame::Versions(Arc::new(Committed {
             cbor,
+            zstd: OnceLock::new(),
             json: OnceLock::new(),
         })));
     }

@@ -93,7 +93,7 @@ impl Workspace {
         let committed = self.decide_group(jobs, &mut group, now);
         match committed {
             Ok((from, to)) => {
-                if !group.versions.is_empty() && self.feed.has_listeners() {
+                if !group.versions.is_empty() && self.feed.listeners() > 0 {
                     self.feed.tell(from, to, group.versions, now);
                 }
                 for (reply, outcome) in group.answers {

@@ -1,5 +1,4 @@
 //! A server in a temporary directory, and devices that talk to it through its router.
-#![allow(dead_code, clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,12 +23,12 @@ use http_body_util::BodyExt;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 
-pub const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
-pub const NOW: i64 = 1_800_000_000_000;
-pub const BIRDS: u16 = 1;
-pub const NOTES: u16 = 2;
+pub(crate) const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
+pub(crate) const NOW: i64 = 1_800_000_000_000;
+pub(crate) const BIRDS: u16 = 1;
+pub(crate) const NOTES: u16 = 2;
 
-pub const SCHEMA: &str = r#"
+pub(crate) const SCHEMA: &str = r#"
 [schema]
 name = "field-notes"
 version = 1
@@ -49,7 +48,7 @@ text = { id = 1, kind = "text" }
 "#;
 
 /// A clock the test moves.
-pub struct TestClock(pub AtomicI64);
+pub(crate) struct TestClock(pub AtomicI64);
 
 impl Clock for TestClock {
     fn wall(&self) -> i64 {
@@ -63,13 +62,13 @@ impl Clock for TestClock {
     }
 }
 
-pub struct World {
-    pub server: Server,
-    pub clock: Arc<TestClock>,
-    pub dir: Arc<tempfile::TempDir>,
+pub(crate) struct World {
+    pub(crate) server: Server,
+    pub(crate) clock: Arc<TestClock>,
+    pub(crate) dir: Arc<tempfile::TempDir>,
 }
 
-pub fn config(dir: &std::path::Path, clock: Arc<TestClock>) -> ServerConfig {
+pub(crate) fn config(dir: &std::path::Path, clock: Arc<TestClock>) -> ServerConfig {
     let mut config = ServerConfig::new(
         Schema::parse(SCHEMA).unwrap(),
         dir,
@@ -84,11 +83,11 @@ pub fn config(dir: &std::path::Path, clock: Arc<TestClock>) -> ServerConfig {
 }
 
 impl World {
-    pub fn new() -> World {
+    pub(crate) fn new() -> World {
         World::with(|_| ())
     }
 
-    pub fn with(change: impl FnOnce(&mut ServerConfig)) -> World {
+    pub(crate) fn with(change: impl FnOnce(&mut ServerConfig)) -> World {
         let dir = Arc::new(tempfile::tempdir().unwrap());
         let clock = Arc::new(TestClock(AtomicI64::new(NOW)));
         let mut config = config(dir.path(), Arc::clone(&clock));
@@ -101,18 +100,18 @@ impl World {
     }
 
     /// The server stopped and started again on the same directory.
-    pub fn restarted(self) -> World {
+    pub(crate) fn restarted(self) -> World {
         let World { server, clock, dir } = self;
         drop(server);
         let server = Server::new(config(dir.path(), Arc::clone(&clock))).unwrap();
         World { server, clock, dir }
     }
 
-    pub fn device(&self, account: &str) -> Client {
+    pub(crate) fn device(&self, account: &str) -> Client {
         self.device_as(account, Role::Writer)
     }
 
-    pub fn device_as(&self, account: &str, role: Role) -> Client {
+    pub(crate) fn device_as(&self, account: &str, role: Role) -> Client {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         Client {
@@ -135,7 +134,7 @@ impl World {
         }
     }
 
-    pub fn database(&self, workspace: &str) -> rusqlite::Connection {
+    pub(crate) fn database(&self, workspace: &str) -> rusqlite::Connection {
         rusqlite::Connection::open(
             self.dir
                 .path()
@@ -145,7 +144,7 @@ impl World {
     }
 }
 
-pub fn token(account: &str, workspaces: &[(&str, Role)], now: i64) -> String {
+pub(crate) fn token(account: &str, workspaces: &[(&str, Role)], now: i64) -> String {
     let minted = Minted {
         account: account.to_owned(),
         workspaces: workspaces
@@ -160,24 +159,24 @@ pub fn token(account: &str, workspaces: &[(&str, Role)], now: i64) -> String {
     hs256(SECRET, &minted).unwrap()
 }
 
-pub struct Reply {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub bytes: Vec<u8>,
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Reply {
-    pub fn failure(&self) -> Failure {
+    pub(crate) fn failure(&self) -> Failure {
         let form = Form::of(self.headers[header::CONTENT_TYPE].to_str().unwrap()).unwrap();
         decode(form, &self.bytes).unwrap()
     }
 
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.bytes).unwrap()
     }
 }
 
-pub async fn call(server: &Server, request: Request<Body>) -> Reply {
+pub(crate) async fn call(server: &Server, request: Request<Body>) -> Reply {
     let response = TowerToHyperService::new(server.router())
         .call(request)
         .await
@@ -200,26 +199,26 @@ pub async fn call(server: &Server, request: Request<Body>) -> Reply {
 
 /// One device's file, as far as the server can tell.
 #[derive(Clone)]
-pub struct Client {
-    pub server: Server,
-    pub token: String,
-    pub device: Device,
-    pub account: String,
-    pub cursor: Cursor,
-    pub losses_ack: u64,
-    pub next: u64,
-    pub now: Reading,
+pub(crate) struct Client {
+    pub(crate) server: Server,
+    pub(crate) token: String,
+    pub(crate) device: Device,
+    pub(crate) account: String,
+    pub(crate) cursor: Cursor,
+    pub(crate) losses_ack: u64,
+    pub(crate) next: u64,
+    pub(crate) now: Reading,
 }
 
 impl Client {
-    pub fn id(&mut self) -> OpId {
+    pub(crate) fn id(&mut self) -> OpId {
         self.next += 1;
         let mut random = [0; 10];
         random[2..].copy_from_slice(&self.next.to_be_bytes());
         OpId::next(NOW.unsigned_abs() + (self.next & 0xffff_ffff), random, None)
     }
 
-    pub fn request(&self, ops: Vec<SentOp>) -> SyncRequest {
+    pub(crate) fn request(&self, ops: Vec<SentOp>) -> SyncRequest {
         SyncRequest {
             protocol: PROTOCOL,
             schema_version: 1,
@@ -234,7 +233,7 @@ impl Client {
         }
     }
 
-    pub fn http(&self, form: Form, request: &SyncRequest) -> Request<Body> {
+    pub(crate) fn http(&self, form: Form, request: &SyncRequest) -> Request<Body> {
         Request::post("/v1/workspaces/w/sync")
             .header(header::AUTHORIZATION, format!("Bearer {}", self.token))
             .header(header::CONTENT_TYPE, form.content_type())
@@ -242,11 +241,11 @@ impl Client {
             .unwrap()
     }
 
-    pub async fn try_sync(&self, ops: Vec<SentOp>) -> Result<SyncResponse, Reply> {
+    pub(crate) async fn try_sync(&self, ops: Vec<SentOp>) -> Result<SyncResponse, Reply> {
         self.send(&self.request(ops)).await
     }
 
-    pub async fn send(&self, request: &SyncRequest) -> Result<SyncResponse, Reply> {
+    pub(crate) async fn send(&self, request: &SyncRequest) -> Result<SyncResponse, Reply> {
         let reply = call(&self.server, self.http(Form::Cbor, request)).await;
         if reply.status == StatusCode::OK {
             Ok(decode(Form::Cbor, &reply.bytes).unwrap())
@@ -256,7 +255,7 @@ impl Client {
     }
 
     /// Syncs and moves the cursor.
-    pub async fn sync(&mut self, ops: Vec<SentOp>) -> SyncResponse {
+    pub(crate) async fn sync(&mut self, ops: Vec<SentOp>) -> SyncResponse {
         let response = match self.try_sync(ops).await {
             Ok(response) => response,
             Err(reply) => panic!("{} {:?}", reply.status, reply.failure()),
@@ -265,15 +264,15 @@ impl Client {
         response
     }
 
-    pub fn insert(&mut self, document: &str, fields: &[(u16, Value)]) -> SentOp {
+    pub(crate) fn insert(&mut self, document: &str, fields: &[(u16, Value)]) -> SentOp {
         self.op(change(BIRDS, document, ChangeKind::Insert, fields))
     }
 
-    pub fn update(&mut self, document: &str, fields: &[(u16, Value)]) -> SentOp {
+    pub(crate) fn update(&mut self, document: &str, fields: &[(u16, Value)]) -> SentOp {
         self.op(change(BIRDS, document, ChangeKind::Update, fields))
     }
 
-    pub fn op(&mut self, change: Change) -> SentOp {
+    pub(crate) fn op(&mut self, change: Change) -> SentOp {
         let id = self.id();
         SentOp::Full {
             id,
@@ -283,7 +282,7 @@ impl Client {
     }
 }
 
-pub fn body(base: u64, changes: Vec<Change>) -> OpBody {
+pub(crate) fn body(base: u64, changes: Vec<Change>) -> OpBody {
     OpBody {
         base,
         schema: 1,
@@ -292,7 +291,7 @@ pub fn body(base: u64, changes: Vec<Change>) -> OpBody {
     }
 }
 
-pub fn change(
+pub(crate) fn change(
     collection: u16,
     document: &str,
     kind: ChangeKind,
@@ -303,14 +302,14 @@ pub fn change(
     change
 }
 
-pub fn accepted(result: &OpResult) -> u64 {
+pub(crate) fn accepted(result: &OpResult) -> u64 {
     match &result.outcome {
         Outcome::Accepted { version } => *version,
         other => panic!("not accepted: {other:?}"),
     }
 }
 
-pub fn rejected(result: &OpResult) -> &str {
+pub(crate) fn rejected(result: &OpResult) -> &str {
     match &result.outcome {
         Outcome::Rejected { refusal } => &refusal.code,
         other => panic!("not rejected: {other:?}"),

@@ -1,9 +1,6 @@
 //! Ops in, verdicts and pages out.
-#![allow(clippy::unwrap_used)]
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use driftline_core::op::ChangeKind;
 use driftline_core::protocol::{Cursor, Form, Outcome, SentOp, When, encode};
 use driftline_core::value::Value;

@@ -1,0 +1,9 @@
+//! The server as devices meet it: over HTTP and WebSocket.
+#![allow(clippy::unwrap_used)]
+
+mod auth;
+mod common;
+mod limits;
+mod live;
+mod snapshot;
+mod sync;
