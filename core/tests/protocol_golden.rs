@@ -3,8 +3,11 @@
 //!
 //! A change of a message shows as a failing golden file. If the change is wanted,
 //! `DRIFTLINE_WRITE_GOLDEN=1 cargo test -p driftline-core --test protocol_golden` writes the files
-//! anew, and fails all the same, so that no run with the switch on ever counts as a pass; a second
-//! run without it then holds. A new message needs two empty files first.
+//! and the examples in `docs/protocol.md` anew, and fails all the same, so that no run with the switch
+//! on ever counts as a pass; a further run without it then holds. (What depends on a file that was
+//! just written needs the switch twice.) A new message needs two empty files first.
+
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 #[path = "protocol/docs.rs"]
 mod docs;
@@ -14,5 +17,7 @@ mod golden;
 mod hostile;
 #[path = "protocol/samples.rs"]
 mod samples;
+#[path = "protocol/session.rs"]
+mod session;
 #[path = "protocol/tolerance.rs"]
 mod tolerance;

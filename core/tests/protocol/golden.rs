@@ -4,7 +4,7 @@ use driftline_core::protocol::{Form, SyncRequest, WireError, decode, encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::samples;
+use crate::{docs, samples, session};
 
 /// A value with its two files.
 pub(crate) struct Golden {
@@ -164,6 +164,15 @@ fn write_all() {
         let json = golden.message.pretty() + "\n";
         std::fs::write(directory.join(format!("{}.json", golden.name)), json).unwrap();
     }
+    for (n, answer) in session::answers().into_iter().enumerate() {
+        let file = directory.join(format!("session_{}_answer.json", n + 1));
+        std::fs::write(file, answer).unwrap();
+    }
+    std::fs::write(
+        directory.join("../../../docs/protocol.md"),
+        docs::with_examples(),
+    )
+    .unwrap();
 }
 
 #[test]
