@@ -1,16 +1,20 @@
 //! The database: what an app opens, reads, writes and closes.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use driftline_core::id::DocumentId;
 use driftline_core::schema::Schema;
+use driftline_core::sync::Event;
 use driftline_core::value::Value;
 
 use crate::config::Config;
 use crate::document::Document;
+use crate::engine;
+use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::query::{self, Params, Rows};
 use crate::storage::{LocalWrite, OpenOptions, Origin, Storage, StorageError};
+use crate::sync::{Sync, SyncConfig};
 use crate::transaction::Transaction;
 use crate::watch::{Subscription, Watches};
 
@@ -27,6 +31,9 @@ struct Inner {
     storage: Arc<Storage>,
     watches: Arc<Watches>,
     query_timeout: i64,
+    environment: Environment,
+    workspace: String,
+    sync: Mutex<Option<Sync>>,
 }
 
 /// The longest account, workspace or device label, in bytes.
@@ -68,11 +75,11 @@ impl Database {
             path,
             schema: Arc::new(schema),
             account,
-            workspace,
+            workspace: workspace.clone(),
             device_label,
             durability,
             host_token,
-            environment,
+            environment: environment.clone(),
         })?;
         let storage = Arc::new(storage);
         let watches = Arc::new(Watches::default());
@@ -86,6 +93,9 @@ impl Database {
                 storage,
                 watches,
                 query_timeout,
+                environment,
+                workspace,
+                sync: Mutex::new(None),
             }),
         })
     }
@@ -223,6 +233,39 @@ impl Database {
         Ok(self.inner.storage.poll_external()?)
     }
 
+    /// Begins to sync. A database has one connection; connecting again replaces it.
+    ///
+    /// # Errors
+    /// A file without an account; certificates that cannot be read.
+    pub fn connect(&self, config: SyncConfig) -> Result<Sync> {
+        let inner = &self.inner;
+        let mut held = self.held_sync();
+        if let Some(old) = held.take() {
+            old.stop(Event::Close);
+        }
+        let sync = engine::connect(
+            &inner.storage,
+            self.schema(),
+            &inner.workspace,
+            &inner.environment,
+            config,
+        )?;
+        *held = Some(sync.clone());
+        Ok(sync)
+    }
+
+    /// The connection, if there is one.
+    pub fn sync(&self) -> Option<Sync> {
+        self.held_sync().clone()
+    }
+
+    fn held_sync(&self) -> std::sync::MutexGuard<'_, Option<Sync>> {
+        self.inner
+            .sync
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Returns when every write that has returned survives a power loss, under
     /// [`Durability::Normal`](crate::Durability::Normal) too.
     ///
@@ -239,6 +282,9 @@ impl Database {
     /// # Errors
     /// A disk that is full or fails; the file is let go of all the same.
     pub fn suspend(&self) -> Result<()> {
+        if let Some(sync) = self.sync() {
+            sync.stop(Event::Suspend);
+        }
         Ok(self.inner.storage.suspend()?)
     }
 
@@ -249,6 +295,9 @@ impl Database {
     pub fn resume(&self) -> Result<()> {
         self.inner.storage.resume()?;
         self.inner.watches.all();
+        if let Some(sync) = self.sync() {
+            sync.resume();
+        }
         Ok(())
     }
 
@@ -258,6 +307,10 @@ impl Database {
     /// # Errors
     /// A disk that is full or fails; it is closed all the same.
     pub fn close(&self) -> Result<()> {
+        let sync = self.held_sync().take();
+        if let Some(sync) = sync {
+            sync.stop(Event::Close);
+        }
         let closed = self.inner.storage.close();
         self.inner.watches.end();
         match closed {
@@ -267,9 +320,22 @@ impl Database {
     }
 
     /// What everything else works on.
-    #[allow(dead_code)]
     pub(crate) fn storage(&self) -> &Arc<Storage> {
         &self.inner.storage
+    }
+}
+
+impl Drop for Inner {
+    /// The last clone is gone: the driver holds the file, so it is told to end.
+    fn drop(&mut self) {
+        let sync = self
+            .sync
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(sync) = sync {
+            sync.stop(Event::Close);
+        }
     }
 }
 

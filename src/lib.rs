@@ -3,10 +3,14 @@
 mod config;
 mod database;
 mod document;
+mod engine;
 pub mod environment;
 mod error;
+pub mod inspect;
 mod query;
+mod status;
 mod storage;
+mod sync;
 mod transaction;
 pub mod transport;
 mod watch;
@@ -19,5 +23,10 @@ pub use driftline_core::schema::{Schema, SchemaError};
 pub use driftline_core::value::Value;
 pub use error::{Error, Fault, Result, Retry};
 pub use query::{Params, Row, Rows};
+pub use status::{Cause, State, Status, SyncEvent};
+pub use sync::{EventSubscription, Sync, SyncConfig, TokenError, TokenProvider};
 pub use transaction::Transaction;
 pub use watch::{ChangedRow, Subscription, Update};
+
+#[cfg(test)]
+mod tests;

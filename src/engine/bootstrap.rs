@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use driftline_core::protocol::{self, Form, SnapshotFrame, limits};
+use driftline_core::protocol::{self, Form, Position, Resume, SnapshotFrame, limits};
 use driftline_core::time::{Contact, Reading};
 
 use super::driver::{Driver, Outcome, request_of};
@@ -42,11 +42,11 @@ impl SnapshotProgress {
 pub(super) fn receive_snapshot(driver: &Driver, stage: &Stage) -> BoxFuture<Outcome> {
     let mut url = driver.address("snapshot");
     if let (Some(pin), Some((collection, document))) = (stage.pin, &stage.last) {
-        let document = percent_encoded(document.as_str());
-        url = format!(
-            "{url}?after={collection}:{document}&version={}&hash={}",
-            pin.version, pin.hash
-        );
+        let after = Position {
+            collection: *collection,
+            document: document.clone(),
+        };
+        url = format!("{url}?{}", Resume { after, pin }.to_query());
     }
     let request = HttpRequest {
         method: "GET",
@@ -198,18 +198,4 @@ pub(super) fn ask_fates(driver: &Driver, head: Head, contact: Reading) -> BoxFut
             }
         }
     })
-}
-
-/// Everything but letters, digits and `-._~`.
-fn percent_encoded(text: &str) -> String {
-    text.bytes()
-        .fold(String::with_capacity(text.len()), |mut out, byte| {
-            match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                    out.push(char::from(byte))
-                }
-                _ => out.push_str(&format!("%{byte:02X}")),
-            }
-            out
-        })
 }

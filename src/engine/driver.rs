@@ -1,7 +1,7 @@
 //! The loop: wait for the next happening, tell the machine, do what it says.
 
 use std::collections::HashSet;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
 

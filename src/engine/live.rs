@@ -1,7 +1,6 @@
 //! The live socket's two halves, as the driver polls them.
 
 use std::collections::VecDeque;
-use std::future::Future;
 use std::task::{Context, Poll};
 
 use crate::environment::BoxFuture;
