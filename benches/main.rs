@@ -7,10 +7,12 @@ mod child;
 mod figure;
 mod figures;
 mod floor;
+mod ours;
 mod payload;
 mod process;
 mod raw;
 mod report;
+mod simulated;
 mod stats;
 
 use std::path::PathBuf;

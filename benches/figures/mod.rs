@@ -1,5 +1,18 @@
 //! The figures: one file each.
 
+mod bulk;
+mod disk;
+mod drain;
+mod entry;
+mod growth;
+mod idle;
+mod insert;
+mod live;
+mod open;
+mod receive;
+mod transfer;
+mod update;
+
 use crate::Outcome;
 use crate::bench::Bench;
 use crate::figure::Figure;
@@ -13,7 +26,78 @@ pub(crate) struct Group {
     measure: fn(&Bench) -> Outcome<Vec<Figure>>,
 }
 
-const GROUPS: &[Group] = &[];
+const GROUPS: &[Group] = &[
+    Group {
+        name: "durable inserts",
+        figures: &["insert_full", "insert_full_p99", "insert_full_max"],
+        measure: insert::full,
+    },
+    Group {
+        name: "inserts without waiting for the disk",
+        figures: &["insert_normal", "insert_normal_p99", "insert_normal_max"],
+        measure: insert::normal,
+    },
+    Group {
+        name: "durable updates",
+        figures: &["update_full"],
+        measure: update::full,
+    },
+    Group {
+        name: "updates without waiting for the disk",
+        figures: &["update_normal"],
+        measure: update::normal,
+    },
+    Group {
+        name: "100,000 documents in bulk",
+        figures: &["bulk_100k"],
+        measure: bulk::measure,
+    },
+    Group {
+        name: "opening 100,000 documents",
+        figures: &["open_read_100k", "open_memory_100k"],
+        measure: open::measure,
+    },
+    Group {
+        name: "10,000 documents up and down",
+        figures: &["push_10k", "pull_10k"],
+        measure: transfer::measure,
+    },
+    Group {
+        name: "a live change",
+        figures: &["live_p50"],
+        measure: live::measure,
+    },
+    Group {
+        name: "100 pending changes",
+        figures: &["drain_100"],
+        measure: drain::measure,
+    },
+    Group {
+        name: "a boolean on the wire",
+        figures: &["boolean_bytes"],
+        measure: entry::measure,
+    },
+    Group {
+        name: "a document on disk",
+        figures: &["disk_bytes"],
+        measure: disk::measure,
+    },
+    Group {
+        name: "memory while receiving",
+        figures: &["receive_memory"],
+        measure: receive::measure,
+    },
+    Group {
+        name: "growth with the file",
+        figures: &["growth_insert", "growth_open", "growth_pull"],
+        measure: growth::measure,
+    },
+    Group {
+        name: "an hour at rest",
+        figures: &["idle_timers", "idle_requests", "idle_growth"],
+        measure: idle::measure,
+    },
+];
 
 impl Group {
     pub(crate) fn name(&self) -> &'static str {
@@ -46,6 +130,12 @@ pub(crate) fn chosen(filter: &[String]) -> Vec<&'static Group> {
 }
 
 /// What a child process does in a role.
-pub(crate) fn play(role: &str, _argument: &str) -> Outcome<String> {
-    Err(format!("no role is called {role}").into())
+pub(crate) fn play(role: &str, argument: &str) -> Outcome<String> {
+    match role {
+        open::OURS => open::play_ours(argument),
+        open::RAW => open::play_raw(argument),
+        receive::OURS => receive::play_ours(argument),
+        receive::FLOOR => receive::play_floor(argument),
+        _ => Err(format!("no role is called {role}").into()),
+    }
 }

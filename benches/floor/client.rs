@@ -60,9 +60,7 @@ impl Client {
         let mut since = cursor(raw)?;
         loop {
             let page = self.request("GET", &format!("/?{since}"), Vec::new())?;
-            if page.is_empty() {
-                return Ok(());
-            }
+            let is_last = page.len() < BATCH;
             since = raw.in_transaction(|raw| {
                 let mut rest = &page[..];
                 let mut last = since;
@@ -77,6 +75,9 @@ impl Client {
                     .execute([last])?;
                 Ok(last)
             })?;
+            if is_last {
+                return Ok(());
+            }
         }
     }
 

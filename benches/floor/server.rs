@@ -21,17 +21,24 @@ use crate::raw::{Durability, Raw};
 /// A running server; dropping it stops it.
 pub(crate) struct Server {
     address: SocketAddr,
-    store: Arc<Mutex<Raw>>,
     _stop: oneshot::Sender<()>,
 }
 
 const TABLES: &str =
-    "CREATE TABLE IF NOT EXISTS log (version INTEGER PRIMARY KEY, op BLOB NOT NULL);";
+    "CREATE TABLE IF NOT EXISTS log (version INTEGER PRIMARY KEY, op BLOB NOT NULL);
+    INSERT INTO log (version, op) SELECT seq, op FROM outbox;
+    DELETE FROM outbox;";
 
 impl Server {
-    /// Listens on a port of the loopback interface, with a thread of its own.
-    pub(crate) fn start(path: &Path, durability: Durability) -> Outcome<Server> {
-        let store = Raw::create(path, durability)?;
+    /// Listens on a port of the loopback interface, with a thread of its own. What `fill` queues in
+    /// the file has been received already.
+    pub(crate) fn start(
+        path: &Path,
+        durability: Durability,
+        fill: impl FnOnce(&mut Raw) -> Outcome<()>,
+    ) -> Outcome<Server> {
+        let mut store = Raw::create(path, durability)?;
+        fill(&mut store)?;
         store.connection().execute_batch(TABLES)?;
         let store = Arc::new(Mutex::new(store));
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -40,32 +47,22 @@ impl Server {
         let listener = runtime.block_on(TcpListener::bind(("127.0.0.1", 0)))?;
         let address = listener.local_addr()?;
         let (stop, stopped) = oneshot::channel::<()>();
-        let serving = Arc::clone(&store);
         std::thread::spawn(move || {
             runtime.block_on(async {
                 tokio::select! {
-                    () = accept(listener, serving) => {}
+                    () = accept(listener, store) => {}
                     _ = stopped => {}
                 }
             });
         });
         Ok(Server {
             address,
-            store,
             _stop: stop,
         })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
-    }
-
-    /// How many ops it has.
-    pub(crate) fn len(&self) -> Outcome<i64> {
-        let store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(store
-            .connection()
-            .query_row("SELECT count(*) FROM log", [], |row| row.get(0))?)
     }
 }
 

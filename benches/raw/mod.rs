@@ -39,7 +39,7 @@ const INSERT: &str =
 pub(crate) struct Raw {
     connection: Connection,
     op: Vec<u8>,
-    _checkpointer: Option<Checkpointer>,
+    checkpointer: Option<Checkpointer>,
 }
 
 impl Raw {
@@ -47,7 +47,7 @@ impl Raw {
     pub(crate) fn create(path: &Path, durability: Durability) -> Outcome<Raw> {
         let mut raw = Raw::open(path, durability)?;
         raw.connection.execute_batch(TABLES)?;
-        raw._checkpointer = Some(Checkpointer::start(path, &mut raw.connection)?);
+        raw.checkpointer = Some(Checkpointer::start(path, &mut raw.connection)?);
         Ok(raw)
     }
 
@@ -64,7 +64,7 @@ impl Raw {
         Ok(Raw {
             connection,
             op: Vec::with_capacity(512),
-            _checkpointer: None,
+            checkpointer: None,
         })
     }
 
@@ -76,6 +76,23 @@ impl Raw {
     /// Documents and their queue entries, all in one transaction.
     pub(crate) fn insert_all(&mut self, documents: &[Document]) -> Outcome<()> {
         self.in_transaction(|raw| documents.iter().try_for_each(|document| raw.put(document)))
+    }
+
+    /// Documents and one queue entry for all of them, in one transaction.
+    pub(crate) fn insert_group(&mut self, documents: &[Document]) -> Outcome<()> {
+        self.in_transaction(|raw| {
+            raw.op.clear();
+            for document in documents {
+                insert_row(&raw.connection, document)?;
+                append_insert(&mut raw.op, document)?;
+            }
+            raw.queue()
+        })
+    }
+
+    /// Takes everything out of the queue, as if it had been sent.
+    pub(crate) fn empty_queue(&mut self) -> Outcome<()> {
+        self.in_transaction(|raw| Ok(raw.connection.execute_batch("DELETE FROM outbox")?))
     }
 
     /// One field of one document and its queue entry, durable on return.
@@ -100,6 +117,23 @@ impl Raw {
             "SELECT title, note, assignee, status, done, priority, estimate, due FROM tasks WHERE id = ?1",
         )?;
         Ok(select.query_row([id], |row| row.get(0))?)
+    }
+
+    /// How many documents there are.
+    pub(crate) fn count(&self) -> Outcome<usize> {
+        let count: i64 = self
+            .connection
+            .query_row("SELECT count(*) FROM tasks", [], |row| row.get(0))?;
+        Ok(usize::try_from(count)?)
+    }
+
+    /// What it has received.
+    pub(crate) fn set_cursor(&mut self, version: usize) -> Outcome<()> {
+        let sql = "INSERT OR REPLACE INTO meta (key, value) VALUES ('cursor', ?1)";
+        self.connection
+            .prepare_cached(sql)?
+            .execute([version as i64])?;
+        Ok(())
     }
 
     /// The connection, for what only one figure does.
@@ -129,7 +163,8 @@ impl Raw {
 
     fn put(&mut self, document: &Document) -> Outcome<()> {
         insert_row(&self.connection, document)?;
-        encode_insert(&mut self.op, document)?;
+        self.op.clear();
+        append_insert(&mut self.op, document)?;
         self.queue()
     }
 
@@ -142,7 +177,7 @@ impl Raw {
 }
 
 /// The document's row.
-pub(crate) fn insert_row(connection: &Connection, document: &Document) -> Outcome<()> {
+fn insert_row(connection: &Connection, document: &Document) -> Outcome<()> {
     connection.prepare_cached(INSERT)?.execute(params![
         document.id,
         document.title,
@@ -158,8 +193,7 @@ pub(crate) fn insert_row(connection: &Connection, document: &Document) -> Outcom
 }
 
 /// What the queue holds of an insert: `[id, {field: value}]` as CBOR, numbers for names.
-pub(crate) fn encode_insert(op: &mut Vec<u8>, document: &Document) -> Outcome<()> {
-    op.clear();
+fn append_insert(op: &mut Vec<u8>, document: &Document) -> Outcome<()> {
     let mut e = Encoder::new(op);
     e.array(2)?.bytes(&packed(&document.id)?)?.map(8)?;
     e.u8(1)?.str(&document.title)?;
@@ -194,6 +228,6 @@ pub(crate) fn encode_done(op: &mut Vec<u8>, id: &str, done: bool) -> Outcome<()>
 }
 
 /// The 16 bytes of a UUID.
-pub(crate) fn packed(id: &str) -> Outcome<[u8; 16]> {
+fn packed(id: &str) -> Outcome<[u8; 16]> {
     Ok(id.parse::<OpId>()?.0)
 }
