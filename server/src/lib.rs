@@ -12,6 +12,7 @@
 pub mod auth;
 pub mod environment;
 mod http;
+pub mod inspect;
 mod limits;
 mod problem;
 mod server;

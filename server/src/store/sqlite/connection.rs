@@ -91,7 +91,7 @@ fn migrate(connection: &mut Connection, format: Format) -> Result<(), StoreError
     Ok(transaction.commit()?)
 }
 
-fn format_of(connection: &Connection) -> Result<i64, StoreError> {
+pub(super) fn format_of(connection: &Connection) -> Result<i64, StoreError> {
     Ok(connection.query_row("PRAGMA user_version", [], |row| row.get(0))?)
 }
 

@@ -3,8 +3,12 @@
 mod connection;
 mod control;
 mod error;
+pub(crate) mod inspect;
 mod read;
 mod workspace;
 mod write;
+
+#[cfg(test)]
+mod tests;
 
 pub use control::SqliteStore;

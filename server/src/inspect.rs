@@ -1,0 +1,262 @@
+//! Looking into a server's directory from outside: for operators, for the command line, for tests.
+//!
+//! The server may be running; nothing changes. What is read of a workspace is one consistent view.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use driftline_core::id::CollectionId;
+use driftline_core::merge::DocumentState;
+use driftline_core::schema::FieldKind;
+use driftline_core::value::Value;
+use serde::Serialize;
+
+use crate::store::sqlite::inspect::{InspectedStore, InspectedWorkspace};
+use crate::store::{StoreError, WorkspaceName};
+
+/// A workspace, as it is now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct WorkspaceFacts {
+    /// Its name.
+    pub workspace: String,
+    /// The last version.
+    pub version: u64,
+    /// The chain hash behind it, in hex.
+    pub hash: String,
+    /// Bytes of live documents, as the quota counts them.
+    pub bytes: u64,
+    /// What is in each collection.
+    pub collections: Vec<CollectionCounts>,
+    /// Op ids that were accepted, covered ones included.
+    pub accepted: u64,
+    /// Op ids that were rejected.
+    pub rejected: u64,
+    /// Devices that wrote or synced.
+    pub devices: Vec<SeenDevice>,
+    /// A digest of all live documents: equal to a device's when both show the same.
+    pub digest: String,
+    /// How many documents are in it.
+    pub documents: u64,
+}
+
+/// How much is in a collection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct CollectionCounts {
+    /// Its number.
+    pub id: CollectionId,
+    /// Its name.
+    pub name: String,
+    /// Live documents.
+    pub live: u64,
+    /// Deleted documents that are remembered.
+    pub tombstones: u64,
+}
+
+/// A device the server heard of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct SeenDevice {
+    /// Whose it is.
+    pub account: String,
+    /// Its id.
+    pub device: String,
+    /// What people call it.
+    pub label: String,
+    /// The version it stood at when it was last heard of.
+    pub version: u64,
+    /// When that was (Unix milliseconds).
+    pub last_seen: i64,
+    /// Losses found for it.
+    pub losses: u64,
+}
+
+/// What a field holds.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+#[non_exhaustive]
+pub enum FieldValue {
+    /// A register or a counter.
+    Value(Value),
+    /// A set: its elements in order of their bytes.
+    Set(Vec<String>),
+}
+
+/// A live document: its collection, its id, and its fields by name; what was never set is not there.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct InspectedDocument {
+    /// The collection's name.
+    pub collection: String,
+    /// The document's id.
+    pub id: String,
+    /// Its fields.
+    pub fields: BTreeMap<String, FieldValue>,
+}
+
+/// The names of a directory's workspaces.
+///
+/// # Errors
+/// No directory of a server's, or what SQLite says.
+pub fn workspaces(directory: &Path) -> Result<Vec<String>, StoreError> {
+    InspectedStore::open(directory)?.names()
+}
+
+/// A workspace's facts; `None` if there is no such workspace.
+///
+/// # Errors
+/// No directory of a server's, or what SQLite says.
+pub fn workspace(directory: &Path, name: &str) -> Result<Option<WorkspaceFacts>, StoreError> {
+    let store = InspectedStore::open(directory)?;
+    let Some(mut inspected) = open(&store, name)? else {
+        return Ok(None);
+    };
+    let head = inspected.head()?;
+    let digest = inspected.digest()?;
+    let (accepted, rejected) = inspected.verdicts()?;
+    let ids = store.stable_ids()?;
+    let mut collections: BTreeMap<CollectionId, CollectionCounts> = ids
+        .collections
+        .iter()
+        .map(|(id, (name, _))| {
+            (
+                *id,
+                CollectionCounts {
+                    id: *id,
+                    name: name.clone(),
+                    live: 0,
+                    tombstones: 0,
+                },
+            )
+        })
+        .collect();
+    inspected.each_document(&mut |id, _, state| {
+        let name = || CollectionCounts {
+            id,
+            name: id.to_string(),
+            live: 0,
+            tombstones: 0,
+        };
+        let counts = collections.entry(id).or_insert_with(name);
+        *if state.is_alive() {
+            &mut counts.live
+        } else {
+            &mut counts.tombstones
+        } += 1;
+    })?;
+    Ok(Some(WorkspaceFacts {
+        workspace: name.to_owned(),
+        version: head.cursor.version,
+        hash: head.cursor.hash.to_string(),
+        bytes: head.bytes,
+        collections: collections.into_values().collect(),
+        accepted,
+        rejected,
+        devices: inspected.devices()?,
+        digest: digest.to_string(),
+        documents: digest.documents(),
+    }))
+}
+
+/// The live documents of a workspace, in order of collection and id; `None` if there is no such
+/// workspace.
+///
+/// # Errors
+/// No directory of a server's, or what SQLite says.
+pub fn documents(
+    directory: &Path,
+    name: &str,
+) -> Result<Option<Vec<InspectedDocument>>, StoreError> {
+    let store = InspectedStore::open(directory)?;
+    let Some(mut inspected) = open(&store, name)? else {
+        return Ok(None);
+    };
+    let ids = store.stable_ids()?;
+    let mut documents = Vec::new();
+    inspected.each_document(&mut |collection, id, state| {
+        if let (true, Some((name, fields))) = (state.is_alive(), ids.collections.get(&collection)) {
+            let field = |(id, (name, kind)): (&u16, &(String, String))| {
+                let kind = FieldKind::ALL
+                    .iter()
+                    .copied()
+                    .find(|known| known.name() == kind)?;
+                Some((name.clone(), shown(state, *id, kind)?))
+            };
+            let fields = fields.iter().filter_map(field).collect();
+            documents.push(InspectedDocument {
+                collection: name.clone(),
+                id: id.as_str().to_owned(),
+                fields,
+            });
+        }
+    })?;
+    Ok(Some(documents))
+}
+
+fn open(store: &InspectedStore<'_>, name: &str) -> Result<Option<InspectedWorkspace>, StoreError> {
+    match WorkspaceName::new(name) {
+        Some(name) => store.workspace(&name),
+        None => Ok(None),
+    }
+}
+
+fn shown(state: &DocumentState, field: u16, kind: FieldKind) -> Option<FieldValue> {
+    match kind {
+        FieldKind::Counter => state
+            .counters
+            .get(field)
+            .map(|sum| FieldValue::Value(Value::Integer(*sum))),
+        FieldKind::Set => state
+            .sets
+            .get(field)
+            .map(|set| FieldValue::Set(set.elements.keys().cloned().collect())),
+        _ => state
+            .value(field)
+            .filter(|value| !value.is_null())
+            .cloned()
+            .map(FieldValue::Value),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::ServerStore;
+    use crate::store::sqlite::SqliteStore;
+    use driftline_core::schema::Schema;
+
+    #[test]
+    fn a_directory_is_read_beside_a_server_and_without_one() {
+        let directory = tempfile::tempdir().unwrap();
+        assert!(workspaces(directory.path()).is_err());
+        let schema = "[schema]\nname = \"a\"\nversion = 1\n\n[collections.birds]\nid = 1\n\n\
+            [collections.birds.fields]\nname = { id = 1, kind = \"text\" }\n";
+        let store = SqliteStore::open(directory.path(), None).unwrap();
+        store
+            .set_stable_ids(&Schema::parse(schema).unwrap().stable_ids())
+            .unwrap();
+        store
+            .create(&WorkspaceName::new("garden").unwrap(), [7; 16], 1)
+            .unwrap();
+        let look = || {
+            assert_eq!(workspaces(directory.path()).unwrap(), ["garden"]);
+            assert!(workspace(directory.path(), "nowhere").unwrap().is_none());
+            assert!(workspace(directory.path(), "../garden").unwrap().is_none());
+            assert_eq!(
+                documents(directory.path(), "garden").unwrap(),
+                Some(Vec::new())
+            );
+            workspace(directory.path(), "garden").unwrap().unwrap()
+        };
+        let beside = look();
+        assert_eq!(
+            (beside.version, beside.documents, beside.collections[0].live),
+            (0, 0, 0)
+        );
+        drop(store);
+        assert_eq!(look(), beside);
+        // Nothing was held on to.
+        SqliteStore::open(directory.path(), None).unwrap();
+    }
+}
