@@ -41,7 +41,7 @@ pub(super) fn failure(problem: &Problem) -> (StatusCode, Failure) {
         // Not the workspace's answer: whoever asked is at the wrong door.
         Problem::NoAddress => (
             StatusCode::NOT_FOUND,
-            "no_address",
+            code::NO_ADDRESS,
             "nothing is served at this address".to_owned(),
             None,
         ),

@@ -6,6 +6,8 @@
 //!
 //! Calls block; the server makes them where blocking is allowed.
 
+#[cfg(test)]
+mod contract;
 mod name;
 pub mod sqlite;
 

@@ -104,6 +104,8 @@ impl WorkspaceStore for SqliteWorkspace {
             connection: Some(self.reader()?),
         };
         reader.execute_batch("BEGIN")?;
+        // SQLite's view is of the first read, not of the beginning.
+        reader.prepare_cached("SELECT one FROM size")?.query_row([], |_| Ok(()))?;
         Ok(Box::new(View::new(reader, self.id)))
     }
 

@@ -1,0 +1,95 @@
+//! The contract, and what is SQLite's own.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::SqliteStore;
+use crate::store::contract::{Harness, contract};
+use crate::store::{ServerStore, StoreError, WorkspaceName};
+
+struct Directory(tempfile::TempDir, tempfile::TempDir);
+
+impl Directory {
+    fn new() -> Directory {
+        Directory(tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap())
+    }
+}
+
+impl Harness for Directory {
+    fn open(&self) -> Arc<dyn ServerStore> {
+        Arc::new(SqliteStore::open(self.0.path(), None).unwrap())
+    }
+
+    fn after_crash(&self) -> Arc<dyn ServerStore> {
+        copy(self.0.path(), self.1.path());
+        Arc::new(SqliteStore::open(self.1.path(), None).unwrap())
+    }
+}
+
+/// The files as they are on the disk: what is only in the process's memory is lost.
+fn copy(from: &Path, to: &Path) {
+    for file in std::fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        // The index of the log is memory shared by processes; no crash leaves it behind intact.
+        if !file.file_name().to_string_lossy().ends_with("-shm") {
+            std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
+        }
+    }
+}
+
+contract!(Directory::new());
+
+#[test]
+fn two_servers_do_not_share_a_directory() {
+    let directory = Directory::new();
+    let first = directory.open();
+    let second = SqliteStore::open(directory.0.path(), None).map(drop);
+    assert!(matches!(second, Err(StoreError::InUse(_))));
+    drop(first);
+    directory.open();
+}
+
+#[test]
+fn a_log_left_long_is_moved_into_the_file() {
+    let directory = Directory::new();
+    let store = directory.open();
+    let name = WorkspaceName::new("w").unwrap();
+    store.create(&name, [1; 16], 0).unwrap();
+    let workspace = store.open(&name).unwrap().unwrap();
+    let big = vec![7; 5 << 20];
+    let state = minicbor::to_vec(minicbor::bytes::ByteVec::from(big)).unwrap();
+    let document = driftline_core::id::DocumentId::new("d").unwrap();
+    assert!(!workspace.wants_checkpoint());
+    let mut tx = workspace.begin().unwrap();
+    let new = crate::store::NewDocument {
+        collection: 1,
+        document: &document,
+        state: &state,
+        body: None,
+        version: 1,
+    };
+    tx.put_document(&new).unwrap();
+    tx.commit().unwrap();
+    assert!(workspace.wants_checkpoint());
+    workspace.checkpoint().unwrap();
+    assert!(!workspace.wants_checkpoint());
+    let file = directory.0.path().join(name.file_name());
+    assert!(std::fs::metadata(file).unwrap().len() > 5 << 20);
+}
+
+#[test]
+fn a_damaged_file_is_an_error_and_not_a_panic() {
+    let directory = Directory::new();
+    let name = WorkspaceName::new("w").unwrap();
+    let store = directory.open();
+    store.create(&name, [1; 16], 0).unwrap();
+    let file = directory.0.path().join(name.file_name());
+    for wal in ["-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{wal}", file.display()));
+    }
+    std::fs::write(&file, b"SQLite format 3\0 and then nonsense").unwrap();
+    assert!(matches!(
+        store.open(&name).map(drop),
+        Err(StoreError::Damaged(_))
+    ));
+}
