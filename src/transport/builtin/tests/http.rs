@@ -32,7 +32,7 @@ async fn what_is_given_arrives_and_what_is_answered_comes_back() {
     let (response, body) = answered(&plain(), post(server.url(), "content"))
         .await
         .unwrap();
-    let received = requests.recv().await.unwrap();
+    let received = told(&mut requests).await;
     assert!(
         received.head.starts_with("POST /sync HTTP/1.1\r\n"),
         "{}",
@@ -315,18 +315,18 @@ async fn a_long_upload_is_not_silent() {
 
 #[tokio::test]
 async fn dropping_a_request_cancels_it() {
-    let (told, mut left) = mpsc::unbounded_channel();
+    let (tell, mut left) = mpsc::unbounded_channel();
     let server = serve(move |mut connection| {
-        let told = told.clone();
+        let tell = tell.clone();
         async move {
             connection.receive().await.unwrap();
-            told.send(connection.is_left().await).ok();
+            tell.send(connection.is_left().await).ok();
         }
     });
     let transport = plain();
     let request = transport.request(post(server.url(), "x"));
     assert!(timeout(Duration::from_millis(200), request).await.is_err());
-    assert_eq!(left.recv().await, Some(true));
+    assert!(told(&mut left).await);
 }
 
 #[tokio::test]

@@ -51,6 +51,15 @@ async fn answered(
     Ok((response, body))
 }
 
+/// What the server's side saw; a script that failed must not hold the test up for ever.
+async fn told<T>(by: &mut tokio::sync::mpsc::UnboundedReceiver<T>) -> T {
+    let patience = std::time::Duration::from_millis(PATIENT_MS);
+    tokio::time::timeout(patience, by.recv())
+        .await
+        .unwrap()
+        .unwrap()
+}
+
 /// The error of a call whose success cannot be printed.
 fn refused<T>(result: Result<T, TransportError>) -> TransportError {
     match result {

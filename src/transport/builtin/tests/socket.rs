@@ -66,14 +66,14 @@ async fn binary_messages_go_and_come_and_a_ping_is_answered() {
 
 #[tokio::test]
 async fn text_and_pings_of_the_server_arrive_and_its_pings_are_answered() {
-    let (told, mut answers) = mpsc::unbounded_channel();
+    let (tell, mut answers) = mpsc::unbounded_channel();
     let server = serve(move |connection| {
-        let told = told.clone();
+        let tell = tell.clone();
         async move {
             let mut socket = accept(connection).await;
             socket.send(Message::text("{\"a\":1}")).await.unwrap();
             socket.send(Message::Ping("sign".into())).await.unwrap();
-            told.send(socket.next().await.unwrap().unwrap()).ok();
+            tell.send(socket.next().await.unwrap().unwrap()).ok();
             socket.send(Message::text("end")).await.unwrap();
         }
     });
@@ -84,7 +84,7 @@ async fn text_and_pings_of_the_server_arrive_and_its_pings_are_answered() {
     );
     assert_eq!(receiver.receive().await, Ok(Some(Alive)));
     assert_eq!(receiver.receive().await, Ok(Some(Text("end".to_owned()))));
-    assert_eq!(answers.recv().await, Some(Message::Pong("sign".into())));
+    assert_eq!(told(&mut answers).await, Message::Pong("sign".into()));
 }
 
 #[tokio::test]
@@ -251,9 +251,9 @@ async fn a_socket_nobody_reads_from_times_out_at_sending() {
 
 #[tokio::test]
 async fn a_goodbye_of_the_server_is_answered_and_ends_the_socket() {
-    let (told, mut answers) = mpsc::unbounded_channel();
+    let (tell, mut answers) = mpsc::unbounded_channel();
     let server = serve(move |connection| {
-        let told = told.clone();
+        let tell = tell.clone();
         async move {
             let mut socket = accept(connection).await;
             let goodbye = CloseFrame {
@@ -262,27 +262,27 @@ async fn a_goodbye_of_the_server_is_answered_and_ends_the_socket() {
             };
             socket.send(Message::text("last")).await.unwrap();
             socket.close(Some(goodbye)).await.unwrap();
-            told.send(socket.next().await.unwrap().unwrap()).ok();
+            tell.send(socket.next().await.unwrap().unwrap()).ok();
         }
     });
     let (mut sender, mut receiver) = plain().connect(post(live_url(&server), "")).await.unwrap();
     assert_eq!(receiver.receive().await, Ok(Some(Text("last".to_owned()))));
     assert_eq!(receiver.receive().await, Ok(None));
     assert_eq!(receiver.receive().await, Ok(None));
-    assert!(answers.recv().await.unwrap().is_close());
+    assert!(told(&mut answers).await.is_close());
     let late = sender.send(Some(vec![1])).await;
     assert!(matches!(late, Err(TransportError::Broken(_))), "{late:?}");
 }
 
 #[tokio::test]
 async fn our_goodbye_reaches_the_server_and_ends_the_socket() {
-    let (told, mut seen) = mpsc::unbounded_channel();
+    let (tell, mut seen) = mpsc::unbounded_channel();
     let server = serve(move |connection| {
-        let told = told.clone();
+        let tell = tell.clone();
         async move {
             let mut socket = accept(connection).await;
             while let Some(message) = socket.next().await {
-                told.send(message.unwrap()).ok();
+                tell.send(message.unwrap()).ok();
             }
         }
     });
@@ -290,8 +290,8 @@ async fn our_goodbye_reaches_the_server_and_ends_the_socket() {
     sender.send(Some(vec![9])).await.unwrap();
     sender.close().await.unwrap();
     assert_eq!(receiver.receive().await, Ok(None));
-    assert_eq!(seen.recv().await, Some(Message::binary(vec![9])));
-    assert!(seen.recv().await.unwrap().is_close());
+    assert_eq!(told(&mut seen).await, Message::binary(vec![9]));
+    assert!(told(&mut seen).await.is_close());
 }
 
 #[tokio::test]

@@ -133,7 +133,7 @@ async fn a_server_without_tls_is_refused_and_reads_no_token() {
     );
     assert!(matches!(error, TransportError::Tls(_)), "{error:?}");
     assert_eq!(
-        first_bytes.recv().await.unwrap()[0],
+        told(&mut first_bytes).await[0],
         22,
         "a TLS handshake record"
     );
