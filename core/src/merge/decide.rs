@@ -9,6 +9,8 @@ use super::{Difference, DocumentState, History, Linked, Seen, echo};
 use crate::id::{CollectionId, DocumentId, OpId, Version};
 use crate::ledger::Lost;
 use crate::op::{Change, ChangeKind, Op, Refusal, admit, refusal};
+use crate::protocol::encode_cbor;
+use crate::protocol::limits::MAX_VERSION;
 use crate::schema::Schema;
 use crate::time::Stamp;
 
@@ -346,6 +348,9 @@ fn apply_all<W: Workspace>(
             }
         }
     }
+    if let Err(refusal) = fits_a_page(&touched) {
+        return Ok(Err(refusal));
+    }
     let mut names = vec![op.id];
     names.extend(op.body.retry_of);
     names.extend(
@@ -361,6 +366,21 @@ fn apply_all<W: Workspace>(
         echo: echoed.filter(|_| plain),
     };
     Ok(Ok((accepted, landings)))
+}
+
+/// What an op writes is as large as the op, but what it brings back is not: a version that no device
+/// could receive would stop them all.
+fn fits_a_page(touched: &[Touched]) -> Result<(), Refusal> {
+    let brought_back = touched
+        .iter()
+        .filter(|t| t.whole && t.before.is_some())
+        .map(|t| encode_cbor(&t.after).len());
+    let bytes: usize = brought_back.sum();
+    if bytes <= MAX_VERSION {
+        return Ok(());
+    }
+    let message = format!("it brings back {bytes} bytes of documents; at most {MAX_VERSION}");
+    Err(Refusal::new(refusal::GROUP_TOO_LARGE, message))
 }
 
 /// The generation a change means, mapped to where its opener landed.

@@ -43,6 +43,8 @@ pub mod code {
     pub const FORBIDDEN: &str = "forbidden";
     /// No such workspace for this token (404).
     pub const NOT_FOUND: &str = "not_found";
+    /// Nothing is served at this address (404).
+    pub const NO_ADDRESS: &str = "no_address";
     /// The cursor belongs to another history (409).
     pub const HISTORY_CHANGED: &str = "history_changed";
     /// The body is too large (413).

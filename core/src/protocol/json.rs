@@ -141,14 +141,13 @@ pub mod elements {
     use super::*;
     use crate::id::{OpId, Version};
 
+    type Held<V> = BTreeMap<String, Vec<(OpId, V)>>;
+
     /// Writes it.
     ///
     /// # Errors
     /// What the writer says.
-    pub fn serialize<S: Serializer>(
-        elements: &BTreeMap<String, Vec<(OpId, Version)>>,
-        s: S,
-    ) -> Result<S::Ok, S::Error> {
+    pub fn serialize<S: Serializer>(elements: &Held<Version>, s: S) -> Result<S::Ok, S::Error> {
         s.collect_map(elements.iter().map(|(element, held)| {
             let held: Vec<_> = held
                 .iter()
@@ -162,10 +161,8 @@ pub mod elements {
     ///
     /// # Errors
     /// No such map.
-    pub fn deserialize<'de, D: Deserializer<'de>>(
-        d: D,
-    ) -> Result<BTreeMap<String, Vec<(OpId, Version)>>, D::Error> {
-        let elements = BTreeMap::<String, Vec<(OpId, Exact<Version>)>>::deserialize(d)?;
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Held<Version>, D::Error> {
+        let elements = Held::<Exact<Version>>::deserialize(d)?;
         let plain = |held: Vec<(OpId, Exact<Version>)>| {
             held.into_iter()
                 .map(|(op, version)| (op, version.0))

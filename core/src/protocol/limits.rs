@@ -25,6 +25,9 @@ pub const BATCH_BYTES: usize = 1 << 20;
 pub const PAGE_VERSIONS: usize = 4_000;
 /// Bytes of versions in one page (a single larger version travels alone).
 pub const PAGE_BYTES: usize = 1 << 20;
+/// Bytes of documents that one op may bring back. With what an op itself may write it leaves a
+/// version well below [`MAX_DECOMPRESSED`].
+pub const MAX_VERSION: usize = 8 << 20;
 /// Losses in one answer.
 pub const PAGE_LOSSES: usize = 500;
 /// Bytes of documents in one frame of a snapshot (a single larger document travels alone).

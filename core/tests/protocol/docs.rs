@@ -357,6 +357,7 @@ fn its_numbers_are_the_defaults() {
         ("BATCH_BYTES", limits::BATCH_BYTES as u64),
         ("PAGE_VERSIONS", limits::PAGE_VERSIONS as u64),
         ("PAGE_BYTES", limits::PAGE_BYTES as u64),
+        ("MAX_VERSION", limits::MAX_VERSION as u64),
         ("PAGE_LOSSES", limits::PAGE_LOSSES as u64),
         ("SNAPSHOT_FRAME", limits::SNAPSHOT_FRAME as u64),
         ("FAR_BEHIND", limits::FAR_BEHIND),

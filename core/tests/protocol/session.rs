@@ -240,3 +240,65 @@ fn the_session_repeated_changes_nothing() {
         assert_eq!(server.head().version, 2);
     }
 }
+
+/// A version has to fit an answer, also where a small op brings back large documents.
+#[test]
+fn an_op_cannot_bring_back_more_than_an_answer_holds() {
+    use driftline_core::op::{Change, ChangeKind, OpBody};
+    use driftline_core::protocol::limits::MAX_VERSION;
+    use driftline_core::time::Stamp;
+    let schema = Schema::parse(docs::fence("toml")).unwrap();
+    let mut rows = Rows::default();
+    let mut n = 0;
+    let mut decided = |changes: Vec<Change>| {
+        n += 1;
+        let body = OpBody {
+            base: n,
+            schema: 1,
+            changes,
+            ..OpBody::default()
+        };
+        let id = OpId::next(n, [0; 10], None);
+        let mut op = Op {
+            id,
+            written: Reading::default(),
+            body,
+        };
+        let Ok(decision) = decide(
+            &schema,
+            &mut rows,
+            "ana",
+            &mut op,
+            Stamp::at(n as i64),
+            n,
+            None,
+        );
+        for touched in decision
+            .accepted
+            .into_iter()
+            .flat_map(|accepted| accepted.documents)
+        {
+            rows.documents
+                .insert((touched.collection, touched.document), touched.after);
+        }
+        rows.records.extend(decision.records);
+        decision.verdict
+    };
+    let document = |n: usize| DocumentId::new(format!("bird {n}")).unwrap();
+    let megabyte = "x".repeat(1 << 20);
+    let count = MAX_VERSION >> 20;
+    for n in 0..count {
+        let mut insert = Change::new(1, document(n), ChangeKind::Insert);
+        insert.registers.insert(1, megabyte.as_str().into());
+        assert!(matches!(decided(vec![insert]), Verdict::Accepted(_)));
+        let delete = Change::new(1, document(n), ChangeKind::Delete);
+        assert!(matches!(decided(vec![delete]), Verdict::Accepted(_)));
+    }
+    let restore = |n| Change::new(1, document(n), ChangeKind::Restore);
+    let Verdict::Rejected(refusal) = decided((0..count).map(restore).collect()) else {
+        panic!("a version larger than any answer");
+    };
+    assert_eq!(refusal.code, "group_too_large");
+    let fewer = decided((1..count).map(restore).collect());
+    assert!(matches!(fewer, Verdict::Accepted(_)), "{fewer:?}");
+}
