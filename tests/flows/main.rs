@@ -1,0 +1,6 @@
+//! Whole flows through a real server process.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod basics;
+mod support;

@@ -1,0 +1,36 @@
+//! A real server process, devices in this process, and a network that can be told to fail.
+
+pub mod device;
+pub mod faults;
+pub mod server;
+
+pub use device::Device;
+pub use faults::{Fault, Faulty};
+pub use server::Server;
+
+/// The schema of most flows.
+pub const SCHEMA: &str = r#"
+[schema]
+name = "flows"
+version = 1
+
+[collections.notes]
+id = 1
+on_conflict_delete = "update_wins"
+search = ["title"]
+
+[collections.notes.fields]
+title = { id = 1, kind = "text", required = true, max_bytes = 2000 }
+body = { id = 2, kind = "text" }
+done = { id = 3, kind = "boolean", default = false }
+count = { id = 4, kind = "counter" }
+tags = { id = 5, kind = "set" }
+rank = { id = 6, kind = "integer" }
+
+[collections.tasks]
+id = 2
+
+[collections.tasks.fields]
+title = { id = 1, kind = "text" }
+note = { id = 2, kind = "text" }
+"#;

@@ -1,0 +1,118 @@
+//! A real server process.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// A `driftline serve` process over its own folder; killed when dropped.
+pub struct Server {
+    child: Option<Child>,
+    folder: TempDir,
+    pub url: String,
+    listen: String,
+}
+
+pub const BINARY: &str = env!("CARGO_BIN_EXE_driftline");
+
+#[allow(dead_code)]
+impl Server {
+    /// Starts one with `schema`.
+    pub fn start(schema: &str) -> Server {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("schema.toml"), schema).unwrap();
+        std::fs::write(folder.path().join("secret"), "0123456789abcdef0123456789abcdef-test-secret").unwrap();
+        let mut server = Server { child: None, folder, url: String::new(), listen: "127.0.0.1:0".to_owned() };
+        server.run();
+        server
+    }
+
+    /// Starts the process (again); it keeps its address.
+    pub fn run(&mut self) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let mut child = Command::new(BINARY)
+                .arg("serve")
+                .args(["--schema".as_ref(), self.folder.path().join("schema.toml").as_os_str()])
+                .args(["--data".as_ref(), self.data().as_os_str()])
+                .args(["--hs256-secret-file".as_ref(), self.secret().as_os_str()])
+                .args(["--listen", &self.listen, "--create-workspaces"])
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            let mut line = String::new();
+            BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+            if let Some(at) = line.find("http://") {
+                self.url = line[at..].trim().to_owned();
+                self.listen = self.url.trim_start_matches("http://").to_owned();
+                self.child = Some(child);
+                return;
+            }
+            // The old port may still be closing.
+            let _ = child.wait();
+            assert!(Instant::now() < deadline, "the server does not start: {line}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn secret(&self) -> PathBuf {
+        self.folder.path().join("secret")
+    }
+
+    /// Kills the process as a power cut of the machine's user would: without a word.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Copies the data of the stopped server.
+    pub fn backup(&self, into: &Path) {
+        copy_folder(&self.data(), into);
+    }
+
+    /// Puts a backup in place of the data of the stopped server.
+    pub fn restore(&self, from: &Path) {
+        std::fs::remove_dir_all(self.data()).unwrap();
+        copy_folder(from, &self.data());
+    }
+
+    /// A token for `account` with a role in one workspace.
+    pub fn token(&self, account: &str, workspace: &str, role: &str, ttl: &str) -> String {
+        let output = Command::new(BINARY)
+            .arg("token")
+            .args(["--secret-file".as_ref(), self.secret().as_os_str()])
+            .args(["--account", account, "--workspace", &format!("{workspace}={role}"), "--ttl", ttl])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
