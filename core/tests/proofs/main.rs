@@ -5,4 +5,7 @@
 mod world;
 
 mod ablations;
+mod examples;
+mod properties;
+mod schedules;
 mod worlds;

@@ -744,3 +744,32 @@ impl World {
         self
     }
 }
+
+/// What a person sees of the document, as values.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Seen {
+    pub(crate) alive: bool,
+    pub(crate) a: Option<i64>,
+    pub(crate) b: Option<i64>,
+    pub(crate) count: i64,
+    pub(crate) tags: Vec<String>,
+}
+
+impl World {
+    /// What a file shows of the document; `None` if there is no such file or document.
+    pub(crate) fn seen(&self, at: usize) -> Option<Seen> {
+        let content = self.content(at).into_iter().next()??;
+        let integer = |field: u16| match content.registers.get(&field)?.1 {
+            Value::Integer(n) => Some(n),
+            _ => None,
+        };
+        let (a, b) = (integer(A), integer(B));
+        Some(Seen {
+            alive: content.alive,
+            a,
+            b,
+            count: content.count,
+            tags: content.tags,
+        })
+    }
+}

@@ -341,7 +341,7 @@ impl File {
     }
 
     /// The request that carries the queue, or the oldest op alone.
-    pub(crate) fn request(&self, file: usize, time: i64, alone: bool) -> Option<Request> {
+    pub(crate) fn request(&self, time: i64, alone: bool) -> Option<Request> {
         let ops = self.queue.iter().map(|queued| match queued.accepted {
             Some(_) => Sent::Named(queued.op.id),
             None => Sent::Full(queued.op.clone()),
@@ -349,7 +349,6 @@ impl File {
         let ops: Vec<Sent> = ops.take(if alone { 1 } else { usize::MAX }).collect();
         let now = self.reading(time);
         (!ops.is_empty()).then(|| Request {
-            file,
             cursor: self.cursor,
             now,
             ops,

@@ -14,6 +14,7 @@ use driftline_core::id::{CollectionId, DocumentId, OpId};
 use driftline_core::ledger::Lost;
 use driftline_core::schema::Schema;
 
+pub(crate) use check::Seen;
 use file::File;
 use server::{Request, Sent, Server};
 use truth::Truth;
@@ -321,7 +322,7 @@ impl World {
             Action::PushLate(file) => {
                 self.network.is_none().then_some(())?;
                 self.delayed = true;
-                self.network = Some(self.files[file].as_ref()?.request(file, self.time, false)?);
+                self.network = Some(self.files[file].as_ref()?.request(self.time, false)?);
                 Some(())
             }
             Action::Arrive => {
@@ -395,7 +396,7 @@ impl World {
     }
 
     fn push(&mut self, at: usize, alone: bool, answered: bool) -> Option<()> {
-        let request = self.files[at].as_ref()?.request(at, self.time, alone)?;
+        let request = self.files[at].as_ref()?.request(self.time, alone)?;
         let results = self.deliver(&request);
         if !answered {
             return Some(());

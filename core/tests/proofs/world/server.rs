@@ -54,7 +54,6 @@ pub(crate) enum Sent {
 /// What a device sends.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
-    pub(crate) file: usize,
     pub(crate) cursor: Cursor,
     pub(crate) now: Reading,
     pub(crate) ops: Vec<Sent>,
