@@ -1,27 +1,25 @@
 //! What becomes of the ops of one request, in their order, within a transaction.
 
-use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use driftline_core::id::{CollectionId, DocumentId, OpId, Version};
-use driftline_core::merge::{
-    self, Accepted, Decision, DocumentState, History, Link, Linked, Record, Verdict,
-};
-use driftline_core::op::{Change, Op, OpBody, Refusal, refusal};
+use driftline_core::id::{OpId, Version};
+use driftline_core::merge::{self, Accepted, Decision, Link};
+use driftline_core::op::{Op, OpBody, Refusal, refusal};
 use driftline_core::protocol::{
     Cursor, DocumentResult, Encoded, OpResult, Outcome, SentOp, VersionEntry, When,
 };
-use driftline_core::schema::{DeletePolicy, Schema};
+use driftline_core::schema::Schema;
 use driftline_core::time::{Contact, Reading, Stamp};
 
+use super::entry::{encoded, landed, sizes, touches};
+use super::held::Held;
 use super::losses::Losses;
 use super::page::{self, Echoes};
+use super::rows::{Rows, fate, said};
 use super::{Answer, Asked, Common, materialise};
 use crate::auth::Role;
 use crate::problem::Problem;
-use crate::store::{
-    Author, AuthorNumbers, Head, NewDocument, NewVersion, Snapshot, StoreError, Touch, Transaction,
-};
+use crate::store::{Author, AuthorNumbers, Head, NewDocument, NewVersion, StoreError, Transaction};
 
 /// The merge's decision about one op.
 pub(super) type Decide = fn(
@@ -45,71 +43,6 @@ pub(super) fn by_core(
     refused: Option<Refusal>,
 ) -> Result<Decision, StoreError> {
     merge::decide(schema, rows, account, op, stamp, version, refused)
-}
-
-/// The stored rows as a decision reads them.
-pub(super) struct Rows<'a>(pub(super) &'a mut (dyn Snapshot + 'a));
-
-impl History for Rows<'_> {
-    type Error = StoreError;
-
-    fn linked(
-        &mut self,
-        op: OpId,
-        collection: CollectionId,
-        document: &DocumentId,
-    ) -> Result<Option<Linked>, StoreError> {
-        Ok(self
-            .0
-            .record(op)?
-            .map(|record| record.linked(op, collection, document)))
-    }
-}
-
-impl merge::Workspace for Rows<'_> {
-    fn document(
-        &mut self,
-        collection: CollectionId,
-        document: &DocumentId,
-    ) -> Result<Option<DocumentState>, StoreError> {
-        self.0.document(collection, document)
-    }
-
-    fn record(&mut self, op: OpId) -> Result<Option<Record>, StoreError> {
-        self.0.record(op)
-    }
-}
-
-/// What was decided about ops that are only named.
-pub(super) fn fates(
-    snapshot: &mut dyn Snapshot,
-    asked: &Asked,
-) -> Result<Vec<OpResult>, StoreError> {
-    asked
-        .request
-        .ops
-        .iter()
-        .map(|op| fate(snapshot, &asked.account, op.id()))
-        .collect()
-}
-
-fn fate(snapshot: &mut dyn Snapshot, account: &str, id: OpId) -> Result<OpResult, StoreError> {
-    let outcome = match snapshot.record(id)? {
-        None => Outcome::Unknown,
-        Some(record) if record.account == account => said(record.verdict),
-        Some(_) => said(Verdict::Rejected(Refusal::new(
-            refusal::ID_TAKEN,
-            "this op id belongs to another account",
-        ))),
-    };
-    Ok(OpResult { id, outcome })
-}
-
-fn said(verdict: Verdict) -> Outcome {
-    match verdict {
-        Verdict::Accepted(version) => Outcome::Accepted { version },
-        Verdict::Rejected(refusal) => Outcome::Rejected { refusal },
-    }
 }
 
 /// One request's part of a transaction.
@@ -368,115 +301,5 @@ impl<'t> Batch<'t> {
         }
         self.versions.push(Encoded(entry));
         Ok(())
-    }
-}
-
-fn encoded<T: minicbor::Encode<()>>(value: &T) -> Result<Vec<u8>, Problem> {
-    // Writing to memory cannot fail; were it to, nothing may be stored.
-    minicbor::to_vec(value).map_err(|_| Problem::Internal)
-}
-
-/// Bytes of the touched documents before and after, live ones only.
-fn sizes(accepted: &Accepted) -> (u64, u64) {
-    let size = |state: &DocumentState| {
-        if state.is_alive() {
-            state.size() as u64
-        } else {
-            0
-        }
-    };
-    let before = accepted
-        .documents
-        .iter()
-        .filter_map(|touched| touched.before.as_ref())
-        .map(size)
-        .sum();
-    let after = accepted
-        .documents
-        .iter()
-        .map(|touched| size(&touched.after))
-        .sum();
-    (before, after)
-}
-
-fn touches<'c>(changes: &'c [Change], accepted: &Accepted) -> Vec<Touch<'c>> {
-    let previous = |change: &Change| {
-        let touched = accepted
-            .documents
-            .iter()
-            .find(|t| change.is_on(t.collection, &t.document))?;
-        touched.before.as_ref().map(|before| before.version)
-    };
-    let touch = |change: &'c Change| Touch {
-        collection: change.collection,
-        document: &change.document,
-        kind: change.kind,
-        previous: previous(change),
-    };
-    changes.iter().map(touch).collect()
-}
-
-/// Where the op's followers find the generation they name by it: said where it is not their guess.
-///
-/// Followers name inserts and restores, and updates that their device expected to bring a document
-/// back (`update_wins`); an update that landed where it was aimed needs no word.
-fn landed(schema: &Schema, changes: &[Change], links: &[Link]) -> Vec<Link> {
-    let may_be_named = |link: &Link| {
-        let update_wins = schema
-            .collection_by_id(link.collection)
-            .is_some_and(|c| c.on_conflict_delete == DeletePolicy::UpdateWins);
-        changes
-            .iter()
-            .filter(|change| change.is_on(link.collection, &link.document))
-            .any(|change| {
-                change.kind.is_opener() || (update_wins && link.landed != change.generation)
-            })
-    };
-    let landed = links
-        .iter()
-        .filter(|link| link.landed.is_some() && may_be_named(link));
-    landed
-        .map(|link| Link {
-            prev: None,
-            ..link.clone()
-        })
-        .collect()
-}
-
-/// Ops of the request that are not decided, and what waits for them.
-#[derive(Default)]
-struct Held {
-    ops: HashSet<OpId>,
-    documents: Vec<(CollectionId, DocumentId, OpId)>,
-}
-
-impl Held {
-    fn hold(&mut self, op: OpId, changes: &[Change]) {
-        self.ops.insert(op);
-        self.documents.extend(
-            changes
-                .iter()
-                .map(|c| (c.collection, c.document.clone(), op)),
-        );
-    }
-
-    /// The undecided op that this one follows on one of its documents.
-    fn waits_for(&self, body: &OpBody) -> Option<OpId> {
-        if self.ops.is_empty() {
-            return None;
-        }
-        body.changes.iter().find_map(|change| {
-            let named = [change.prev, change.generation]
-                .into_iter()
-                .flatten()
-                .find(|id| self.ops.contains(id));
-            let shared = || {
-                self.documents
-                    .iter()
-                    .find(|(c, d, _)| change.is_on(*c, d))
-                    .map(|(.., op)| *op)
-            };
-            named.or_else(shared)
-        })
     }
 }

@@ -9,7 +9,7 @@ use driftline_core::op::Op;
 use driftline_core::protocol::VersionEntry;
 use driftline_core::value::Value;
 
-use super::decide::Rows;
+use super::rows::Rows;
 use crate::store::{DeviceNumber, Origin, StoreError, Transaction};
 
 /// Versions that one request's losses may look back through in all. Beyond them a base value is

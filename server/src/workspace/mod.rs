@@ -3,10 +3,15 @@
 
 mod broadcast;
 mod decide;
+mod entry;
+mod held;
 mod losses;
 mod materialise;
 mod page;
 mod registry;
+mod rows;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::sync::{Arc, Mutex};
@@ -113,7 +118,7 @@ impl Workspace {
         let mut snapshot = self.store.read()?;
         let head = snapshot.head()?;
         page::check_cursor(&mut *snapshot, asked.request.cursor)?;
-        let results = decide::fates(&mut *snapshot, asked)?;
+        let results = rows::fates(&mut *snapshot, asked)?;
         let answer = page::answer(
             &mut *snapshot,
             &self.common,

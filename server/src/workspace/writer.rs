@@ -26,16 +26,15 @@ pub(super) struct Queue {
 
 struct Job {
     asked: Asked,
-    reply: oneshot::Sender<Result<Answer, Problem>>,
+    reply: Reply,
 }
+
+type Reply = oneshot::Sender<Result<Answer, Problem>>;
 
 /// What a group is about to make durable.
 #[derive(Default)]
 struct Group {
-    answers: Vec<(
-        oneshot::Sender<Result<Answer, Problem>>,
-        Result<Answer, Problem>,
-    )>,
+    answers: Vec<(Reply, Result<Answer, Problem>)>,
     versions: Vec<Encoded>,
 }
 

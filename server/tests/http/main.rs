@@ -5,5 +5,6 @@ mod auth;
 mod common;
 mod limits;
 mod live;
+mod losses;
 mod snapshot;
 mod sync;

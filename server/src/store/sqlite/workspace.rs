@@ -105,7 +105,9 @@ impl WorkspaceStore for SqliteWorkspace {
         };
         reader.execute_batch("BEGIN")?;
         // SQLite's view is of the first read, not of the beginning.
-        reader.prepare_cached("SELECT one FROM size")?.query_row([], |_| Ok(()))?;
+        reader
+            .prepare_cached("SELECT one FROM size")?
+            .query_row([], |_| Ok(()))?;
         Ok(Box::new(View::new(reader, self.id)))
     }
 

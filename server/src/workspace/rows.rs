@@ -1,0 +1,79 @@
+//! What is stored, as decisions read it and as devices are told.
+
+use driftline_core::id::{CollectionId, DocumentId, OpId};
+use driftline_core::merge::{self, DocumentState, History, Linked, Record, Verdict};
+use driftline_core::op::{Refusal, refusal};
+use driftline_core::protocol::{OpResult, Outcome};
+
+use super::Asked;
+use crate::store::{Snapshot, StoreError};
+
+/// The stored rows as a decision reads them.
+pub(super) struct Rows<'a>(pub(super) &'a mut (dyn Snapshot + 'a));
+
+impl History for Rows<'_> {
+    type Error = StoreError;
+
+    fn linked(
+        &mut self,
+        op: OpId,
+        collection: CollectionId,
+        document: &DocumentId,
+    ) -> Result<Option<Linked>, StoreError> {
+        Ok(self
+            .0
+            .record(op)?
+            .map(|record| record.linked(op, collection, document)))
+    }
+}
+
+impl merge::Workspace for Rows<'_> {
+    fn document(
+        &mut self,
+        collection: CollectionId,
+        document: &DocumentId,
+    ) -> Result<Option<DocumentState>, StoreError> {
+        self.0.document(collection, document)
+    }
+
+    fn record(&mut self, op: OpId) -> Result<Option<Record>, StoreError> {
+        self.0.record(op)
+    }
+}
+
+/// What was decided about ops that are only named.
+pub(super) fn fates(
+    snapshot: &mut dyn Snapshot,
+    asked: &Asked,
+) -> Result<Vec<OpResult>, StoreError> {
+    asked
+        .request
+        .ops
+        .iter()
+        .map(|op| fate(snapshot, &asked.account, op.id()))
+        .collect()
+}
+
+/// What was decided about one op, for the account that asks.
+pub(super) fn fate(
+    snapshot: &mut dyn Snapshot,
+    account: &str,
+    id: OpId,
+) -> Result<OpResult, StoreError> {
+    let outcome = match snapshot.record(id)? {
+        None => Outcome::Unknown,
+        Some(record) if record.account == account => said(record.verdict),
+        Some(_) => said(Verdict::Rejected(Refusal::new(
+            refusal::ID_TAKEN,
+            "this op id belongs to another account",
+        ))),
+    };
+    Ok(OpResult { id, outcome })
+}
+
+pub(super) fn said(verdict: Verdict) -> Outcome {
+    match verdict {
+        Verdict::Accepted(version) => Outcome::Accepted { version },
+        Verdict::Rejected(refusal) => Outcome::Rejected { refusal },
+    }
+}
