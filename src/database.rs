@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use driftline_core::id::DocumentId;
+use driftline_core::op::frame_of;
 use driftline_core::schema::Schema;
 use driftline_core::sync::Event;
 use driftline_core::value::Value;
@@ -145,10 +146,13 @@ impl Database {
         collection: &str,
         documents: impl IntoIterator<Item = D>,
     ) -> std::result::Result<u64, BulkFailure> {
-        let limits = self.schema().limits.clone();
+        let schema = self.schema();
+        let fields = schema
+            .collection(collection)
+            .map_or(0, |collection| collection.fields.len());
+        let largest = schema.limits.max_document as usize + frame_of(fields);
         // Whatever comes last still fits beside what is there.
-        let enough =
-            BULK_BYTES.min((limits.max_group.saturating_sub(limits.max_document)) as usize);
+        let enough = BULK_BYTES.min((schema.limits.max_group as usize).saturating_sub(largest));
         let mut documents = documents.into_iter();
         let mut written = 0;
         loop {

@@ -32,6 +32,9 @@ pub(super) struct Checkpoints {
     connection: Mutex<Option<Connection>>,
     /// While the file is let go no connection may be opened.
     held: AtomicBool,
+    /// Has the next commit report an error although it took effect.
+    #[cfg(test)]
+    pub(super) fail_once: Arc<AtomicBool>,
 }
 
 impl Checkpoints {
@@ -45,6 +48,8 @@ impl Checkpoints {
             closed: AtomicBool::new(false),
             connection: Mutex::new(None),
             held: AtomicBool::new(true),
+            #[cfg(test)]
+            fail_once: Arc::default(),
         })
     }
 
@@ -52,8 +57,15 @@ impl Checkpoints {
     pub(super) fn watch(&self, conn: &mut Connection) -> Result<()> {
         self.held.store(true, Ordering::Release);
         let pages = Arc::clone(&self.pages);
+        #[cfg(test)]
+        let fail_once = Arc::clone(&self.fail_once);
         conn.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, count| {
             pages.store(count, Ordering::Relaxed);
+            #[cfg(test)]
+            if fail_once.swap(false, Ordering::Relaxed) {
+                let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR_FSYNC);
+                return Err(rusqlite::Error::SqliteFailure(code, None));
+            }
             Ok(())
         }))?;
         Ok(())

@@ -47,6 +47,9 @@ const STEPS_BETWEEN_LOOKS: i32 = 20_000;
 /// The largest value a statement may build.
 const LARGEST_VALUE: i32 = 128 << 20;
 
+/// What an app's statements begin with, and ours do not.
+const APP_SQL: &str = "/**/";
+
 const NO_DEADLINE: i64 = i64::MAX;
 
 impl FileSpec {
@@ -150,7 +153,9 @@ impl GatedConnection {
     /// Compiles an app's statement: one, that reads, and only what it may.
     pub(crate) fn compile(&self, sql: &str) -> Result<rusqlite::CachedStatement<'_>> {
         let opened = self.gate.compile(sql)?;
-        let compiled = self.conn.prepare_cached(sql);
+        // Compiled statements are kept by their text: an app's never passes for one of ours, which
+        // nobody judged.
+        let compiled = self.conn.prepare_cached(&format!("{APP_SQL}{sql}"));
         drop(opened);
         let statement = compiled.map_err(|error| self.explain(error))?;
         if statement.column_count() == 0 {
@@ -190,6 +195,7 @@ impl GatedConnection {
                 StorageError::InvalidQuery("expected one statement".to_owned())
             }
             rusqlite::Error::SqlInputError { msg, offset, .. } if msg.contains("near ") => {
+                let offset = offset.saturating_sub(APP_SQL.len() as i32);
                 StorageError::InvalidQuery(format!("syntax error at byte {offset}"))
             }
             rusqlite::Error::SqlInputError { msg, .. } => StorageError::InvalidQuery(msg),

@@ -240,10 +240,19 @@ impl Gate {
                     .any(|name| name.eq_ignore_ascii_case(function_name));
                 (!known).then(|| format!("function {function_name}"))
             }
-            AuthAction::Read { table_name, .. } => {
-                (!self.judge_table(table_name, context.accessor, mode))
-                    .then(|| format!("table {table_name}"))
+            AuthAction::Read {
+                table_name,
+                column_name,
+            } => {
+                let allowed = self.judge_table(table_name, context.accessor, mode)
+                    || column_name.is_empty() && is_common_table(table_name);
+                (!allowed).then(|| format!("table {table_name}"))
             }
+            // A running full-text index asks whether another connection has written.
+            AuthAction::Pragma {
+                pragma_name: "data_version",
+                pragma_value: None,
+            } if mode == RUNNING => None,
             AuthAction::Pragma { pragma_name, .. } => Some(format!("PRAGMA {pragma_name}")),
             AuthAction::Attach { .. } => Some("ATTACH".to_owned()),
             _ => Some("anything but reading".to_owned()),
@@ -295,6 +304,33 @@ impl Gate {
     }
 }
 
+/// Tables that exist without being made: modules of SQLite's that could be read by their names.
+pub(super) const MODULES: &[&str] = &[
+    "dbstat",
+    "fts3",
+    "fts3tokenize",
+    "fts4",
+    "fts4aux",
+    "fts5",
+    "fts5vocab",
+    "rtree",
+    "rtree_i32",
+];
+
+/// Asked about without a column, a name may be that of a common table expression, of which no column
+/// is read (`SELECT count(*) FROM n`). What it reads itself is judged on its own.
+fn is_common_table(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    let reserved = ["_dl_", "sqlite_", "pragma_"]
+        .iter()
+        .any(|prefix| name.starts_with(prefix));
+    let behind_search = SHADOWS.iter().any(|suffix| name.ends_with(suffix));
+    !reserved && !behind_search && !MODULES.contains(&name.as_str())
+}
+
+/// What the names of a full-text index' own tables end with.
+const SHADOWS: &[&str] = &["_data", "_idx", "_content", "_docsize"];
+
 /// The full-text table, or a table behind it: those are for the index itself, while it runs. Its
 /// settings (a version number) it reads when it is first compiled.
 fn is_search_table(name: &str, search: &str, mode: u8) -> bool {
@@ -303,7 +339,25 @@ fn is_search_table(name: &str, search: &str, mode: u8) -> bool {
     }
     match name.strip_prefix(search) {
         Some("_config") => true,
-        Some("_data" | "_idx" | "_content" | "_docsize") => mode == RUNNING,
-        _ => false,
+        Some(suffix) => mode == RUNNING && SHADOWS.contains(&suffix),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MODULES, TABLE_FUNCTIONS, is_common_table};
+
+    #[test]
+    fn every_module_of_this_sqlite_is_known() {
+        let conn = rusqlite::Connection::open_in_memory().unwrap();
+        let mut statement = conn.prepare("SELECT name FROM pragma_module_list").unwrap();
+        let names = statement
+            .query_map([], |row| row.get::<_, String>(0))
+            .unwrap();
+        for name in names.map(Result::unwrap) {
+            let known = TABLE_FUNCTIONS.contains(&name.as_str()) || !is_common_table(&name);
+            assert!(known, "{name} is not in {MODULES:?}");
+        }
     }
 }

@@ -12,10 +12,10 @@ use driftline_core::fold::BaseImage;
 use driftline_core::id::{CollectionId, DocumentId, OpId, PENDING, Version};
 use driftline_core::merge::{DocumentState, Effect, History, Incoming, Life, Linked, Seen, merge};
 use driftline_core::op::{
-    Change, ChangeKind, Op, OpBody, Refusal, absorbs, admit, refusal, take_over,
+    Change, ChangeKind, Op, OpBody, Refusal, absorbs, admit, refusal, take_over, weight,
 };
 use driftline_core::schema::{Collection, MergePolicy, Schema};
-use driftline_core::time::{Contact, Stamp, place};
+use driftline_core::time::{Contact, Stamp};
 use rusqlite::params;
 
 use super::error::{Result, StorageError};
@@ -188,7 +188,7 @@ impl<'t> LocalWrite<'t> {
     /// Where the server is expected to place the op.
     fn predict(&self, contact: Option<&Contact>) -> Stamp {
         let now = self.tx.now();
-        contact.map_or_else(|| Stamp::at(now.wall), |contact| place(now, contact))
+        history::predict(now, history::as_of_now(contact.copied(), now).as_ref())
     }
 
     /// Adds a change. It is checked in full, and the document shows it from here on; on an error the
@@ -226,8 +226,8 @@ impl<'t> LocalWrite<'t> {
         let Some(change) = body.changes.pop() else {
             return Ok(());
         };
-        let size = size_of(&change);
-        let changes = joined(&working.changes, change);
+        let size = weight(&change);
+        let changes = joined(&working.changes, change)?;
         let start = working.before.as_ref().map(|before| &before.shown);
         let shown = predict(start, &changes, collection, head, guest)?;
         within_limits(&schema, collection, &shown)?;
@@ -486,27 +486,32 @@ fn carry_all(change: &mut Change, working: &Working, collection: &Collection) {
 }
 
 /// The changes with `next` behind them, joined to the last one where that says the same.
-fn joined(changes: &[Change], next: Change) -> Vec<Change> {
+fn joined(changes: &[Change], next: Change) -> Result<Vec<Change>> {
     let mut changes = changes.to_vec();
     match changes.last_mut() {
         Some(last)
             if next.kind == ChangeKind::Update
                 && matches!(last.kind, ChangeKind::Insert | ChangeKind::Update) =>
         {
-            join(last, next);
+            join(last, next)?;
         }
         _ => changes.push(next),
     }
-    changes
+    Ok(changes)
 }
 
-fn join(last: &mut Change, next: Change) {
+fn join(last: &mut Change, next: Change) -> Result<()> {
     for (field, value) in next.registers {
         last.registers.insert(field, value);
     }
     for (field, delta) in next.increments {
         let sum = last.increments.entry(field, || 0);
-        *sum = sum.saturating_add(delta);
+        *sum = sum.checked_add(delta).ok_or_else(|| {
+            Refusal::new(
+                refusal::COUNTER_OVERFLOW,
+                "the counter would leave the 64-bit range",
+            )
+        })?;
     }
     last.increments.retain(|_, delta| *delta != 0);
     // A change removes before it adds; here the removal came after.
@@ -532,6 +537,7 @@ fn join(last: &mut Change, next: Change) {
     last.adds.retain(|_, elements| !elements.is_empty());
     last.removes.retain(|_, elements| !elements.is_empty());
     last.clock = last.clock.max(next.clock);
+    Ok(())
 }
 
 /// What the document shows after `changes`, by the server's merge.
@@ -627,20 +633,6 @@ fn mentions(state: &DocumentState, op: OpId) -> bool {
         || in_sets
         || state.generation.opener == op
         || state.registers.iter().any(|(_, r)| r.write.op == op)
-}
-
-/// Bytes of a change, as the group limit counts them.
-fn size_of(change: &Change) -> usize {
-    let registers: usize = change.registers.iter().map(|(_, value)| value.size()).sum();
-    let elements = change
-        .adds
-        .iter()
-        .chain(change.removes.iter())
-        .flat_map(|(_, elements)| elements);
-    change.document.as_str().len()
-        + registers
-        + elements.map(String::len).sum::<usize>()
-        + 8 * change.increments.len()
 }
 
 /// The limits the server applies to the document a change leaves.

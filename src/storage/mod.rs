@@ -28,6 +28,7 @@ pub(crate) mod error;
 mod gate;
 mod history;
 mod hooks;
+pub(crate) mod inspect;
 pub(crate) mod ledger;
 mod local;
 pub(crate) mod meta;
@@ -44,6 +45,9 @@ pub(crate) mod runs;
 mod sql;
 pub(crate) mod stage;
 mod tables;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(crate) mod testing;
 mod write;
 
 use std::cell::RefCell;
@@ -186,6 +190,12 @@ impl Storage {
             Ok(()) | Err(StorageError::DiskFull) => Err(failed.error),
             Err(_) => Err(unknown(&failed.error)),
         }
+    }
+
+    /// Has the next commit report an error although it took effect.
+    #[cfg(test)]
+    pub(crate) fn fail_next_commit(&self) {
+        self.checkpoints.fail_once.store(true, std::sync::atomic::Ordering::Relaxed);
     }
 
     fn writer(&self) -> MutexGuard<'_, Writer> {

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Change, ChangeKind, OpBody};
+use crate::id::MAX_DOCUMENT_ID;
 use crate::protocol::limits::MAX_COVERS;
 use crate::schema::{Collection, Field, FieldKind, Limits, MergePolicy, Schema};
 use crate::value::{Value, ValueError};
@@ -123,6 +124,24 @@ pub fn admit(schema: &Schema, body: &mut OpBody) -> Result<(), Refusal> {
         return Err(Refusal::new(refusal::GROUP_TOO_LARGE, message));
     }
     Ok(())
+}
+
+/// What a change counts towards the limit of a transaction.
+pub fn weight(change: &Change) -> usize {
+    let registers: usize = change.registers.iter().map(|(_, value)| value.size()).sum();
+    let elements = change
+        .adds
+        .iter()
+        .chain(change.removes.iter())
+        .flat_map(|(_, list)| list);
+    let elements: usize = elements.map(String::len).sum();
+    let size = change.document.as_str().len() + registers + elements + 8 * change.increments.len();
+    size + frame(change)
+}
+
+/// The most that a change of so many registers counts beside their values.
+pub fn frame_of(registers: usize) -> usize {
+    MAX_DOCUMENT_ID + CHANGE_FRAME + PART_FRAME * registers
 }
 
 /// What a change takes beside its values, towards the limit of a transaction: ids, links and keys.

@@ -6,7 +6,7 @@ mod fields;
 
 use serde::{Deserialize, Serialize};
 
-pub use admit::{Refusal, admit, admit_register, refusal};
+pub use admit::{Refusal, admit, admit_register, frame_of, refusal, weight};
 pub use coalesce::{absorbs, take_over};
 pub use fields::FieldMap;
 
