@@ -3,4 +3,8 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod basics;
+mod bootstrap;
+mod conflicts;
+mod histories;
+mod network;
 mod support;

@@ -34,8 +34,17 @@ impl Device {
     /// The device whose file is at `path`.
     pub fn at(path: &Path, label: &str) -> Device {
         let config = Config::new(path, Schema::parse(SCHEMA).unwrap(), WORKSPACE).with_account("ada").with_device_label(label);
+        Device { _folder: None, ..Device::of(Database::open(config).unwrap(), path) }
+    }
+
+    /// A device around a database opened otherwise.
+    pub fn with_database(db: Database, path: &Path, folder: TempDir) -> Device {
+        Device { _folder: Some(folder), ..Device::of(db, path) }
+    }
+
+    fn of(db: Database, path: &Path) -> Device {
         Device {
-            db: Database::open(config).unwrap(),
+            db,
             network: Faulty::new(Arc::new(BuiltinTransport::new(&TlsRoots::default()).unwrap())),
             path: path.to_path_buf(),
             token_calls: Arc::default(),

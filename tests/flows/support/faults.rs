@@ -28,6 +28,7 @@ pub struct Faulty {
     inner: Arc<dyn Transport>,
     script: Arc<Mutex<VecDeque<Option<Fault>>>>,
     always: Arc<Mutex<Option<Fault>>>,
+    pattern: Arc<Mutex<Vec<Option<Fault>>>>,
     /// Requests made so far.
     pub requests: Arc<AtomicUsize>,
 }
@@ -35,7 +36,7 @@ pub struct Faulty {
 #[allow(dead_code)]
 impl Faulty {
     pub fn new(inner: Arc<dyn Transport>) -> Arc<Faulty> {
-        Arc::new(Faulty { inner, script: Arc::default(), always: Arc::default(), requests: Arc::default() })
+        Arc::new(Faulty { inner, script: Arc::default(), always: Arc::default(), pattern: Arc::default(), requests: Arc::default() })
     }
 
     /// The next request meets this; further ones queue up behind.
@@ -48,6 +49,11 @@ impl Faulty {
         *self.always.lock().unwrap() = fault;
     }
 
+    /// Requests meet these in turn, again and again.
+    pub fn cycle(&self, pattern: &[Option<Fault>]) {
+        *self.pattern.lock().unwrap() = pattern.to_vec();
+    }
+
     pub fn count(&self) -> usize {
         self.requests.load(Ordering::SeqCst)
     }
@@ -55,9 +61,11 @@ impl Faulty {
 
 impl Transport for Faulty {
     fn request(&self, request: HttpRequest) -> BoxFuture<Result<HttpResponse, TransportError>> {
-        self.requests.fetch_add(1, Ordering::SeqCst);
+        let number = self.requests.fetch_add(1, Ordering::SeqCst);
         let scripted = self.script.lock().unwrap().pop_front().flatten();
-        let fault = scripted.or_else(|| self.always.lock().unwrap().clone());
+        let pattern = self.pattern.lock().unwrap().clone();
+        let turn = pattern.get(number % pattern.len().max(1)).cloned().flatten();
+        let fault = scripted.or(turn).or_else(|| self.always.lock().unwrap().clone());
         let inner = self.inner.clone();
         Box::pin(async move {
             let lost = || Err(TransportError::Broken("cut by the test".to_owned()));

@@ -1,5 +1,6 @@
 //! A real server process, devices in this process, and a network that can be told to fail.
 
+pub mod clock;
 pub mod device;
 pub mod faults;
 pub mod server;

@@ -1,0 +1,194 @@
+//! A network that loses, repeats, cuts and lies.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use driftline::{Cause, State, Sync, Value};
+
+use crate::support::{Device, Fault, SCHEMA, Server};
+
+fn wait_for(sync: &Sync, what: impl Fn(&driftline::Status) -> bool) -> driftline::Status {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let status = sync.status();
+        if what(&status) {
+            return status;
+        }
+        assert!(Instant::now() < deadline, "never came: {status:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Every fault meets a push; nothing is lost or doubled, and the device recovers by itself.
+#[test]
+fn whatever_happens_to_a_push_it_counts_once() {
+    let server = Server::start(SCHEMA);
+    let (a, b) = (Device::new("a"), Device::new("b"));
+    a.connect(&server);
+    let id = a.note("counted");
+    a.sync();
+    let faults = [
+        Fault::LoseRequest,
+        Fault::LoseAnswer,
+        Fault::Duplicate,
+        Fault::Cut(0),
+        Fault::Cut(20),
+        Fault::Answer(200, "text/html", "<html>log in to the airport</html>"),
+        Fault::Answer(200, "application/cbor", "not cbor at all"),
+        Fault::Answer(302, "text/html", ""),
+        Fault::Answer(503, "text/plain", "down for maintenance"),
+        Fault::Answer(500, "text/plain", ""),
+        Fault::Answer(429, "text/plain", ""),
+    ];
+    for (n, fault) in faults.iter().enumerate() {
+        a.db.write(|tx| tx.increment("notes", &id, "count", 1)).unwrap();
+        a.network.next(fault.clone());
+        a.sync();
+        assert_eq!(a.one("SELECT count FROM notes"), Some(Value::Integer(n as i64 + 1)), "{fault:?}");
+    }
+    b.connect(&server);
+    b.sync();
+    assert_eq!(b.one("SELECT count FROM notes"), Some(Value::Integer(faults.len() as i64)));
+}
+
+#[test]
+fn a_captive_portal_is_named_and_never_taken_for_an_answer() {
+    let server = Server::start(SCHEMA);
+    let a = Device::new("a");
+    let sync = a.connect(&server);
+    a.sync();
+    a.network.always(Some(Fault::Answer(200, "text/html", "<html>")));
+    a.note("held");
+    sync.sync_now();
+    let status = wait_for(&sync, |s| s.cause == Cause::NotDriftline && s.state == State::Waiting);
+    assert!(status.retry_in_ms.is_some(), "something is armed");
+    assert_eq!(status.pending, 1);
+    a.network.always(None);
+    a.sync();
+    assert_eq!(a.pending(), 0);
+}
+
+#[test]
+fn a_refused_token_is_asked_for_once_more_and_then_the_state_says_so() {
+    let server = Server::start(SCHEMA);
+    let a = Device::new("a");
+    let sync = a.connect_with(&server.url, "not.a.token".to_owned(), false);
+    let status = wait_for(&sync, |s| s.cause == Cause::TokenNeeded);
+    assert_eq!(status.state, State::Blocked);
+    a.note("works meanwhile");
+    assert_eq!(a.token_calls.load(Ordering::SeqCst), 2, "the first call, and one after the 401");
+}
+
+#[test]
+fn a_workspace_the_token_does_not_name_is_no_workspace() {
+    let server = Server::start(SCHEMA);
+    let a = Device::new("a");
+    let token = server.token("ada", "elsewhere", "writer", "1h");
+    let sync = a.connect_with(&server.url, token, false);
+    wait_for(&sync, |s| s.cause == Cause::NoWorkspace && s.state == State::Blocked);
+}
+
+#[test]
+fn another_accounts_token_applies_nothing() {
+    let server = Server::start(SCHEMA);
+    let a = Device::new("a");
+    a.note("ada's");
+    let token = server.token("grace", crate::support::device::WORKSPACE, "writer", "1h");
+    let sync = a.connect_with(&server.url, token, false);
+    wait_for(&sync, |s| s.cause == Cause::WrongAccount);
+    let b = Device::new("b");
+    b.connect(&server);
+    b.sync();
+    assert_eq!(b.count("notes"), 0, "ada's queue was not pushed under grace's token");
+    a.connect(&server);
+    a.sync();
+    b.sync();
+    assert_eq!(b.count("notes"), 1);
+}
+
+#[test]
+fn a_live_change_arrives_by_itself() {
+    let server = Server::start(SCHEMA);
+    let (a, b) = (Device::new("a"), Device::new("b"));
+    let (live_a, live_b) = (a.connect_live(&server), b.connect_live(&server));
+    a.sync();
+    b.sync();
+    wait_for(&live_a, |s| s.live);
+    wait_for(&live_b, |s| s.live);
+    let mut watch = b.db.watch("SELECT id, title FROM notes", ()).unwrap();
+    watch.next_timeout(Duration::from_secs(5)).unwrap().unwrap();
+    let id = a.note("at once");
+    let update = watch.next_timeout(Duration::from_secs(5)).unwrap();
+    assert_eq!(update.unwrap().added.len(), 1);
+    assert_eq!(b.title(&id), Some(Value::from("at once")));
+}
+
+#[test]
+fn remote_changes_queue_nothing() {
+    let server = Server::start(SCHEMA);
+    let (a, b) = (Device::new("a"), Device::new("b"));
+    a.connect(&server);
+    (0..20).for_each(|n| drop(a.note(&format!("note {n}"))));
+    a.sync();
+    b.connect(&server);
+    b.sync();
+    assert_eq!(b.count("notes"), 20);
+    assert_eq!(b.pending(), 0);
+}
+
+#[test]
+fn pausing_and_resuming_keeps_the_queue() {
+    let server = Server::start(SCHEMA);
+    let a = Device::new("a");
+    let sync = a.connect(&server);
+    a.sync();
+    sync.pause();
+    wait_for(&sync, |s| s.cause == Cause::Paused);
+    a.note("later");
+    let before = a.network.count();
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(a.network.count(), before);
+    sync.resume();
+    assert!(sync.sync_until(Duration::from_secs(20)));
+}
+
+#[test]
+fn a_suspended_database_holds_no_lock_and_goes_on_after() {
+    let server = Server::start(SCHEMA);
+    let a = Device::new("a");
+    a.connect(&server);
+    a.note("before");
+    a.sync();
+    a.db.suspend().unwrap();
+    assert_eq!(a.db.query("SELECT 1 FROM notes", ()).unwrap_err().code(), "suspended");
+    // Another connection may take the file exclusively: nobody holds a lock.
+    let other = rusqlite::Connection::open(&a.path).unwrap();
+    other.pragma_update(None, "locking_mode", "EXCLUSIVE").unwrap();
+    other.execute_batch("BEGIN EXCLUSIVE; COMMIT").unwrap();
+    drop(other);
+    a.db.resume().unwrap();
+    a.note("after");
+    a.sync();
+    assert_eq!(a.count("notes"), 2);
+}
+
+/// Fifty writes through a network that fails two requests of three.
+#[test]
+fn a_lossy_network_only_takes_longer() {
+    let server = Server::start(SCHEMA);
+    let (a, b) = (Device::new("a"), Device::new("b"));
+    let sync = a.connect(&server);
+    a.network.cycle(&[Some(Fault::LoseAnswer), Some(Fault::LoseRequest), None]);
+    for n in 0..50 {
+        a.note(&format!("note {n}"));
+        if n % 5 == 0 {
+            sync.sync_now();
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+    a.sync();
+    b.connect(&server);
+    b.sync();
+    assert_eq!(b.count("notes"), 50);
+    assert_eq!(a.content(), b.content());
+}
