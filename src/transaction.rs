@@ -213,7 +213,8 @@ impl<'t> Transaction<'t> {
         Ok(())
     }
 
-    /// Adds elements to a set of a live document; those that are in it already are left alone.
+    /// Adds elements to a set of a live document. One that is in it already is added anew: a remove by
+    /// somebody who had not seen this add does not take it away.
     ///
     /// # Errors
     /// No live document of that id, a field that is no set, a limit.
@@ -228,7 +229,9 @@ impl<'t> Transaction<'t> {
         E: Into<String>,
     {
         let (number, mut change) = self.change_of(collection, id, field, FieldKind::Set)?;
-        let mut new = self.elements(&change, number, elements, false)?;
+        // One that is there already is added anew: who removes what they saw of the older add must
+        // not take this one away.
+        let mut new: Vec<String> = elements.into_iter().map(Into::into).collect();
         new.sort_unstable();
         new.dedup();
         if !new.is_empty() {
@@ -254,7 +257,7 @@ impl<'t> Transaction<'t> {
         E: Into<String>,
     {
         let (number, mut change) = self.change_of(collection, id, field, FieldKind::Set)?;
-        let mut old = self.elements(&change, number, elements, true)?;
+        let mut old = self.present(&change, number, elements)?;
         old.sort_unstable();
         old.dedup();
         if !old.is_empty() {
@@ -372,12 +375,12 @@ impl<'t> Transaction<'t> {
     }
 
     /// Those of `elements` that are in the set (`there`), or that are not.
-    fn elements<E: Into<String>>(
+    /// Those of `elements` that the set shows.
+    fn present<E: Into<String>>(
         &mut self,
         change: &Change,
         field: u16,
         elements: impl IntoIterator<Item = E>,
-        there: bool,
     ) -> Result<Vec<String>> {
         let shown = self.write.shown(change.collection, &change.document)?;
         let set = shown.and_then(|shown| shown.sets.get(field));
@@ -385,7 +388,7 @@ impl<'t> Transaction<'t> {
         Ok(elements
             .into_iter()
             .map(Into::into)
-            .filter(|element| contains(element) == there)
+            .filter(contains)
             .collect())
     }
 
