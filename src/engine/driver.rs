@@ -151,6 +151,11 @@ impl Driver {
                 Happening::Command(None) => break,
                 Happening::Command(Some(Command::LocalWrite)) => self.tell(Event::LocalWrite),
                 Happening::Command(Some(Command::Tell(event))) => {
+                    // A connection from before a sleep or another network would cost one idle
+                    // time-out before it is found dead.
+                    if matches!(event, Event::Network { .. } | Event::Foreground) {
+                        self.connection.transport.forget_connections();
+                    }
                     let closing = event == Event::Close;
                     self.tell(event);
                     if closing {
