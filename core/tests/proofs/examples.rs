@@ -21,7 +21,7 @@ fn s01_an_op_has_seen_its_own_past() {
         .after(&[Write(X, SetA), Write(X, Delete), Push(X)])
         .healed();
     assert!(
-        !deletes.clone().well().seen(Z).unwrap().alive,
+        !deletes.well().seen(Z).unwrap().alive,
         "not cancelled by its own update"
     );
     let edits = world(FIELDS).after(&[Write(X, SetA), Write(X, SetA), Write(X, SetA), Push(X)]);
