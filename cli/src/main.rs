@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 mod failure;
 mod files;
+mod inspect;
 mod logs;
 mod output;
 mod schema;
@@ -38,6 +39,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Serve(serve::Arguments),
+    Inspect(inspect::Arguments),
     Token(token::Arguments),
     #[command(subcommand)]
     Schema(schema::Command),
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
 fn run(command: Command, output: &Output) -> Outcome {
     match command {
         Command::Serve(arguments) => serve::run(&arguments, output),
+        Command::Inspect(arguments) => inspect::run(&arguments, output),
         Command::Token(arguments) => token::run(&arguments, output),
         Command::Schema(command) => schema::run(&command, output),
         Command::Version(arguments) => version::run(&arguments, output),
