@@ -123,7 +123,7 @@ pub(crate) fn apply_answer(
         check(tx, page, standing)?;
     }
     if let Some(contact) = contact {
-        tx.set_contact(contact)?;
+        note_contact(tx, contact)?;
     }
     let mut applying = Applying::new(tx)?;
     applying.verdicts(verdicts, standing)?;
@@ -136,6 +136,15 @@ pub(crate) fn apply_answer(
     }
     applied.losses = ledger::keep(tx, losses)?;
     Ok(applied)
+}
+
+/// Remembers a contact, unless a later one is known: answers may come out of order.
+pub(super) fn note_contact(tx: &WriteTx<'_>, contact: &Contact) -> Result<()> {
+    let later = |known: &Contact| known.device.boot == contact.device.boot && known.device.mono > contact.device.mono;
+    match tx.contact()? {
+        Some(known) if later(&known) => Ok(()),
+        _ => tx.set_contact(contact),
+    }
 }
 
 /// Applies versions alone: a frame of the live socket.

@@ -93,6 +93,11 @@ impl QueuedOp {
         self.state != OpState::Quarantined && !self.body.withdraw
     }
 
+    /// Whether the server rejected it.
+    pub(crate) fn is_quarantined(&self) -> bool {
+        self.state == OpState::Quarantined
+    }
+
     /// Whether the server still has to say something about it.
     pub(super) fn is_undecided(&self) -> bool {
         self.state != OpState::Quarantined
@@ -352,8 +357,15 @@ impl History for Chain {
 }
 
 /// Where the server is expected to place an op; its own clock as read before the first contact.
+/// `contact` is [`as_of_now`]: a stamp is capped by the server's time when it places, not by what
+/// that was at the last contact.
 pub(super) fn predict(written: Reading, contact: Option<&Contact>) -> Stamp {
     contact.map_or_else(|| Stamp::at(written.wall), |contact| place(written, contact))
+}
+
+/// What a contact made now would say, as far as the last one tells.
+pub(super) fn as_of_now(contact: Option<Contact>, now: Reading) -> Option<Contact> {
+    contact.map(|contact| Contact { device: now, server: contact.server_time_at(now) })
 }
 
 /// Reads one op of the queue.

@@ -10,7 +10,7 @@ use rusqlite::types::ToSql;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::error::{Result, StorageError};
-use super::history::{QueuedOp, predict};
+use super::history::{QueuedOp, as_of_now, predict};
 use super::meta;
 use super::write::WriteTx;
 
@@ -85,8 +85,8 @@ pub(super) fn keep_rejected(
     (collection, document): (CollectionId, &DocumentId),
     base: Option<&DocumentState>,
 ) -> Result<()> {
-    let contact = tx.contact()?;
-    let at = contact.map_or(tx.now().wall, |contact| contact.server_time_at(tx.now()));
+    let contact = as_of_now(tx.contact()?, tx.now());
+    let at = contact.map_or(tx.now().wall, |contact| contact.server);
     let stamp = predict(op.written, contact.as_ref());
     for part in op.changes_on(collection, document).into_iter().flat_map(parts) {
         let (field, value, removed) = part.told();

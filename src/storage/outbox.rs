@@ -16,7 +16,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::departed;
 use super::error::{Result, StorageError};
-use super::history::{self, Chain, Leaving, OpState, QueuedOp, reading};
+use super::history::{self, Chain, as_of_now, Leaving, OpState, QueuedOp, reading};
 use super::ledger;
 use super::rebase::{Moved, Rebase};
 use super::write::WriteTx;
@@ -287,11 +287,15 @@ fn retry_one(tx: &WriteTx<'_>, op: QueuedOp) -> Result<OpId> {
     let mut body = op.body.clone();
     body.base = tx.version()?;
     body.retry_of = Some(name);
-    let contact = tx.contact()?;
+    let contact = as_of_now(tx.contact()?, tx.now());
     let mut rebase = Rebase::new(tx)?;
+    let mut met = HashSet::new();
     for change in &mut body.changes {
+        // An op's link on a document is that of its first change there.
+        let first = met.insert((change.collection, change.document.clone()));
+        change.prev = None;
         let Some(stored) = tx.load(change.collection, &change.document)? else { continue };
-        change.prev = stored.pending;
+        change.prev = stored.pending.filter(|_| first);
         let chain = match stored.pending {
             Some(newest) => rebase.ops.chain(change.collection, &change.document, newest)?,
             None => Chain::default(),

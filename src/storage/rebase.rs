@@ -19,7 +19,7 @@ use rusqlite::{Connection, params};
 use super::apply::PageError;
 use super::departed::{self, Departure};
 use super::error::Result;
-use super::history::{Chain, Leaving, OpState, Ops};
+use super::history::{Chain, Leaving, OpState, Ops, as_of_now};
 use super::meta;
 use super::row::StoredDocument;
 use super::tables::Layout;
@@ -75,11 +75,13 @@ pub(super) struct Rebase<'t, 'c> {
     pub(super) ops: Ops<'t>,
     touched: HashMap<Key, Touched>,
     left: Vec<OpId>,
+    /// Whether an op may have ceased to be waited for.
+    settled: bool,
 }
 
 impl<'t, 'c> Rebase<'t, 'c> {
     pub(super) fn new(tx: &'t WriteTx<'c>) -> Result<Rebase<'t, 'c>> {
-        Ok(Rebase { tx, contact: tx.contact()?, ops: Ops::new(tx.conn()), touched: HashMap::new(), left: Vec::new() })
+        Ok(Rebase { tx, contact: as_of_now(tx.contact()?, tx.now()), ops: Ops::new(tx.conn()), touched: HashMap::new(), left: Vec::new(), settled: false })
     }
 
     /// Marks a document for folding.
@@ -148,6 +150,7 @@ impl<'t, 'c> Rebase<'t, 'c> {
     pub(super) fn leave(&mut self, leaving: Leaving) -> Result<()> {
         let op = Rc::clone(&leaving.op);
         self.left.push(op.id);
+        self.settled = true;
         let leaving = self.ops.leave(leaving)?;
         for (collection, document) in op.documents() {
             self.touched(collection, document)?.leaving.push(Rc::clone(&leaving));
@@ -158,6 +161,7 @@ impl<'t, 'c> Rebase<'t, 'c> {
     /// An op no longer shows, or shows something else.
     pub(super) fn refold(&mut self, op: OpId) -> Result<()> {
         self.ops.changed(op);
+        self.settled = true;
         if let Some(op) = self.ops.get(op)? {
             for (collection, document) in op.documents() {
                 self.touch(collection, document)?;
@@ -176,7 +180,9 @@ impl<'t, 'c> Rebase<'t, 'c> {
             moved.documents += usize::from(touched.foreign);
             self.settle(collection, &document, touched, &mut moved.conflicts)?;
         }
-        tidy(self.tx, &moved.left)?;
+        if self.settled {
+            tidy(self.tx, &moved.left)?;
+        }
         Ok(moved)
     }
 
@@ -285,14 +291,15 @@ fn set_hidden(tx: &WriteTx<'_>, op: OpId, hidden: bool) -> Result<()> {
     Ok(())
 }
 
-/// What must hold about the file as a whole after ops have left.
+/// What must hold about the file as a whole after ops have left or ceased to be waited for.
 pub(super) fn tidy(tx: &WriteTx<'_>, left: &[OpId]) -> Result<()> {
-    let Some(newest_left) = left.iter().max() else { return Ok(()) };
     tx.touch_queue();
-    let newest: Option<[u8; 16]> =
-        tx.conn().prepare_cached("SELECT max(op_id) FROM _dl_outbox")?.query_row([], |row| row.get(0))?;
-    if newest.is_none_or(|newest| OpId(newest) < *newest_left) {
-        raise_floor(tx.conn(), *newest_left)?;
+    if let Some(newest_left) = left.iter().max() {
+        let newest: Option<[u8; 16]> =
+            tx.conn().prepare_cached("SELECT max(op_id) FROM _dl_outbox")?.query_row([], |row| row.get(0))?;
+        if newest.is_none_or(|newest| OpId(newest) < *newest_left) {
+            raise_floor(tx.conn(), *newest_left)?;
+        }
     }
     if !has_undecided(tx.conn())? {
         departed::clear(tx.conn())?;

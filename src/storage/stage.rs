@@ -21,7 +21,7 @@ use rusqlite::limits::Limit;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
-use super::apply::{Applied, Names, Page, PageError, Verdicts, apply_results, check_span, landings};
+use super::apply::{Applied, Names, Page, PageError, Verdicts, apply_results, check_span, landings, note_contact};
 use super::error::{Result, StorageError};
 use super::history::{self, Leaving, OpState, QueuedOp, reading};
 use super::rebase::{self, Rebase, check_kinds};
@@ -208,7 +208,7 @@ pub(crate) fn add_page(tx: &WriteTx<'_>, page: Page<'_>, contact: &Contact) -> s
         keep(tx, VERSIONS, page.versions)?;
     }
     stage.cursor = page.to;
-    tx.set_contact(contact)?;
+    note_contact(tx, contact)?;
     Ok(save(tx, &stage)?)
 }
 

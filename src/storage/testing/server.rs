@@ -1,0 +1,225 @@
+//! The reference server: core's decision over maps, every version's state kept.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use driftline_core::id::{CollectionId, DocumentId, OpId, Version};
+use driftline_core::merge::{DocumentState, History, Link, Linked, Record, Verdict, Workspace, decide};
+use driftline_core::op::{Op, Refusal, refusal};
+use driftline_core::protocol::{
+    Cursor, DocumentResult, OpResult, Outcome, SentOp, SyncRequest, SyncResponse, VersionEntry,
+};
+use driftline_core::schema::Schema;
+use driftline_core::time::{Contact, Stamp};
+
+use super::Time;
+
+pub(crate) type Key = (CollectionId, DocumentId);
+pub(crate) type Documents = BTreeMap<Key, DocumentState>;
+
+/// Cloning it is a backup.
+#[derive(Clone)]
+pub(crate) struct Server {
+    pub(crate) schema: Arc<Schema>,
+    time: Time,
+    store: Store,
+    log: Vec<Logged>,
+    cursors: Vec<Cursor>,
+    /// The state at each version.
+    states: Vec<Documents>,
+    /// Ops to be rejected.
+    pub(crate) refuse: HashSet<OpId>,
+}
+
+#[derive(Clone)]
+struct Logged {
+    entry: VersionEntry,
+    echo: Option<Stamp>,
+}
+
+#[derive(Clone, Default)]
+struct Store {
+    documents: Documents,
+    records: HashMap<OpId, Record>,
+}
+
+impl History for Store {
+    type Error = Infallible;
+    fn linked(&mut self, op: OpId, collection: CollectionId, document: &DocumentId) -> Result<Option<Linked>, Infallible> {
+        Ok(self.records.get(&op).map(|record| record.linked(op, collection, document)))
+    }
+}
+
+impl Workspace for Store {
+    fn document(&mut self, collection: CollectionId, document: &DocumentId) -> Result<Option<DocumentState>, Infallible> {
+        Ok(self.documents.get(&(collection, document.clone())).cloned())
+    }
+    fn record(&mut self, op: OpId) -> Result<Option<Record>, Infallible> {
+        Ok(self.records.get(&op).cloned())
+    }
+}
+
+impl Server {
+    pub(crate) fn new(schema: Arc<Schema>, time: Time) -> Server {
+        Server {
+            schema,
+            time,
+            store: Store::default(),
+            log: Vec::new(),
+            cursors: vec![Cursor::seed(b"a reference work")],
+            states: vec![Documents::new()],
+            refuse: HashSet::new(),
+        }
+    }
+
+    pub(crate) fn version(&self) -> Version {
+        self.log.len() as Version
+    }
+
+    pub(crate) fn cursor(&self) -> Cursor {
+        self.cursor_at(self.version())
+    }
+
+    pub(crate) fn cursor_at(&self, version: Version) -> Cursor {
+        self.cursors[version as usize]
+    }
+
+    pub(crate) fn has(&self, cursor: Cursor) -> bool {
+        cursor == Cursor::START || self.cursors.get(cursor.version as usize) == Some(&cursor)
+    }
+
+    pub(crate) fn state_at(&self, version: Version) -> &Documents {
+        &self.states[version as usize]
+    }
+
+    pub(crate) fn record(&self, op: OpId) -> Option<&Record> {
+        self.store.records.get(&op)
+    }
+
+    /// Decides one op as it stands.
+    pub(crate) fn decide(&mut self, mut op: Op, stamp: Stamp) -> Verdict {
+        let version = self.version() + 1;
+        let refused = self.refuse.contains(&op.id).then(|| Refusal::new(refusal::QUOTA, "the workspace is full"));
+        let decided = decide(&self.schema, &mut self.store, "ann", &mut op, stamp, version, refused);
+        let decision = match decided {
+            Ok(decision) => decision,
+            Err(never) => match never {},
+        };
+        let landed = decision.records.first().map(|(_, record)| landings(record)).unwrap_or_default();
+        self.store.records.extend(decision.records);
+        if let Some(accepted) = decision.accepted {
+            let documents = accepted
+                .documents
+                .iter()
+                .map(|touched| DocumentResult {
+                    collection: touched.collection,
+                    document: touched.document.clone(),
+                    whole: touched.whole || touched.before.is_none(),
+                    state: touched.part(),
+                })
+                .collect();
+            for touched in accepted.documents {
+                self.store.documents.insert((touched.collection, touched.document), touched.after);
+            }
+            let entry = VersionEntry { version, ids: accepted.names, documents, echo: None, landed };
+            self.cursors.push(self.cursor().next(&minicbor::to_vec(&entry).unwrap()));
+            self.log.push(Logged { entry, echo: accepted.echo });
+            self.states.push(self.store.documents.clone());
+        }
+        decision.verdict
+    }
+
+    /// Answers a request with at most `most` versions; `None` for a cursor of another history.
+    pub(crate) fn answer(&mut self, request: &SyncRequest, most: usize) -> Option<SyncResponse> {
+        if !self.has(request.cursor) {
+            return None;
+        }
+        let contact = Contact { device: request.now, server: self.time.now() };
+        let mut carried = HashSet::new();
+        let mut undecided = HashSet::new();
+        let mut results = Vec::new();
+        for sent in &request.ops {
+            let before = self.version();
+            let result = self.result(sent, &contact, &undecided);
+            if self.version() > before {
+                carried.insert(result.id);
+            }
+            if matches!(result.outcome, Outcome::Unknown | Outcome::RetryLater { .. }) {
+                undecided.insert(result.id);
+            }
+            results.push(result);
+        }
+        let from = request.cursor.version as usize;
+        let versions: Vec<VersionEntry> = self.log.iter().skip(from).take(most).map(|logged| logged.told(&carried)).collect();
+        let to = self.cursor_at((from + versions.len()) as Version);
+        Some(SyncResponse {
+            results,
+            has_more: to != self.cursor(),
+            versions,
+            losses: Vec::new(),
+            cursor: to,
+            server_time: contact.server,
+            account: "ann".to_owned(),
+            take_snapshot: false,
+            quota: None,
+            tag: request.tag,
+        })
+    }
+
+    fn result(&mut self, sent: &SentOp, contact: &Contact, undecided: &HashSet<OpId>) -> OpResult {
+        let verdict = match sent {
+            SentOp::Named(id) => self.store.records.get(id).map(|record| record.verdict.clone()),
+            SentOp::Full { id, when, body } => {
+                // An op waits for undecided earlier ones on its documents.
+                let after = body.changes.iter().filter_map(|c| c.prev).find(|prev| undecided.contains(prev));
+                if let (Some(after), None) = (after, self.store.records.get(id)) {
+                    return OpResult { id: *id, outcome: Outcome::RetryLater { after: Some(after) } };
+                }
+                let op = Op { id: *id, written: contact.device, body: body.clone() };
+                Some(self.decide(op, when.place(contact)))
+            }
+        };
+        let outcome = match verdict {
+            None => Outcome::Unknown,
+            Some(Verdict::Accepted(version)) => Outcome::Accepted { version },
+            Some(Verdict::Rejected(refusal)) => Outcome::Rejected { refusal },
+        };
+        OpResult { id: sent.id(), outcome }
+    }
+
+    /// Versions behind `from`, as the live socket tells them.
+    pub(crate) fn versions(&self, from: Version, most: usize) -> (Vec<VersionEntry>, Cursor) {
+        let versions: Vec<VersionEntry> = self.log.iter().skip(from as usize).take(most).map(|l| l.entry.clone()).collect();
+        let to = self.cursor_at(from + versions.len() as Version);
+        (versions, to)
+    }
+
+    /// All documents as a snapshot tells them now.
+    pub(crate) fn snapshot(&self) -> Vec<DocumentResult> {
+        let all = self.store.documents.iter();
+        all.map(|((collection, document), state)| DocumentResult {
+            collection: *collection,
+            document: document.clone(),
+            whole: true,
+            state: state.clone(),
+        })
+        .collect()
+    }
+}
+
+impl Logged {
+    /// In full, or by its stamp alone to whoever just sent the op.
+    fn told(&self, carried: &HashSet<OpId>) -> VersionEntry {
+        match self.echo {
+            Some(stamp) if carried.contains(&self.entry.ids[0]) => {
+                VersionEntry { documents: Vec::new(), echo: Some(stamp), ..self.entry.clone() }
+            }
+            _ => self.entry.clone(),
+        }
+    }
+}
+
+fn landings(record: &Record) -> Vec<Link> {
+    record.links.iter().filter(|link| link.landed.is_some()).map(|link| Link { prev: None, ..link.clone() }).collect()
+}
