@@ -7,4 +7,7 @@ mod bootstrap;
 mod conflicts;
 mod histories;
 mod network;
+mod processes;
 mod support;
+mod tls;
+mod verdicts;

@@ -74,6 +74,11 @@ impl Server {
         }
     }
 
+    /// Another schema for the next start.
+    pub fn replace_schema(&self, schema: &str) {
+        std::fs::write(self.folder.path().join("schema.toml"), schema).unwrap();
+    }
+
     /// Copies the data of the stopped server.
     pub fn backup(&self, into: &Path) {
         copy_folder(&self.data(), into);
