@@ -5,6 +5,9 @@
 //! ops are in it.
 
 mod image;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
 
 use crate::id::{CollectionId, DocumentId, OpId, PENDING, Version};
 use crate::merge::{DocumentState, History, Incoming, Linked, Seen, merge};

@@ -239,7 +239,11 @@ fn tags<W: Output>(
 
 fn read_tags(d: &mut Decoder<'_>) -> Result<Vec<(OpId, Version)>, decode::Error> {
     let mut held = Vec::new();
-    for _ in 0..length(d.array()?)? / 2 {
+    let parts = length(d.array()?)?;
+    if !parts.is_multiple_of(2) {
+        return Err(decode::Error::message("tags are pairs of op and version"));
+    }
+    for _ in 0..parts / 2 {
         held.push((op(d)?, read_version(d)?));
     }
     Ok(held)
@@ -292,5 +296,118 @@ fn expect_array(d: &mut Decoder<'_>, parts: u64) -> Result<(), decode::Error> {
         Err(decode::Error::message(
             "an array of another length was expected",
         ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encoded(write: impl FnOnce(&mut Encoder<&mut Vec<u8>>)) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        write(&mut Encoder::new(&mut bytes));
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Result<DocumentState, decode::Error> {
+        minicbor::decode(bytes)
+    }
+
+    fn generation(e: &mut Encoder<&mut Vec<u8>>) {
+        e.u8(GENERATION)
+            .unwrap()
+            .array(2)
+            .unwrap()
+            .bytes(&[1; 16])
+            .unwrap()
+            .u64(1)
+            .unwrap();
+    }
+
+    #[test]
+    fn what_is_malformed_is_refused() {
+        let no_generation = encoded(|e| {
+            e.map(1).unwrap().u8(VERSION).unwrap().u64(1).unwrap();
+        });
+        assert!(decode(&no_generation).is_err());
+        let dangling = encoded(|e| {
+            generation(e.map(2).unwrap());
+            e.u8(REGISTERS).unwrap().map(1).unwrap().u16(1).unwrap();
+            e.array(2).unwrap().u32(0).unwrap().null().unwrap();
+        });
+        assert!(
+            decode(&dangling)
+                .unwrap_err()
+                .to_string()
+                .contains("names no write")
+        );
+        let odd = encoded(|e| {
+            generation(e.map(2).unwrap());
+            e.u8(UPDATES).unwrap().array(3).unwrap();
+            e.bytes(&[1; 16])
+                .unwrap()
+                .u64(1)
+                .unwrap()
+                .bytes(&[2; 16])
+                .unwrap();
+        });
+        assert!(decode(&odd).unwrap_err().to_string().contains("pairs"));
+        let endless = encoded(|e| {
+            e.begin_map().unwrap().end().unwrap();
+        });
+        assert!(decode(&endless).is_err());
+    }
+
+    #[test]
+    fn hostile_lengths_reserve_nothing() {
+        let huge = encoded(|e| {
+            generation(e.map(2).unwrap());
+            e.u8(WRITES).unwrap().array(u64::MAX).unwrap();
+        });
+        assert!(decode(&huge).is_err());
+    }
+
+    #[test]
+    fn unknown_keys_of_a_newer_version_are_skipped() {
+        let newer = encoded(|e| {
+            generation(e.map(2).unwrap());
+            e.u8(99).unwrap().array(1).unwrap().str("later").unwrap();
+        });
+        assert_eq!(
+            decode(&newer).unwrap(),
+            DocumentState::opened(OpId([1; 16]), 1).with_version(0)
+        );
+    }
+
+    #[test]
+    fn fields_of_one_write_share_its_provenance() {
+        let mut state = DocumentState::opened(OpId([1; 16]), 1);
+        let write = super::super::Write {
+            op: OpId([1; 16]),
+            stamp: Stamp::at(1_700_000_000_000),
+            version: 1,
+        };
+        let mut sizes = Vec::new();
+        for field in 1..=8 {
+            state.registers.insert(
+                field,
+                Register {
+                    value: Value::Null,
+                    write,
+                },
+            );
+            sizes.push(minicbor::to_vec(&state).unwrap().len());
+        }
+        assert!(
+            sizes.windows(2).all(|pair| pair[1] - pair[0] == 4),
+            "{sizes:?}"
+        );
+    }
+
+    impl DocumentState {
+        fn with_version(mut self, version: Version) -> DocumentState {
+            self.version = version;
+            self
+        }
     }
 }

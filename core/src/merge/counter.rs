@@ -14,3 +14,22 @@ pub(super) fn add(current: Option<i64>, delta: i64) -> Result<i64, Refusal> {
         )
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sum_beyond_64_bits_is_refused_not_wrapped() {
+        assert_eq!(add(None, -3), Ok(-3));
+        assert_eq!(add(Some(40), 2), Ok(42));
+        assert_eq!(
+            add(Some(i64::MAX), 1).unwrap_err().code,
+            refusal::COUNTER_OVERFLOW
+        );
+        assert_eq!(
+            add(Some(i64::MIN), -1).unwrap_err().code,
+            refusal::COUNTER_OVERFLOW
+        );
+    }
+}

@@ -13,6 +13,9 @@ mod register;
 mod seen;
 mod set;
 mod state;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
 
 pub use decide::{Accepted, Decision, Link, Record, Touched, Verdict, Workspace, decide};
 pub use diff::Difference;

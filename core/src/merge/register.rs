@@ -30,3 +30,63 @@ pub fn contest(op: OpId, stamp: Stamp, current: Option<Write>, seen: &Seen) -> C
         Some(_) => Contest::Loses,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn id(n: u8) -> OpId {
+        OpId([n; 16])
+    }
+
+    fn there(n: u8, millis: i64) -> Option<Write> {
+        Some(Write {
+            op: id(n),
+            stamp: Stamp::at(millis),
+            version: 5,
+        })
+    }
+
+    #[test]
+    fn what_was_seen_is_beaten_whatever_the_clocks_say() {
+        let seen = Seen::through(5, &[]);
+        assert_eq!(
+            contest(id(2), Stamp::at(1), there(1, 900), &seen),
+            Contest::Follows(Stamp::at(900).after())
+        );
+        assert_eq!(
+            contest(id(2), Stamp::at(901), there(1, 900), &seen),
+            Contest::Follows(Stamp::at(901))
+        );
+        let by_chain = Seen::through(0, &[id(1)]);
+        assert_eq!(
+            contest(id(2), Stamp::at(1), there(1, 900), &by_chain),
+            Contest::Follows(Stamp::at(900).after())
+        );
+    }
+
+    #[test]
+    fn among_the_unseen_the_later_stamp_wins_and_ties_end_at_the_op() {
+        let seen = Seen::through(4, &[]);
+        assert_eq!(
+            contest(id(2), Stamp::at(901), there(1, 900), &seen),
+            Contest::Beats(Stamp::at(901))
+        );
+        assert_eq!(
+            contest(id(2), Stamp::at(899), there(1, 900), &seen),
+            Contest::Loses
+        );
+        assert_eq!(
+            contest(id(2), Stamp::at(900), there(1, 900), &seen),
+            Contest::Beats(Stamp::at(900))
+        );
+        assert_eq!(
+            contest(id(1), Stamp::at(900), there(2, 900), &seen),
+            Contest::Loses
+        );
+        assert_eq!(
+            contest(id(1), Stamp::at(3), None, &seen),
+            Contest::Follows(Stamp::at(3))
+        );
+    }
+}

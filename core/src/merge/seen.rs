@@ -191,3 +191,150 @@ fn asked(
     }
     asked
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::convert::Infallible;
+
+    use super::*;
+    use crate::merge::{Register, Write};
+    use crate::time::Stamp;
+    use crate::value::Value;
+
+    impl Seen {
+        /// All versions up to `base`, and some ops.
+        pub(crate) fn through(base: Version, chain: &[OpId]) -> Seen {
+            Seen {
+                base,
+                chain: chain.to_vec(),
+            }
+        }
+    }
+
+    const fn id(n: u8) -> OpId {
+        OpId([n; 16])
+    }
+
+    /// Links, counting how often they are read.
+    #[derive(Default)]
+    struct Links {
+        known: BTreeMap<OpId, Linked>,
+        reads: usize,
+    }
+
+    impl History for Links {
+        type Error = Infallible;
+        fn linked(
+            &mut self,
+            op: OpId,
+            _: CollectionId,
+            _: &DocumentId,
+        ) -> Result<Option<Linked>, Infallible> {
+            self.reads += 1;
+            Ok(self.known.get(&op).cloned())
+        }
+    }
+
+    fn chain(links: &[(u8, Option<u8>, &[u8], Option<Version>)]) -> Links {
+        let linked = |(n, prev, covers, accepted): &(u8, Option<u8>, &[u8], Option<Version>)| {
+            let covers = covers.iter().map(|n| id(*n)).collect();
+            (
+                id(*n),
+                Linked {
+                    prev: prev.map(id),
+                    covers,
+                    accepted: *accepted,
+                    landed: None,
+                },
+            )
+        };
+        Links {
+            known: links.iter().map(linked).collect(),
+            reads: 0,
+        }
+    }
+
+    fn document() -> DocumentId {
+        DocumentId::new("d").unwrap()
+    }
+
+    fn follow(links: &mut Links, base: Version, prev: u8) -> Seen {
+        let Ok(seen) = Seen::follow(links, (1, &document()), id(9), base, Some(id(prev)), &[]);
+        seen
+    }
+
+    #[test]
+    fn the_chain_runs_through_rejected_ops_and_what_they_cover() {
+        let mut links = chain(&[
+            (3, Some(2), &[7], None),
+            (2, Some(1), &[], Some(8)),
+            (1, None, &[], Some(4)),
+        ]);
+        let seen = follow(&mut links, 5, 3);
+        for op in [9, 3, 7, 2, 1] {
+            assert!(seen.has(id(op), 100), "{op}");
+        }
+        assert!(!seen.has(id(4), 6) && seen.has(id(4), 5));
+        assert_eq!(seen.own_before(), 4);
+    }
+
+    #[test]
+    fn it_stops_at_the_base_version_and_at_unknown_ids() {
+        let mut links = chain(&[(3, Some(2), &[], Some(5)), (2, None, &[], None)]);
+        let seen = follow(&mut links, 5, 3);
+        assert!(seen.has(id(3), 100) && !seen.has(id(2), 100));
+        assert!(follow(&mut chain(&[]), 0, 3).has(id(3), 100));
+    }
+
+    #[test]
+    fn a_circle_ends() {
+        let mut links = chain(&[(3, Some(2), &[], None), (2, Some(3), &[], None)]);
+        assert_eq!(follow(&mut links, 0, 3).own_before(), 2);
+    }
+
+    #[test]
+    fn a_chain_is_read_only_as_far_as_it_is_asked() {
+        let schema = "[schema]\nname = \"t\"\nversion = 1\n[collections.c]\nid = 1\n\
+             [collections.c.fields]\na = { id = 1, kind = \"text\" }\nn = { id = 2, kind = \"counter\" }\n";
+        let schema = crate::schema::Schema::parse(schema).unwrap();
+        let collection = schema.collection_by_id(1).unwrap();
+        let mut before = DocumentState::opened(id(1), 1);
+        let write = Write {
+            op: id(7),
+            stamp: Stamp::ZERO,
+            version: 8,
+        };
+        before.registers.insert(
+            1,
+            Register {
+                value: Value::Null,
+                write,
+            },
+        );
+        let links = [
+            (8, Some(7), &[] as &[u8], None),
+            (7, Some(6), &[], None),
+            (6, None, &[], None),
+        ];
+        let asks = |change: &Change, base: Version| {
+            let mut links = chain(&links);
+            let behind = vec![id(8)];
+            let Ok(seen) = Seen::of_change(
+                &mut links,
+                id(9),
+                base,
+                behind,
+                (change, collection),
+                Some(&before),
+            );
+            (links.reads, seen.has(id(7), 8))
+        };
+        let mut change = Change::new(1, document(), ChangeKind::Update);
+        change.increments.insert(2, 1);
+        assert_eq!(asks(&change, 0), (0, false), "an increment asks nothing");
+        change.registers.insert(1, Value::Null);
+        assert_eq!(asks(&change, 0), (1, true), "found behind the first link");
+        assert_eq!(asks(&change, 8), (0, true), "in base anyway");
+    }
+}
