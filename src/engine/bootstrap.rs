@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use driftline_core::protocol::{self, Form, Position, Resume, SnapshotFrame, limits};
 use driftline_core::time::{Contact, Reading};
 
-use super::driver::{Driver, Outcome, request_of};
+use super::driver::{Driver, Outcome};
 use super::exchange::{self, Failed, not_driftline};
+use super::requests::request_of;
 use super::store::Head;
 use crate::environment::BoxFuture;
 use crate::status::SyncEvent;
@@ -54,6 +55,7 @@ pub(super) fn receive_snapshot(driver: &Driver, stage: &Stage) -> BoxFuture<Outc
         headers: vec![
             ("authorization", driver.bearer()),
             ("accept", Form::Cbor.content_type().to_owned()),
+            ("accept-encoding", "zstd".to_owned()),
         ],
         body: Vec::new(),
         idle_timeout_ms: driver.idle_timeout(),
@@ -86,7 +88,9 @@ pub(super) fn receive_snapshot(driver: &Driver, stage: &Stage) -> BoxFuture<Outc
                     Ok(Some((frame, took))) => (frame, took),
                     Err(error) => return Outcome::Snapshot(Err(not_driftline(error.to_string()))),
                 };
-                let frame: SnapshotFrame = match protocol::decode(Form::Cbor, frame) {
+                let plain = protocol::inflate(frame, FRAME_MAX);
+                let decoded = plain.and_then(|plain| protocol::decode(Form::Cbor, &plain));
+                let frame: SnapshotFrame = match decoded {
                     Ok(frame) => frame,
                     Err(error) => return Outcome::Snapshot(Err(not_driftline(error.to_string()))),
                 };

@@ -4,11 +4,14 @@
 //! everything it learns goes through [`driftline_core::sync::Machine`], and everything it stores
 //! through [`crate::storage`]. No transaction is open while it waits for the network.
 
+mod answers;
 mod bootstrap;
 mod connect;
 mod driver;
 mod exchange;
+mod frames;
 mod live;
+mod requests;
 mod shared;
 mod store;
 mod token;

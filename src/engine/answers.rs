@@ -1,0 +1,288 @@
+//! What comes back: one transaction an answer, then the machine and the subscribers are told.
+
+use driftline_core::protocol::{Quota, SyncResponse};
+use driftline_core::sync::{Answer, Event, Purpose, State};
+use driftline_core::time::Contact;
+
+use super::driver::{Driver, Flight, Outcome};
+use super::exchange::{self, Failed};
+use super::store::Taken;
+use crate::status::SyncEvent;
+use crate::storage::apply::{Applied, PageError};
+use crate::storage::runs::Run;
+
+impl Driver {
+    pub(super) fn landed(&mut self, outcome: Outcome) {
+        let Some(flight) = self.flight.take() else {
+            return;
+        };
+        self.store.nothing_in_flight();
+        let answer = match outcome {
+            Outcome::Page(Ok((response, received))) => {
+                self.bytes_down += received;
+                self.page(&flight, *response)
+            }
+            Outcome::Snapshot(Ok(received)) => {
+                self.bytes_down += received;
+                Answer::SnapshotComplete
+            }
+            Outcome::Fates(Ok((answers, received))) => {
+                self.bytes_down += received;
+                answers
+                    .into_iter()
+                    .for_each(|applied| self.after_apply(applied, false));
+                self.swap()
+            }
+            Outcome::Unpaged(error) => self.page_failed(error),
+            Outcome::Page(Err(failed))
+            | Outcome::Snapshot(Err(failed))
+            | Outcome::Fates(Err(failed)) => self.failed(&failed),
+            Outcome::Stored(error) => {
+                self.storage_failed(error);
+                Answer::StorageFailed
+            }
+        };
+        self.settle(answer);
+    }
+
+    pub(super) fn settle(&mut self, answer: Answer) {
+        let failed = match &answer {
+            Answer::Failed { status, code, .. } => Some(format!("{status} {code}")),
+            Answer::StorageFailed => Some("storage".to_owned()),
+            _ => None,
+        };
+        if let Some(code) = &failed {
+            self.record_failure(code);
+        }
+        self.tell(Event::Answered(answer));
+        let status = self.machine.status(self.now());
+        if failed.is_some() {
+            self.shared.emit(SyncEvent::Retry {
+                cause: status.cause,
+                in_ms: status.retry_in_ms.unwrap_or(0),
+            });
+        } else if status.state == State::Idle {
+            self.last_sync = Some(self.connection.environment.clock.wall());
+            self.report();
+            self.shared.round_complete();
+        }
+        self.shared.finish_trace();
+    }
+
+    pub(super) fn failed(&mut self, failed: &Failed) -> Answer {
+        self.shared.trace(|| {
+            format!(
+                "failed: status {} {} {}",
+                failed.status, failed.code, failed.detail
+            )
+        });
+        tracing::debug!(status = failed.status, code = %failed.code, detail = %failed.detail, "sync request failed");
+        Answer::Failed {
+            status: failed.status,
+            code: failed.code.clone(),
+            retry_after: failed.retry_after,
+        }
+    }
+
+    /// A failed sync leaves a row as well, unless it is the file that fails.
+    pub(super) fn record_failure(&mut self, code: &str) {
+        let now = self.connection.environment.clock.wall();
+        let run = Run {
+            ended: Some(now),
+            outcome: Some("failed".to_owned()),
+            error_code: Some(code.to_owned()),
+            ..self.run.clone()
+        };
+        if let Err(error) = self.store.record(&run) {
+            tracing::debug!(%error, "a run could not be recorded");
+        }
+    }
+
+    pub(super) fn swap(&mut self) -> Answer {
+        match self.store.swap() {
+            Ok(applied) => {
+                self.after_apply(applied, false);
+                Answer::Swapped {
+                    sendable: self.sendable(),
+                }
+            }
+            Err(error) => self.page_failed(error),
+        }
+    }
+
+    pub(super) fn page_failed(&mut self, error: PageError) -> Answer {
+        match error {
+            PageError::Storage(error) => {
+                self.storage_failed(error);
+                Answer::StorageFailed
+            }
+            // What is staged cannot be completed: begin again.
+            PageError::OtherSnapshot
+            | PageError::NotReady
+            | PageError::NoBootstrap
+            | PageError::NotAtCursor => {
+                self.shared
+                    .trace(|| format!("the bootstrap begins again: {error}"));
+                Answer::Page {
+                    has_more: false,
+                    sendable: true,
+                    take_snapshot: true,
+                }
+            }
+            other => self.failed(&exchange::not_driftline(other.to_string())),
+        }
+    }
+
+    /// Stores an answer: results and page in one transaction.
+    pub(super) fn page(&mut self, flight: &Flight, response: SyncResponse) -> Answer {
+        let contact = Contact {
+            device: flight.contact,
+            server: response.server_time,
+        };
+        self.quota_changed(response.quota);
+        let (has_more, take_snapshot) = (response.has_more, response.take_snapshot);
+        if flight.purpose == Purpose::CatchUp {
+            return match self.store.stage_page(flight.cursor, &response, contact) {
+                Ok(_) => Answer::Page {
+                    has_more,
+                    sendable: self.sendable(),
+                    take_snapshot,
+                },
+                Err(error) => self.page_failed(error),
+            };
+        }
+        let decided = response
+            .results
+            .iter()
+            .filter(|r| is_decided(&r.outcome))
+            .count();
+        let now = self.connection.environment.clock.wall();
+        let run = Run {
+            ended: Some(now),
+            outcome: Some("done".to_owned()),
+            bytes_up: self.bytes_up,
+            bytes_down: self.bytes_down,
+            ..self.run.clone()
+        };
+        match self.store.take(flight.cursor, &response, contact, run) {
+            Ok(Taken::Whole(applied)) => {
+                self.after_apply(applied, false);
+                if !flight.sent.is_empty() && decided == 0 {
+                    // Not one op was decided: asking again at once would turn in circles.
+                    return Answer::Failed {
+                        status: 503,
+                        code: driftline_core::protocol::failure::code::BUSY.to_owned(),
+                        retry_after: None,
+                    };
+                }
+                Answer::Page {
+                    has_more,
+                    sendable: self.sendable(),
+                    take_snapshot,
+                }
+            }
+            Ok(Taken::ResultsOnly(applied)) => {
+                self.after_apply(applied, false);
+                Answer::Page {
+                    has_more: true,
+                    sendable: false,
+                    take_snapshot,
+                }
+            }
+            Ok(Taken::NeedsBase) => Answer::Page {
+                has_more: false,
+                sendable: self.sendable(),
+                take_snapshot: true,
+            },
+            Ok(Taken::Malformed(detail)) => self.failed(&exchange::not_driftline(detail)),
+            Err(error) => {
+                self.storage_failed(error);
+                Answer::StorageFailed
+            }
+        }
+    }
+
+    pub(super) fn sendable(&self) -> bool {
+        self.store
+            .has_sendable(&self.accepted, &self.set_aside)
+            .unwrap_or(true)
+    }
+
+    pub(super) fn after_apply(&mut self, applied: Applied, live: bool) {
+        for id in applied.moved.left.iter().chain(&applied.unknown) {
+            self.accepted.remove(id);
+        }
+        self.accepted
+            .extend(applied.accepted.iter().map(|(id, _)| *id));
+        self.shared.trace(|| {
+            format!(
+                "  applied {} versions, {} documents; {} ops left, {} rejected",
+                applied.versions,
+                applied.moved.documents,
+                applied.moved.left.len(),
+                applied.quarantined.len()
+            )
+        });
+        let left = applied.moved.left.len();
+        if left + applied.quarantined.len() > 0 {
+            self.shared.emit(SyncEvent::PushFinished {
+                accepted: left,
+                rejected: applied.quarantined.len(),
+            });
+        }
+        for (op, refusal) in &applied.quarantined {
+            self.shared.emit(SyncEvent::Rejected {
+                op: op.to_string(),
+                code: refusal.code.clone(),
+            });
+        }
+        for conflict in applied.moved.conflicts {
+            self.shared.emit(self.conflict(conflict));
+        }
+        if applied.losses > 0 {
+            self.shared.emit(SyncEvent::Lost {
+                losses: applied.losses,
+            });
+        }
+        if applied.versions > 0 {
+            self.shared.emit(SyncEvent::Pulled {
+                versions: applied.versions,
+                documents: applied.moved.documents,
+                live,
+            });
+        }
+    }
+
+    pub(super) fn conflict(&self, conflict: crate::storage::rebase::Conflict) -> SyncEvent {
+        let collection = self.connection.schema.collection_by_id(conflict.collection);
+        let field = collection.and_then(|c| c.field_by_id(conflict.field));
+        SyncEvent::Conflict {
+            collection: collection.map(|c| c.name.clone()).unwrap_or_default(),
+            document: conflict.document.to_string(),
+            field: field.map(|f| f.name.clone()).unwrap_or_default(),
+            local: conflict.local,
+            remote: conflict.remote,
+            winner: conflict.winner,
+        }
+    }
+
+    pub(super) fn quota_changed(&mut self, quota: Option<Quota>) {
+        if let Some(now) = quota.filter(Quota::is_warning)
+            && !self.quota.is_some_and(|before| before.is_warning())
+        {
+            self.shared.emit(SyncEvent::Quota {
+                used: now.used,
+                limit: now.limit,
+            });
+        }
+        self.quota = quota;
+    }
+}
+
+fn is_decided(outcome: &driftline_core::protocol::Outcome) -> bool {
+    use driftline_core::protocol::Outcome as O;
+    matches!(
+        outcome,
+        O::Accepted { .. } | O::Rejected { .. } | O::Unknown
+    )
+}

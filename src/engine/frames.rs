@@ -1,0 +1,131 @@
+//! What the live socket says.
+
+use driftline_core::protocol::{self, LiveFrame, limits};
+use driftline_core::sync::Event;
+
+use super::driver::{Driver, Flight, Outcome, Way};
+use super::exchange::Failed;
+use super::live::Word;
+use super::store::Taken;
+use crate::transport::LiveMessage;
+
+impl Driver {
+    pub(super) fn socket_said(&mut self, word: Word) {
+        match word {
+            Word::Opened => self.tell(Event::LiveOpened),
+            Word::Refused(error) => {
+                let failed = Failed::from(error);
+                self.tell(Event::LiveClosed {
+                    status: failed.status,
+                    code: failed.code,
+                    retry_after: failed.retry_after,
+                });
+            }
+            Word::Closed(error) => {
+                self.shared.trace(|| {
+                    format!(
+                        "socket closed {}",
+                        error.as_ref().map(ToString::to_string).unwrap_or_default()
+                    )
+                });
+                self.tell(Event::LiveClosed {
+                    status: 0,
+                    code: String::new(),
+                    retry_after: None,
+                });
+                if matches!(
+                    self.flight,
+                    Some(Flight {
+                        way: Way::Socket { .. },
+                        ..
+                    })
+                ) {
+                    self.landed(Outcome::Page(Err(Failed {
+                        status: 0,
+                        code: String::new(),
+                        retry_after: None,
+                        detail: "the socket closed".into(),
+                    })));
+                }
+            }
+            Word::Message(LiveMessage::Alive | LiveMessage::Text(_)) => self.tell(Event::LiveAlive),
+            Word::Message(LiveMessage::Binary(bytes)) => self.frame(&bytes),
+        }
+    }
+
+    pub(super) fn frame(&mut self, bytes: &[u8]) {
+        self.bytes_down += bytes.len() as u64;
+        let plain = protocol::inflate(bytes, limits::MAX_DECOMPRESSED);
+        let decoded = plain.and_then(|plain| protocol::decode(protocol::Form::Cbor, &plain));
+        let frame: LiveFrame = match decoded {
+            Ok(frame) => frame,
+            // A frame of a newer server: what it said will come by pull.
+            Err(_) => return self.tell(Event::FrameMissed),
+        };
+        match frame {
+            LiveFrame::Versions(versions) => self.versions(&versions),
+            LiveFrame::Response(response) => {
+                let expected = matches!(&self.flight, Some(Flight { way: Way::Socket { tag, .. }, .. }) if *tag == response.tag);
+                if expected {
+                    self.landed(Outcome::Page(Ok((Box::new(response), 0))));
+                }
+                self.tell(Event::LiveAlive);
+            }
+            LiveFrame::Failed {
+                status,
+                failure,
+                tag,
+            } => {
+                let expected = matches!(&self.flight, Some(Flight { way: Way::Socket { tag: mine, .. }, .. }) if *mine == tag);
+                if expected {
+                    self.landed(Outcome::Page(Err(Failed {
+                        status,
+                        code: failure.code,
+                        retry_after: failure.retry_after,
+                        detail: failure.message,
+                    })));
+                }
+                self.tell(Event::LiveAlive);
+            }
+            LiveFrame::Behind => self.tell(Event::FrameMissed),
+            LiveFrame::Request(_) => {}
+        }
+    }
+
+    pub(super) fn versions(&mut self, frame: &driftline_core::protocol::Versions) {
+        // While base and cursor stand still nothing is applied; the catch-up brings it.
+        if self.machine.phase() != driftline_core::sync::Phase::None {
+            return self.tell(Event::LiveAlive);
+        }
+        let cursor = match self.store.cursor() {
+            Ok(cursor) => cursor,
+            Err(error) => {
+                self.storage_failed(error);
+                return self.tell(Event::FrameMissed);
+            }
+        };
+        if frame.from != cursor {
+            // What this device pushed itself comes back here, behind its own answer.
+            let old_news = frame.to.version <= cursor.version;
+            return self.tell(if old_news {
+                Event::LiveAlive
+            } else {
+                Event::FrameMissed
+            });
+        }
+        match self.store.take_frame(frame) {
+            Ok(Taken::Whole(applied)) => {
+                self.after_apply(applied, true);
+                self.last_sync = Some(self.connection.environment.clock.wall());
+                self.tell(Event::FrameApplied);
+                self.report();
+            }
+            Ok(Taken::NeedsBase) => self.tell(Event::BootstrapNeeded),
+            Ok(Taken::ResultsOnly(_) | Taken::Malformed(_)) => self.tell(Event::FrameMissed),
+            Err(error) => {
+                self.storage_failed(error);
+                self.tell(Event::FrameMissed);
+            }
+        }
+    }
+}

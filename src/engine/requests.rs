@@ -1,0 +1,192 @@
+//! What a plan becomes: a request on its way, by HTTP or over the live socket.
+
+use std::sync::Arc;
+
+use driftline_core::protocol::{Cursor, Encoded, LiveFrame, PROTOCOL, SyncRequest, limits};
+use driftline_core::sync::{Answer, Event, Plan, Purpose};
+
+use super::bootstrap::{self, SnapshotProgress};
+use super::driver::{Driver, Flight, Outcome, Way};
+use super::exchange;
+use super::live::Socket;
+use super::store::Head;
+use crate::status::SyncEvent;
+use crate::storage::runs::Run;
+use crate::storage::{StorageError, outbox};
+
+/// Requests larger than this go by HTTP even while the socket is up, so that a long upload does not
+/// hold up frames.
+const SOCKET_REQUEST_MAX: usize = 64 << 10;
+
+impl Driver {
+    /// Makes the request that the plan asks for. An event is returned when it could not be made.
+    pub(super) fn request(&mut self, plan: Plan) -> Option<Event> {
+        match self.try_request(&plan) {
+            Ok(flight) => {
+                self.machine.sent(flight.sent.clone());
+                self.flight = Some(flight);
+                None
+            }
+            Err(error) => {
+                self.storage_failed(error);
+                Some(Event::Answered(Answer::StorageFailed))
+            }
+        }
+    }
+
+    pub(super) fn try_request(&mut self, plan: &Plan) -> Result<Flight, StorageError> {
+        let contact = self.connection.environment.clock.read();
+        let mut flight = Flight {
+            cursor: Cursor::START,
+            sent: Vec::new(),
+            contact,
+            purpose: plan.purpose,
+            way: Way::Http(Box::pin(std::future::pending())),
+        };
+        match plan.purpose {
+            Purpose::Sync => {
+                self.set_aside = plan.set_aside.clone();
+                let batch = self.batch(plan)?;
+                flight.sent = batch.iter().map(|op| op.id).collect();
+                let head = self.store.head()?;
+                flight.cursor = head.cursor;
+                let ops = exchange::entries(&batch, &self.accepted, contact);
+                let bytes: usize = ops.iter().map(|op| op.0.len()).sum();
+                if !flight.sent.is_empty() {
+                    self.shared.emit(SyncEvent::PushStarted {
+                        ops: flight.sent.len(),
+                        bytes,
+                    });
+                }
+                self.run = Run {
+                    started: contact.wall,
+                    cause: "sync".to_owned(),
+                    sent: flight.sent.len() as u64,
+                    ..Run::default()
+                };
+                let mut request = request_of(&head, contact, ops);
+                if self.socket.is_open() && bytes < SOCKET_REQUEST_MAX {
+                    self.tag = self.tag.wrapping_add(1).max(1);
+                    request.tag = self.tag;
+                    flight.way = self.by_socket(&request);
+                } else {
+                    flight.way = self.by_http(&request);
+                }
+            }
+            Purpose::CatchUp => {
+                let head = self.store.staged_head()?;
+                flight.cursor = head.cursor;
+                flight.way = self.by_http(&request_of(&head, contact, Vec::new()));
+            }
+            Purpose::Snapshot => {
+                let stage = self.store.stage()?;
+                flight.way = Way::Http(bootstrap::receive_snapshot(self, &stage));
+            }
+            Purpose::AskFates => {
+                let head = self.store.staged_head()?;
+                flight.cursor = head.cursor;
+                flight.way = Way::Http(bootstrap::ask_fates(self, head, contact));
+            }
+        }
+        Ok(flight)
+    }
+
+    pub(super) fn batch(&self, plan: &Plan) -> Result<Vec<outbox::Queued>, StorageError> {
+        if plan.max_ops == 0 && plan.only.is_none() {
+            return Ok(Vec::new());
+        }
+        self.store.hand_out(&outbox::Batch {
+            max_ops: plan.max_ops.max(1),
+            max_bytes: limits::BATCH_BYTES,
+            accepted: &self.accepted,
+            set_aside: &plan.set_aside,
+            only: plan.only,
+        })
+    }
+
+    pub(super) fn by_http(&mut self, request: &SyncRequest<Encoded>) -> Way {
+        let http = exchange::http(
+            &self.address("sync"),
+            &self.token,
+            request,
+            self.idle_timeout(),
+        );
+        self.bytes_up += http.body.len() as u64;
+        let answer = self.connection.transport.request(http);
+        Way::Http(Box::pin(async move {
+            Outcome::Page(match answer.await {
+                Ok(response) => exchange::read(response).await,
+                Err(error) => Err(error.into()),
+            })
+        }))
+    }
+
+    pub(super) fn by_socket(&mut self, request: &SyncRequest<Encoded>) -> Way {
+        let frame = LiveFrame::<Encoded, Encoded>::Request(request.clone());
+        let bytes = driftline_core::protocol::encode_cbor(&frame);
+        self.bytes_up += bytes.len() as u64;
+        self.socket.send(Some(bytes));
+        Way::Socket {
+            tag: request.tag,
+            timeout: self
+                .connection
+                .environment
+                .executor
+                .sleep(self.idle_timeout()),
+        }
+    }
+
+    pub(super) fn address(&self, endpoint: &str) -> String {
+        format!(
+            "{}/v1/workspaces/{}/{endpoint}",
+            self.connection.config.url.trim_end_matches('/'),
+            self.connection.workspace
+        )
+    }
+
+    pub(super) fn idle_timeout(&self) -> u64 {
+        u64::try_from(self.connection.config.idle_timeout.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    pub(super) fn token(&self) -> &str {
+        &self.token
+    }
+
+    pub(super) fn bearer(&self) -> String {
+        format!("Bearer {}", self.token)
+    }
+
+    pub(super) fn progress(&self) -> Arc<SnapshotProgress> {
+        self.progress.clone()
+    }
+
+    pub(super) fn open_live(&mut self) {
+        let request = crate::transport::HttpRequest {
+            method: "GET",
+            url: self.address("live"),
+            headers: vec![("authorization", self.bearer())],
+            body: Vec::new(),
+            idle_timeout_ms: self.idle_timeout(),
+        };
+        self.socket = Socket::Opening(self.connection.transport.connect(request));
+    }
+}
+
+pub(super) fn request_of(
+    head: &Head,
+    contact: driftline_core::time::Reading,
+    ops: Vec<Encoded>,
+) -> SyncRequest<Encoded> {
+    SyncRequest {
+        protocol: PROTOCOL,
+        schema_version: head.schema_version,
+        account: head.account.clone(),
+        device: head.device.clone(),
+        cursor: head.cursor,
+        losses_ack: head.losses_ack,
+        now: contact,
+        ops,
+        page_bytes: 0,
+        tag: 0,
+    }
+}
