@@ -496,14 +496,15 @@ fn records<W: Workspace>(
 /// The record of a retry whose first id was accepted meanwhile: the first answer, for what the
 /// first id did.
 fn answered(op: &Op, first: OpId, known: &Record) -> Record {
-    let mut links = links(op, op.id, None);
-    for link in &mut links {
-        let there = known.linked(first, link.collection, &link.document);
-        link.landed = there.landed.filter(|landed| *landed != op.id);
-    }
+    let landings: Landings = (op.body.changes.iter())
+        .filter_map(|change| {
+            let there = known.linked(first, change.collection, &change.document);
+            Some((change.collection, change.document.clone(), there.landed?))
+        })
+        .collect();
     Record {
         covers: op.body.stands_for(),
-        links,
+        links: links(op, op.id, Some(&landings)),
         ..known.clone()
     }
 }

@@ -269,7 +269,8 @@ fn followers_of_a_retried_insert_are_led_to_where_it_landed() {
                 set(FIELDS, ChangeKind::Update, &[(2, n.into())]),
             )],
         );
-        assert!(server.accepts(&follower).lost.is_empty());
+        let lost = server.accepts(&follower).lost;
+        assert!(lost.is_empty(), "{lost:?}");
         assert_eq!(
             server.state(FIELDS).value(2),
             Some(&Value::Integer(n.into())),
