@@ -35,6 +35,7 @@ macro_rules! contract {
             a_writer_that_panics_leaves_nothing,
             the_schemas_numbers_are_kept,
             decisions_come_back_as_they_were,
+            keys_beyond_all_others_are_found_once_stored,
             documents_come_in_order_of_their_bytes,
             the_log_leads_forward_and_back,
             authors_keep_their_numbers,

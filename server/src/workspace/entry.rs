@@ -7,10 +7,15 @@ use driftline_core::schema::{DeletePolicy, Schema};
 use crate::problem::Problem;
 use crate::store::Touch;
 
+/// What most entries and states fit in: growing to it step by step costs more than the rest.
+const USUAL_BYTES: usize = 512;
+
 /// A value's bytes.
 pub(super) fn encoded<T: minicbor::Encode<()>>(value: &T) -> Result<Vec<u8>, Problem> {
+    let mut bytes = Vec::with_capacity(USUAL_BYTES);
     // Writing to memory cannot fail; were it to, nothing may be stored.
-    minicbor::to_vec(value).map_err(|_| Problem::Internal)
+    minicbor::encode(value, &mut bytes).map_err(|_| Problem::Internal)?;
+    Ok(bytes)
 }
 
 /// Bytes of the touched documents before and after, live ones only.

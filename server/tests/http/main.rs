@@ -3,6 +3,8 @@
 
 mod auth;
 mod common;
+mod connections;
+mod kept;
 mod limits;
 mod live;
 mod losses;

@@ -48,6 +48,70 @@ pub(crate) fn decisions_come_back_as_they_were(harness: &dyn Harness) {
     assert_eq!(view.record(op(3)).unwrap(), None);
 }
 
+/// Stores may keep the greatest keys in mind; that must never hide a row, nor keep one alive.
+pub(crate) fn keys_beyond_all_others_are_found_once_stored(harness: &dyn Harness) {
+    let workspace = workspace(&harness.open());
+    let mut tx = workspace.begin().unwrap();
+    let account = tx.author(&author()).unwrap().account;
+    let record = |version| Record {
+        account: "ann".to_owned(),
+        verdict: Verdict::Accepted(version),
+        covers: vec![],
+        links: vec![],
+    };
+    let put_document = |tx: &mut (dyn Transaction + '_), id: &str, version| {
+        let state = minicbor::to_vec(DocumentState::opened(op(1), version)).unwrap();
+        let document = document(id);
+        let new = NewDocument {
+            collection: 1,
+            document: &document,
+            state: &state,
+            body: None,
+            version,
+        };
+        tx.put_document(&new).unwrap();
+    };
+    let version = |tx: &mut (dyn Transaction + '_), id: &str| {
+        tx.document(1, &document(id))
+            .unwrap()
+            .map(|state| state.version)
+    };
+    assert_eq!(tx.record(op(5)).unwrap(), None);
+    assert_eq!(version(&mut *tx, "m"), None);
+    for (at, n, id) in [
+        (1, 5, "m"),
+        (2, 3, "c"),
+        (3, 9, "x"),
+        (4, 9, "x"),
+        (5, 5, "m"),
+    ] {
+        tx.put_record(op(n), account, &record(at)).unwrap();
+        put_document(&mut *tx, id, at);
+        assert_eq!(tx.record(op(n)).unwrap(), Some(record(at)));
+        assert_eq!(version(&mut *tx, id), Some(at));
+    }
+    tx.begin_part().unwrap();
+    tx.put_record(op(20), account, &record(6)).unwrap();
+    put_document(&mut *tx, "z", 6);
+    tx.end_part(false).unwrap();
+    assert_eq!(
+        (tx.record(op(20)).unwrap(), version(&mut *tx, "z")),
+        (None, None)
+    );
+    tx.put_record(op(20), account, &record(7)).unwrap();
+    put_document(&mut *tx, "z", 7);
+    tx.commit().unwrap();
+    let mut tx = workspace.begin().unwrap();
+    for (n, id, at) in [(3, "c", 2), (5, "m", 5), (9, "x", 4), (20, "z", 7)] {
+        assert_eq!(tx.record(op(n)).unwrap(), Some(record(at)));
+        assert_eq!(version(&mut *tx, id), Some(at));
+    }
+    assert_eq!(
+        (tx.record(op(21)).unwrap(), version(&mut *tx, "zz")),
+        (None, None)
+    );
+}
+
 pub(crate) fn documents_come_in_order_of_their_bytes(harness: &dyn Harness) {
     let workspace = workspace(&harness.open());
     let mut tx = workspace.begin().unwrap();

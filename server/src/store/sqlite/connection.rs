@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::store::StoreError;
@@ -63,6 +64,9 @@ fn open(path: &Path, vfs: Option<&str>, flags: OpenFlags) -> Result<Connection, 
         None => Connection::open_with_flags(path, flags)?,
     };
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    // Else SQLite peeks at bound values and prepares a statement again whenever one changes: a
+    // third of the time of a batch.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.execute_batch(&format!(
         "PRAGMA busy_timeout = {BUSY_MILLIS}; PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;"
     ))?;

@@ -4,6 +4,7 @@ mod connection;
 mod control;
 mod error;
 pub(crate) mod inspect;
+mod newest;
 mod read;
 mod workspace;
 mod write;

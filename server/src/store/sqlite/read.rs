@@ -10,11 +10,13 @@ use driftline_core::protocol::{ChainHash, Cursor};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 
 use super::error::damaged;
+use super::newest::Newest;
 use crate::store::{DeviceNumber, DocumentRow, Head, LogEntry, Origin, Snapshot, Step, StoreError};
 
 /// One consistent view of the file, through a connection that has a transaction open.
 pub(super) struct View<C> {
     pub(super) connection: C,
+    pub(super) newest: Newest,
     workspace: [u8; 16],
 }
 
@@ -22,12 +24,38 @@ impl<C: Deref<Target = Connection>> View<C> {
     pub(super) fn new(connection: C, workspace: [u8; 16]) -> View<C> {
         View {
             connection,
+            newest: Newest::default(),
             workspace,
         }
     }
 
     pub(super) fn prepare(&self, sql: &str) -> Result<CachedStatement<'_>, StoreError> {
         Ok(self.connection.prepare_cached(sql)?)
+    }
+
+    /// Whether no record can have this id, for it is beyond them all.
+    pub(super) fn is_beyond_records(&mut self, op: OpId) -> Result<bool, StoreError> {
+        let connection = &*self.connection;
+        self.newest.is_beyond_records(op, || {
+            let mut query = connection.prepare_cached("SELECT max(op_id) FROM verdicts")?;
+            let newest: Option<[u8; 16]> = query.query_row([], |row| row.get(0))?;
+            Ok(newest.map_or(OpId::ZERO, OpId))
+        })
+    }
+
+    /// Whether no document can have this id, for it is beyond them all.
+    pub(super) fn is_beyond_documents(
+        &mut self,
+        collection: CollectionId,
+        id: &str,
+    ) -> Result<bool, StoreError> {
+        let connection = &*self.connection;
+        self.newest.is_beyond_documents(collection, id, || {
+            let mut query =
+                connection.prepare_cached("SELECT max(id) FROM documents WHERE collection = ?1")?;
+            let newest: Option<String> = query.query_row([collection], |row| row.get(0))?;
+            Ok(newest.unwrap_or_default())
+        })
     }
 }
 
@@ -64,6 +92,9 @@ impl<C: Deref<Target = Connection>> Snapshot for View<C> {
     }
 
     fn record(&mut self, op: OpId) -> Result<Option<Record>, StoreError> {
+        if self.is_beyond_records(op)? {
+            return Ok(None);
+        }
         let mut query = self.prepare(
             "SELECT accounts.name, verdicts.version, code, message, links
              FROM verdicts JOIN accounts ON accounts.number = verdicts.account WHERE op_id = ?1",
@@ -101,6 +132,9 @@ impl<C: Deref<Target = Connection>> Snapshot for View<C> {
         collection: CollectionId,
         document: &DocumentId,
     ) -> Result<Option<DocumentState>, StoreError> {
+        if self.is_beyond_documents(collection, document.as_str())? {
+            return Ok(None);
+        }
         let mut query =
             self.prepare("SELECT state FROM documents WHERE collection = ?1 AND id = ?2")?;
         let mut rows = query.query(params![collection, document.as_str()])?;

@@ -103,8 +103,26 @@ impl Transaction for View<Writing<'_>> {
     }
 
     fn put_document(&mut self, new: &NewDocument<'_>) -> Result<(), StoreError> {
-        self.prepare("INSERT OR REPLACE INTO documents (collection, id, version, body, state) VALUES (?1, ?2, ?3, ?4, ?5)")?
-            .execute(params![new.collection, new.document.as_str(), new.version.cast_signed(), new.body, new.state])?;
+        // A plain insert needs no way back for the statement alone; REPLACE does.
+        let insert = match self.is_beyond_documents(new.collection, new.document.as_str())? {
+            true => {
+                "INSERT INTO documents (collection, id, version, body, state)
+                 VALUES (?1, ?2, ?3, ?4, ?5)"
+            }
+            false => {
+                "INSERT OR REPLACE INTO documents (collection, id, version, body, state)
+                 VALUES (?1, ?2, ?3, ?4, ?5)"
+            }
+        };
+        self.prepare(insert)?.execute(params![
+            new.collection,
+            new.document.as_str(),
+            new.version.cast_signed(),
+            new.body,
+            new.state
+        ])?;
+        self.newest
+            .document_stored(new.collection, new.document.as_str());
         Ok(())
     }
 
@@ -120,8 +138,19 @@ impl Transaction for View<Writing<'_>> {
                     .map_err(|_| damaged("links of a decision"))?,
             ),
         };
-        self.prepare("INSERT OR REPLACE INTO verdicts (op_id, account, version, code, message, links) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+        let insert = match self.is_beyond_records(op)? {
+            true => {
+                "INSERT INTO verdicts (op_id, account, version, code, message, links)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)"
+            }
+            false => {
+                "INSERT OR REPLACE INTO verdicts (op_id, account, version, code, message, links)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)"
+            }
+        };
+        self.prepare(insert)?
             .execute(params![op.0, account, version, code, message, links])?;
+        self.newest.record_stored(op);
         Ok(())
     }
 
@@ -163,6 +192,7 @@ impl Transaction for View<Writing<'_>> {
 
     fn end_part(&mut self, keep: bool) -> Result<(), StoreError> {
         if !keep {
+            self.newest.forget();
             self.prepare("ROLLBACK TO part")?.execute([])?;
         }
         self.prepare("RELEASE part")?.execute([])?;
