@@ -21,7 +21,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use bench::Bench;
-use report::Report;
+use report::{Form, Report};
 
 /// What measuring ends with where it could not be done.
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -31,8 +31,11 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 #[command(name = "driftline-bench", version)]
 struct Arguments {
     /// One JSON object a line instead of a table.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "markdown")]
     json: bool,
+    /// The table as docs/benchmarks.md has it.
+    #[arg(long)]
+    markdown: bool,
     /// Fewer repetitions, and nothing above 100,000 documents.
     #[arg(long)]
     quick: bool,
@@ -74,7 +77,11 @@ fn measure(arguments: &Arguments) -> Outcome<bool> {
     if chosen.is_empty() {
         return Err("no figure has such a name; --list says which there are".into());
     }
-    let mut report = Report::new(arguments.json);
+    let mut report = Report::new(match (arguments.json, arguments.markdown) {
+        (true, _) => Form::Json,
+        (_, true) => Form::Markdown,
+        _ => Form::Table,
+    });
     let bench = Bench::new(arguments.dir.as_deref(), arguments.quick)?;
     for (position, group) in chosen.iter().enumerate() {
         report.progress(position, chosen.len(), group.name());

@@ -5,17 +5,32 @@ use std::io::{self, IsTerminal};
 
 use crate::figure::Figure;
 
+/// Who reads the result.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// A person, on a terminal or in a log.
+    Table,
+    /// A program.
+    Json,
+    /// A person, in the documentation.
+    Markdown,
+}
+
+const HEADING: [&str; 8] = [
+    "figure", "value", "unit", "baseline", "ratio", "target", "result", "spread",
+];
+
 /// Collects figures; prints each at once for a program, all at the end for a person.
 pub(crate) struct Report {
-    json: bool,
+    form: Form,
     figures: Vec<Figure>,
     failed: Vec<&'static str>,
 }
 
 impl Report {
-    pub(crate) fn new(json: bool) -> Report {
+    pub(crate) fn new(form: Form) -> Report {
         Report {
-            json,
+            form,
             figures: Vec::new(),
             failed: Vec::new(),
         }
@@ -27,7 +42,7 @@ impl Report {
     }
 
     pub(crate) fn add(&mut self, figure: Figure) {
-        if self.json {
+        if self.form == Form::Json {
             // A figure has no map and no value that JSON lacks.
             println!("{}", serde_json::to_string(&figure).unwrap_or_default());
         } else {
@@ -49,17 +64,28 @@ impl Report {
 
     /// Whether every figure was measured and met its target.
     pub(crate) fn finish(&self) -> bool {
-        if !self.json {
-            self.print_table(io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none());
+        match self.form {
+            Form::Json => {}
+            Form::Markdown => self.print_markdown(),
+            Form::Table => {
+                self.print_table(
+                    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+                );
+            }
         }
         self.failed.is_empty() && self.figures.iter().all(|figure| figure.met)
     }
 
+    fn print_markdown(&self) {
+        println!("| {} |", HEADING.join(" | "));
+        println!("|{}", "---|".repeat(HEADING.len()));
+        for figure in &self.figures {
+            println!("| {} |", row(figure).join(" | "));
+        }
+    }
+
     fn print_table(&self, colour: bool) {
-        let heading = [
-            "figure", "value", "unit", "baseline", "ratio", "target", "", "spread",
-        ];
-        let mut rows = vec![heading.map(str::to_owned)];
+        let mut rows = vec![HEADING.map(str::to_owned)];
         rows.extend(self.figures.iter().map(row));
         let width = |column: usize| {
             rows.iter()

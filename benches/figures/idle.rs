@@ -5,7 +5,6 @@ use crate::Outcome;
 use crate::bench::{Bench, bytes_on_disk};
 use crate::figure::{Figure, Target};
 use crate::ours::Ours;
-use crate::payload::Documents;
 use crate::simulated::{Machine, Network};
 
 /// The first sync, the socket and everything that follows a start have settled by then.
@@ -18,7 +17,6 @@ pub(super) fn measure(bench: &Bench) -> Outcome<Vec<Figure>> {
     let (machine, network) = (Machine::default(), Network::default());
     let traffic = network.traffic();
     let ours = Ours::simulated(&path, &machine, network)?;
-    ours.insert_all(&Documents::new(11).take(10))?;
     ours.connect_simulated()?;
     machine.pass(SETTLING);
     if traffic.requests() == 0 {

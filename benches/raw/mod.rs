@@ -151,6 +151,9 @@ impl Raw {
             .execute([])?;
         let result = work(self)?;
         self.connection.prepare_cached("COMMIT")?.execute([])?;
+        if let Some(checkpointer) = &self.checkpointer {
+            checkpointer.committed(&self.connection)?;
+        }
         Ok(result)
     }
 

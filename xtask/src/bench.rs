@@ -8,10 +8,16 @@ use crate::{Outcome, cargo};
 #[derive(Args)]
 pub(crate) struct Options {
     /// One JSON object a line instead of a table.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "markdown")]
     json: bool,
-    /// Only figures whose name contains this.
-    filter: Option<String>,
+    /// The table as docs/benchmarks.md has it.
+    #[arg(long)]
+    markdown: bool,
+    /// Fewer repetitions, and nothing above 100,000 documents.
+    #[arg(long)]
+    quick: bool,
+    /// Only figures whose name contains one of these.
+    filter: Vec<String>,
 }
 
 /// Builds in release, runs, hands the result on.
@@ -25,8 +31,14 @@ pub(crate) fn run(options: &Options) -> Outcome {
         "driftline-bench",
         "--",
     ]);
-    if options.json {
-        command.arg("--json");
+    for (word, chosen) in [
+        ("--json", options.json),
+        ("--markdown", options.markdown),
+        ("--quick", options.quick),
+    ] {
+        if chosen {
+            command.arg(word);
+        }
     }
     command.args(&options.filter);
     cargo::run(&mut command)
