@@ -20,8 +20,8 @@ use rusqlite::params;
 
 use super::error::{Result, StorageError};
 use super::history::{self, Ops, QueuedOp};
-use super::meta;
 use super::row::StoredDocument;
+use super::{meta, rebase};
 use super::write::WriteTx;
 
 /// The transaction under way.
@@ -34,8 +34,8 @@ pub(crate) struct LocalWrite<'t> {
     /// Order keys drawn so far.
     keys: u128,
     size: usize,
-    /// How many changes were applied, before they were joined.
-    calls: usize,
+    /// Whether a change was joined to the one before it.
+    joined: bool,
 }
 
 /// What all changes of the op share.
@@ -52,12 +52,19 @@ struct Working {
     id: DocumentId,
     /// As it was before the transaction.
     before: Option<StoredDocument>,
-    /// What it shows now.
-    shown: Option<DocumentState>,
+    /// What it shows now, if the transaction has changed it.
+    after: Option<DocumentState>,
     changes: Vec<Change>,
     /// As it is in the file, if that is not `before` any more.
     written: Option<StoredDocument>,
     dirty: bool,
+}
+
+impl Working {
+    /// What it shows now, deleted or not.
+    fn shown(&self) -> Option<&DocumentState> {
+        self.after.as_ref().or_else(|| self.before.as_ref().and_then(shown_in))
+    }
 }
 
 /// What a committed transaction did to the outbox.
@@ -95,7 +102,7 @@ impl<'t> LocalWrite<'t> {
             places: HashMap::new(),
             keys: 0,
             size: 0,
-            calls: 0,
+            joined: false,
         }
     }
 
@@ -119,10 +126,7 @@ impl<'t> LocalWrite<'t> {
         id: &DocumentId,
     ) -> Result<Option<&DocumentState>> {
         let at = self.look(collection, id)?;
-        Ok(self
-            .documents
-            .get(at)
-            .and_then(|working| working.shown.as_ref()))
+        Ok(self.documents.get(at).and_then(Working::shown))
     }
 
     fn look(&mut self, collection: CollectionId, id: &DocumentId) -> Result<usize> {
@@ -140,13 +144,12 @@ impl<'t> LocalWrite<'t> {
         before: Option<StoredDocument>,
     ) -> usize {
         let (collection, id) = key.clone();
-        let shown = before.as_ref().map(|before| before.shown.clone());
         let at = self.documents.len();
         self.documents.push(Working {
             collection,
             id,
             before,
-            shown,
+            after: None,
             changes: Vec::new(),
             written: None,
             dirty: false,
@@ -175,11 +178,11 @@ impl<'t> LocalWrite<'t> {
         if let Some(head) = self.head {
             return Ok(head);
         }
-        let contact = self.tx.contact()?;
+        let standing = meta::standing(self.tx.conn())?;
         let head = Head {
-            op: self.tx.draw_op_id()?,
-            base: self.tx.version()?,
-            stamp: self.predict(contact.as_ref()),
+            op: self.tx.storage().next_op_id(standing.newest, self.tx.now()),
+            base: standing.cursor.version,
+            stamp: self.predict(standing.contact.as_ref()),
         };
         self.head = Some(head);
         Ok(head)
@@ -228,40 +231,47 @@ impl<'t> LocalWrite<'t> {
         };
         let size = weight(&change);
         let changes = joined(&working.changes, change)?;
-        let start = working.before.as_ref().map(|before| &before.shown);
+        let start = working.before.as_ref().and_then(shown_in);
         let shown = predict(start, &changes, collection, head, guest)?;
         within_limits(&schema, collection, &shown)?;
         if let Some(working) = self.documents.get_mut(at) {
-            working.shown = Some(shown);
+            self.joined |= changes.len() == working.changes.len();
+            working.after = Some(shown);
             working.changes = changes;
             working.dirty = true;
         }
         self.size += size;
-        self.calls += 1;
         Ok(())
     }
 
     /// Writes the documents' rows, so that SQL in this transaction sees them.
     pub(crate) fn flush(&mut self) -> Result<()> {
+        self.write_rows(false)
+    }
+
+    fn write_rows(&mut self, last: bool) -> Result<()> {
         let Some(head) = self.head else { return Ok(()) };
         let guest = self.tx.storage().is_guest();
         for working in self.documents.iter_mut().filter(|working| working.dirty) {
-            // Cloned, because the transaction may go on.
-            let Some(shown) = working.shown.clone() else {
-                continue;
+            let shown = match last {
+                true => working.after.take(),
+                false => working.after.clone(),
             };
+            let Some(shown) = shown else { continue };
             let mut after = match guest {
                 true => StoredDocument::new(shown, None, None),
                 false => {
-                    let base = working.before.as_ref().and_then(StoredDocument::base);
-                    let image = BaseImage::between(base.as_ref(), &shown);
+                    let before = working.before.as_ref();
+                    let image = before.map_or(Some(BaseImage::Absent), |b| b.image_of(&shown));
                     StoredDocument::new(shown, image, Some(head.op))
                 }
             };
             let before = working.written.as_ref().or(working.before.as_ref());
             self.tx
                 .store(working.collection, &working.id, before, &mut after)?;
-            working.written = Some(after);
+            if !last {
+                working.written = Some(after);
+            }
             working.dirty = false;
         }
         Ok(())
@@ -288,16 +298,17 @@ impl<'t> LocalWrite<'t> {
             changes,
             ..OpBody::default()
         };
-        if self.calls > 1 {
+        // Each change was admitted when it was made.
+        if self.joined || self.size > self.schema.limits.max_group as usize {
             admit(&self.schema, &mut body)?;
         }
         if self.tx.storage().is_guest() {
-            self.flush()?;
+            self.write_rows(true)?;
             self.finish_as_guest(head.op, first)?;
             return Ok(None);
         }
         let absorbed = self.absorb(&mut body)?;
-        self.flush()?;
+        self.write_rows(true)?;
         let op = Op {
             id: head.op,
             written: self.tx.now(),
@@ -348,7 +359,7 @@ impl<'t> LocalWrite<'t> {
                 body: old,
             },
         );
-        if let Some(shown) = &mut working.shown {
+        if let Some(shown) = &mut working.after {
             shown.updates.retain(|(op, _)| *op != earlier);
             working.dirty = true;
         }
@@ -418,10 +429,15 @@ impl<'t> LocalWrite<'t> {
     }
 }
 
+/// The document a write starts from. A row that only keeps the way to ops that show nothing is none.
+fn shown_in(stored: &StoredDocument) -> Option<&DocumentState> {
+    Some(&stored.shown).filter(|shown| !rebase::is_ghost(shown))
+}
+
 /// The opener that an update or delete of a document names: the newest pending op that opened or
 /// joined the generation shown, else the generation's own (K12).
 fn meant_generation(tx: &WriteTx<'_>, working: &Working, op: OpId) -> Result<Option<OpId>> {
-    let Some(shown) = &working.shown else {
+    let Some(shown) = working.shown() else {
         return Ok(None);
     };
     let opener = shown.generation.opener;
@@ -463,8 +479,8 @@ fn meant_generation(tx: &WriteTx<'_>, working: &Working, op: OpId) -> Result<Opt
 /// A collection merged by document carries every register and the next revision.
 fn carry_all(change: &mut Change, working: &Working, collection: &Collection) {
     let opening = change.kind == ChangeKind::Insert
-        && !working.shown.as_ref().is_some_and(DocumentState::is_alive);
-    let Some(shown) = working.shown.as_ref().filter(|_| !opening) else {
+        && !working.shown().is_some_and(DocumentState::is_alive);
+    let Some(shown) = working.shown().filter(|_| !opening) else {
         change.clock = 1;
         return;
     };

@@ -349,6 +349,12 @@ fn ghost(newest: OpId) -> DocumentState {
     state
 }
 
+/// Whether a row shows nothing, and only keeps the way to ops that are queued.
+pub(super) fn is_ghost(state: &DocumentState) -> bool {
+    let deleted_by_nobody = matches!(state.life, Life::Deleted(by) if by.stamp == Stamp::ZERO && by.version == PENDING);
+    deleted_by_nobody && state.version == PENDING
+}
+
 /// Registers that own ops on the document write, folded ones and those that leave now.
 fn own_registers(chain: Option<&Chain>, leaving: &[Rc<Leaving>], collection: CollectionId, id: &DocumentId) -> BTreeSet<FieldId> {
     let leaving = leaving.iter().map(|leaving| &leaving.op).filter(|op| op.is_folded());
