@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod demo;
 mod failure;
 mod files;
 mod inspect;
@@ -39,6 +40,8 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Serve(serve::Arguments),
+    Demo(demo::Arguments),
+    DemoDevice(demo::device::Arguments),
     Inspect(inspect::Arguments),
     Token(token::Arguments),
     #[command(subcommand)]
@@ -56,6 +59,8 @@ fn main() -> ExitCode {
 fn run(command: Command, output: &Output) -> Outcome {
     match command {
         Command::Serve(arguments) => serve::run(&arguments, output),
+        Command::Demo(arguments) => demo::run(&arguments, output),
+        Command::DemoDevice(arguments) => demo::device::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments, output),
         Command::Token(arguments) => token::run(&arguments, output),
         Command::Schema(command) => schema::run(&command, output),

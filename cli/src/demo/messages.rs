@@ -93,7 +93,6 @@ pub(super) struct Report {
     pub(super) bytes_up: u64,
     pub(super) bytes_down: u64,
     pub(super) clock_offset_ms: Option<i64>,
-    pub(super) digest: String,
 }
 
 /// A write the server refused.

@@ -13,6 +13,9 @@ use super::messages::{Change, Document, Lost, Quarantined, What};
 /// A document: collection and id.
 pub(super) type Key = (String, String);
 
+/// The field that the database fills by itself: a place in a list.
+const DRAWN: &str = "position";
+
 /// The paper.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Paper {
@@ -57,6 +60,12 @@ impl Paper {
         for change in changes {
             self.enter(team, change, false);
         }
+    }
+
+    /// Sets a field to what a rule of the schema makes of it, where replaying in order does not tell.
+    pub(super) fn set(&mut self, collection: &str, id: &str, field: &str, value: Json) {
+        let key = (collection.to_owned(), id.to_owned());
+        self.documents.entry(key).or_default().insert(field.to_owned(), value);
     }
 
     /// Everybody has seen everything up to here.
@@ -131,7 +140,7 @@ impl Paper {
                 continue;
             };
             let fields: BTreeSet<&String> = document.keys().chain(found.fields.keys()).collect();
-            for field in fields {
+            for field in fields.into_iter().filter(|field| *field != DRAWN) {
                 let expected = document.get(field).filter(|value| !is_nothing(value));
                 let found = found.fields.get(field).filter(|value| !is_nothing(value));
                 if expected != found {
@@ -227,9 +236,9 @@ fn elements_of(value: Option<&Json>) -> BTreeSet<String> {
     elements.filter_map(|element| element.as_str().map(str::to_owned)).collect()
 }
 
-/// A field that was never set and one that was emptied look the same.
+/// A field that was never set and one that was emptied look the same, and so does a counter at zero.
 fn is_nothing(value: &Json) -> bool {
-    value.is_null() || value.as_array().is_some_and(Vec::is_empty)
+    value.is_null() || value.as_array().is_some_and(Vec::is_empty) || value.as_i64() == Some(0)
 }
 
 #[cfg(test)]

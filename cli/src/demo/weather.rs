@@ -157,7 +157,8 @@ async fn one_way(from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, 
     tokio::io::copy(&mut from.take(most), &mut to).await
 }
 
-/// Lets a sync's request through, reads the whole answer, and gives nothing back.
+/// Lets a sync's request through, reads the whole answer, and gives nothing back. Whatever else the
+/// device asks for meanwhile passes.
 async fn swallow(
     mut client: TcpStream,
     mut server: TcpStream,
@@ -165,12 +166,15 @@ async fn swallow(
     seen: &Seen,
 ) {
     let Some(request) = read_head(&mut client).await else { return };
-    if !is_push(&request) {
-        return;
-    }
-    // Asked to close, the server ends the connection after the answer: that is where it ends.
+    let push = is_push(&request);
+    // Asked to close, the server ends the connection after one answer: that is where it ends, and the
+    // next request is looked at as well.
     let Some(request) = asking_to_close(&request) else { return };
     if server.write_all(&request).await.is_err() {
+        return;
+    }
+    if !push {
+        both_ways(client, server, u64::MAX, u64::MAX).await;
         return;
     }
     let mut answer = Vec::new();

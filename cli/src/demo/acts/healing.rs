@@ -1,0 +1,62 @@
+//! Act four: the network comes back, badly; then what the server refused is put right.
+
+use serde_json::json;
+
+use super::super::messages::Change;
+use super::super::world::{BISCOE, COPY, DREAM, TORGERSEN, World};
+use super::conflicts::Plot;
+use crate::failure::Failure;
+use crate::output::count;
+
+/// Connections of each device that break off.
+const GUSTS: u32 = 3;
+
+pub(in super::super) fn healing(world: &mut World<'_>, plot: &Plot) -> Result<(), Failure> {
+    world.stage.step("The network comes back for all four, in gusts");
+    let before: u32 = world.networks.iter().map(super::super::weather::Network::breaks).sum();
+    // Both files of Dream were opened anew: they connect anew.
+    for at in [DREAM, COPY] {
+        world.connect(at)?;
+    }
+    for at in [BISCOE, DREAM, TORGERSEN, COPY] {
+        world.network(at)?.storm(GUSTS);
+        world.team(at)?.network(true)?;
+    }
+    let settled = world.settle_all()?;
+    let breaks = world.networks.iter().map(super::super::weather::Network::breaks).sum::<u32>() - before;
+    world.stage.note(
+        &format!("{} broke off in the middle", count(u64::from(breaks), "connection", "connections")),
+        json!({ "breaks": breaks }),
+    );
+    world.stage.holds("all four are up to date", "within 20 s", if settled { "yes" } else { "no" }, settled);
+    refused(world, plot)
+}
+
+fn refused(world: &mut World<'_>, plot: &Plot) -> Result<(), Failure> {
+    world.stage.step("The server refused one write; its neighbours were not held up");
+    let quarantined = world.team(TORGERSEN)?.report()?.quarantined;
+    let place = format!("birds/{}", plot.refused);
+    let found: Vec<String> = quarantined.iter().flat_map(|write| write.documents.clone()).collect();
+    world.stage.equal("in quarantine", &place, found.join(", "));
+    let codes: Vec<&str> = quarantined.iter().map(|write| write.code.as_str()).collect();
+    world.stage.equal("why", "value_too_large", codes.join(", "));
+    for write in &quarantined {
+        world.stage.note(&format!("{}: {}", write.code, write.message), json!(write));
+    }
+    let documents = world.team(BISCOE)?.documents()?;
+    let there = plot.neighbours.iter().filter(|id| {
+        let comment = documents.iter().find(|d| d.id == **id).and_then(|d| d.fields.get("comments")?.as_str());
+        comment.is_some_and(|comment| comment.ends_with("the long comment."))
+    });
+    world.stage.equal("neighbours of the refused write that Biscoe has", plot.neighbours.len(), there.count());
+
+    world.stage.step("Torgersen writes a shorter comment and lets the refused one go");
+    for write in &quarantined {
+        world.team(TORGERSEN)?.discard(&write.op)?;
+    }
+    world.paper.everybody_saw();
+    world.write(TORGERSEN, vec![Change::set("birds", &plot.refused, "comments", "Nest moved twice.")])?;
+    let settled = world.settle_all()?;
+    world.stage.holds("all four are up to date", "within 20 s", if settled { "yes" } else { "no" }, settled);
+    Ok(())
+}

@@ -1,0 +1,13 @@
+//! The story, act by act.
+
+mod conflicts;
+mod entry;
+mod healing;
+mod meeting;
+mod verdict;
+
+pub(super) use conflicts::conflicts;
+pub(super) use entry::entry;
+pub(super) use healing::healing;
+pub(super) use meeting::meeting;
+pub(super) use verdict::verdict;
