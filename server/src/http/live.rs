@@ -52,6 +52,7 @@ async fn open(
 ) -> Result<Response, Problem> {
     let (mut parts, _) = request.into_parts();
     let access = access(shared, &parts.headers, workspace)?;
+    shared.rate_of(&access.account, "")?;
     let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &())
         .await
         .map_err(|_| Problem::Malformed("expected a WebSocket handshake".to_owned()))?;

@@ -66,6 +66,14 @@ impl Shared {
             limits,
         }
     }
+
+    /// Counts a request against its device's rate; against its account's where it names no device.
+    fn rate_of(&self, account: &str, device: &str) -> Result<(), Problem> {
+        let now = self.environment.clock.monotonic();
+        self.rate
+            .take(account, device, now)
+            .map_err(Problem::RateLimited)
+    }
 }
 
 /// The routes.

@@ -44,6 +44,7 @@ async fn begin(
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
     let access = access(shared, headers, workspace)?;
+    shared.rate_of(&access.account, "")?;
     let resume = Resume::from_query(query.unwrap_or_default())
         .map_err(|error| Problem::Malformed(error.to_string()))?;
     let workspace = shared.registry.workspace(&access.workspace).await?;

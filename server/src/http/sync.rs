@@ -43,7 +43,6 @@ async fn respond(
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let access = access(shared, &parts.headers, workspace)?;
-    let _turn = shared.requests.try_acquire().map_err(|_| Problem::Busy)?;
     let received = body::receive(shared, &parts.headers, body).await?;
     let depth = shared.limits.max_depth;
     let request = offload_if(shared, received.bytes.len() > LONG, move || {
@@ -77,6 +76,8 @@ pub(super) async fn handle(
     request: SyncRequest,
 ) -> Result<Answer, Problem> {
     check(shared, access, &request)?;
+    // Taken when the body is there: who sends slowly waits in nobody's way.
+    let _turn = shared.requests.try_acquire().map_err(|_| Problem::Busy)?;
     let workspace = shared.registry.workspace(&access.workspace).await?;
     let ops = request.ops.len();
     let asked = Asked {
@@ -102,11 +103,7 @@ fn check(shared: &Shared, access: &Access, request: &SyncRequest) -> Result<(), 
         return Err(Problem::WrongAccount);
     }
     let device = &request.device;
-    let now = shared.environment.clock.monotonic();
-    shared
-        .rate
-        .take(&access.account, &device.id, now)
-        .map_err(Problem::RateLimited)
+    shared.rate_of(&access.account, &device.id)
 }
 
 /// An answer's bytes in a form.

@@ -38,6 +38,7 @@ pub(super) async fn create(
 
 async fn make(shared: &Shared, workspace: &str, headers: &HeaderMap) -> Result<bool, Problem> {
     let access = access(shared, headers, workspace)?;
+    shared.rate_of(&access.account, "")?;
     if access.role != Role::Admin {
         return Err(Problem::Forbidden("only an admin makes a workspace"));
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use driftline_core::id::{DocumentId, OpId};
 use driftline_core::merge::DocumentState;
+use driftline_core::op::ChangeKind;
 use driftline_core::protocol::{Cursor, VersionEntry};
 
 use super::*;

@@ -18,6 +18,7 @@ async fn listening() -> (
     let world = World::with(|config| {
         config.limits.header_timeout_ms = 300;
         config.limits.body_idle_ms = 300;
+        config.limits.write_idle_ms = 300;
         config.limits.body_total_ms = 1_000;
         config.limits.shutdown_ms = 2_000;
     });
@@ -124,4 +125,34 @@ async fn shutdown_finishes_what_it_began_and_takes_no_more() {
         .query_row("SELECT count(*) FROM log", [], |r| r.get(0))
         .unwrap();
     assert_eq!(rows, 1, "{}", wal.display());
+}
+
+#[tokio::test]
+async fn who_stops_reading_is_dropped() {
+    let (world, address, _stop, _task) = listening().await;
+    let mut device = world.device("ann");
+    let mut all = 0;
+    for batch in 0..30 {
+        let fill = |i: usize| (format!("d{batch}-{i}"), "x".repeat(100_000));
+        let ops = (0..10)
+            .map(fill)
+            .map(|(id, text)| {
+                all += text.len();
+                device.insert(&id, &[(1, text.into())])
+            })
+            .collect();
+        device.sync(ops).await;
+    }
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let head = format!(
+        "GET /v1/workspaces/w/snapshot HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n\r\n",
+        device.token
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let mut bytes = Vec::new();
+    // Cut or reset: either way it ends, and far from the end.
+    let read = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut bytes)).await;
+    assert!(read.is_ok(), "the connection is still open");
+    assert!(bytes.len() < all / 2, "{} of {all} bytes came", bytes.len());
 }

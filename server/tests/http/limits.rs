@@ -379,3 +379,34 @@ async fn a_device_gone_wild_is_told_to_wait_and_others_are_not() {
         .fetch_add(500, std::sync::atomic::Ordering::Relaxed);
     assert!(wild.try_sync(vec![]).await.is_ok());
 }
+
+#[tokio::test]
+async fn requests_without_a_device_count_against_the_account() {
+    let world = World::with(|config| {
+        config.limits.requests_per_second = 1;
+        config.limits.burst = 2;
+    });
+    let device = world.device("ann");
+    let snapshot = || {
+        Request::get("/v1/workspaces/w/snapshot")
+            .header("authorization", format!("Bearer {}", device.token))
+            .body(Body::empty())
+            .unwrap()
+    };
+    for status in [200, 200, 429] {
+        assert_eq!(
+            call(&world.server, snapshot()).await.status.as_u16(),
+            status
+        );
+    }
+    assert!(device.try_sync(vec![]).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_server_with_no_turn_left_says_busy() {
+    let world = World::with(|config| config.limits.concurrent_requests = 0);
+    let reply = world.device("ann").try_sync(vec![]).await.unwrap_err();
+    assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(reply.failure().code, "busy");
+    assert_eq!(reply.headers["retry-after"], "1");
+}
