@@ -10,7 +10,8 @@ Exit codes:
   2  the command line cannot be understood
   3  something could not be started or reached: an address, a process, a server
   4  a file is missing, unreadable, not what it should be, or cannot be written
-  70 a fault in this program";
+  70 a fault in this program
+  130 interrupted";
 
 /// The exit code of a command.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

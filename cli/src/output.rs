@@ -24,8 +24,6 @@ pub(crate) enum Tone {
     Good,
     /// It did not.
     Bad,
-    /// Worth a look.
-    Notice,
     /// Of lesser interest.
     Faint,
     /// A heading.
@@ -70,11 +68,6 @@ impl Output {
         }
     }
 
-    /// Whether programs are reading.
-    pub(crate) fn is_json(&self) -> bool {
-        self.json
-    }
-
     /// Whether progress may be drawn on standard error.
     pub(crate) fn shows_progress(&self) -> bool {
         self.progress
@@ -109,7 +102,6 @@ impl Output {
         let code = match tone {
             Tone::Good => "32",
             Tone::Bad => "31;1",
-            Tone::Notice => "33",
             Tone::Faint => "2",
             Tone::Strong => "1",
         };

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Exit, Failure, Outcome};
 use crate::output::Output;
 use birds::SCHEMA;
 use paper::Paper;
@@ -59,6 +59,8 @@ pub(crate) fn run(arguments: &Arguments, output: &Output) -> Outcome {
     let outcome = play(&place, seed, output);
     if arguments.keep.is_some() {
         tell_where(&place, output);
+    } else if !matches!(outcome, Ok(Exit::Done)) {
+        output.line(format!("To look closer: driftline demo --seed {seed} --keep DIR"));
     }
     outcome
 }
@@ -76,6 +78,7 @@ fn play(place: &Place, seed: u64, output: &Output) -> Outcome {
         .enable_all()
         .build()
         .map_err(|error| Failure::unavailable("no_threads", "cannot start threads").because(&error))?;
+    runtime.spawn(clean_up_when_interrupted(place.temporary()));
     let mut stage = Stage::new(output);
     stage.step("A server starts");
     let server = Server::start(&place.directory, &schema, secret.into_bytes())?;
@@ -105,10 +108,15 @@ fn play(place: &Place, seed: u64, output: &Output) -> Outcome {
 struct Place {
     directory: PathBuf,
     /// Removed at the end.
-    _temporary: Option<tempfile::TempDir>,
+    temporary: Option<tempfile::TempDir>,
 }
 
 impl Place {
+    /// The directory, if it is to be removed.
+    fn temporary(&self) -> Option<PathBuf> {
+        self.temporary.as_ref().map(|temporary| temporary.path().to_owned())
+    }
+
     fn prepare(keep: Option<&Path>) -> Result<Place, Failure> {
         let unusable = |error: std::io::Error| {
             Failure::file("unusable_directory", "cannot use the directory").because(&error)
@@ -116,7 +124,7 @@ impl Place {
         match keep {
             None => {
                 let temporary = tempfile::Builder::new().prefix("driftline-demo-").tempdir().map_err(unusable)?;
-                Ok(Place { directory: temporary.path().to_owned(), _temporary: Some(temporary) })
+                Ok(Place { directory: temporary.path().to_owned(), temporary: Some(temporary) })
             }
             Some(directory) => {
                 std::fs::create_dir_all(directory).map_err(unusable)?;
@@ -125,7 +133,7 @@ impl Place {
                     return Err(Failure::file("not_empty", format!("{} is not empty", directory.display()))
                         .help("name a directory that is empty or not there yet"));
                 }
-                Ok(Place { directory, _temporary: None })
+                Ok(Place { directory, temporary: None })
             }
         }
     }
@@ -138,6 +146,17 @@ fn tell_where(place: &Place, output: &Output) {
     output.line(format!("  driftline inspect {directory}/torgersen.db"));
     output.line(format!("  driftline inspect --server {directory}/data"));
     output.object(&json!({ "type": "kept", "directory": directory.to_string() }));
+}
+
+/// Ctrl-C reaches the devices and the server too; what is left is the directory.
+async fn clean_up_when_interrupted(temporary: Option<PathBuf>) {
+    if tokio::signal::ctrl_c().await.is_ok() {
+        if let Some(directory) = temporary {
+            // A device that is still dying may write a last file; better a file left than no end.
+            let _ = std::fs::remove_dir_all(directory);
+        }
+        std::process::exit(130);
+    }
 }
 
 /// A number nobody knows beforehand.

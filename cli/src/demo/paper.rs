@@ -123,6 +123,12 @@ impl Paper {
         self.documents.keys().filter(|(c, _)| c == collection).count() as u64
     }
 
+    /// What a field must hold.
+    pub(super) fn value(&self, collection: &str, id: &str, field: &str) -> Json {
+        let document = self.documents.get(&(collection.to_owned(), id.to_owned()));
+        document.and_then(|document| document.get(field)).cloned().unwrap_or_default()
+    }
+
     /// The sum of a counter over a collection.
     pub(super) fn sum(&self, collection: &str, field: &str) -> i64 {
         let of = self.documents.iter().filter(|((c, _), _)| c == collection);

@@ -237,7 +237,9 @@ impl Team {
     }
 
     fn where_to_look(&self) -> String {
-        format!("run again with --keep and look at {}", self.identity.file.with_extension("log").display())
+        let log = self.identity.file.with_extension("log");
+        let log = log.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        format!("run again with --keep DIR and look at DIR/{log}")
     }
 }
 

@@ -4,7 +4,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -22,8 +22,8 @@ pub(super) enum Weather {
     Down,
     /// The next connections break off after some bytes, wherever that is.
     Storm,
-    /// The next request of a sync reaches the server, its answer does not come back; then it is
-    /// [`Weather::Down`].
+    /// Everything passes until the server has committed something: that answer does not come back,
+    /// and then it is [`Weather::Down`].
     LoseAnswer,
 }
 
@@ -42,7 +42,12 @@ struct Seen {
     /// Connections still to be broken in a storm.
     gusts: AtomicU32,
     lost: Mutex<Option<LostAnswer>>,
+    /// Says whether the server has committed what is to be lost.
+    committed: Mutex<Option<Committed>>,
 }
+
+/// Asks whether something is committed.
+type Committed = Box<dyn Fn() -> bool + Send>;
 
 /// An answer that was read to its end and thrown away.
 #[derive(Clone, Debug)]
@@ -73,6 +78,12 @@ impl Network {
         self.set(Weather::Storm);
     }
 
+    /// Loses the first answer for which `committed` holds when the server has given it.
+    pub(super) fn lose_answer(&self, committed: impl Fn() -> bool + Send + 'static) {
+        *lock(&self.seen.committed) = Some(Box::new(committed));
+        self.set(Weather::LoseAnswer);
+    }
+
     /// How many connections were broken off by a storm.
     pub(super) fn breaks(&self) -> u32 {
         self.seen.breaks.load(Ordering::SeqCst)
@@ -80,7 +91,7 @@ impl Network {
 
     /// The answer that was lost, once it is.
     pub(super) fn lost_answer(&self) -> Option<LostAnswer> {
-        self.seen.lost.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.seen.lost).clone()
     }
 }
 
@@ -157,8 +168,8 @@ async fn one_way(from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, 
     tokio::io::copy(&mut from.take(most), &mut to).await
 }
 
-/// Lets a sync's request through, reads the whole answer, and gives nothing back. Whatever else the
-/// device asks for meanwhile passes.
+/// Lets a sync's request through and reads the whole answer. If the server has committed by then,
+/// the answer is lost; whatever else the device asks for passes.
 async fn swallow(
     mut client: TcpStream,
     mut server: TcpStream,
@@ -166,31 +177,47 @@ async fn swallow(
     seen: &Seen,
 ) {
     let Some(request) = read_head(&mut client).await else { return };
-    let push = is_push(&request);
+    let sync = is_sync(&request);
     // Asked to close, the server ends the connection after one answer: that is where it ends, and the
     // next request is looked at as well.
     let Some(request) = asking_to_close(&request) else { return };
     if server.write_all(&request).await.is_err() {
         return;
     }
-    if !push {
+    if !sync {
         both_ways(client, server, u64::MAX, u64::MAX).await;
         return;
     }
     let mut answer = Vec::new();
-    let (mut from_client, _keep) = client.split();
-    let (mut from_server, mut to_server) = server.split();
-    let upwards = async {
-        let _ = tokio::io::copy(&mut from_client, &mut to_server).await;
-        std::future::pending::<()>().await;
-    };
-    tokio::select! {
-        () = upwards => {}
-        read = from_server.read_to_end(&mut answer) => if read.is_err() { return },
+    {
+        let (mut from_client, _keep) = client.split();
+        let (mut from_server, mut to_server) = server.split();
+        let upwards = async {
+            let _ = tokio::io::copy(&mut from_client, &mut to_server).await;
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = upwards => {}
+            read = from_server.read_to_end(&mut answer) => if read.is_err() { return },
+        }
+    }
+    if !seen.has_committed() {
+        let _ = client.write_all(&answer).await;
+        return;
     }
     let lost = LostAnswer { status: status_of(&answer), bytes: answer.len() };
-    *seen.lost.lock().unwrap_or_else(PoisonError::into_inner) = Some(lost);
+    *lock(&seen.lost) = Some(lost);
     weather.send_replace(Weather::Down);
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Seen {
+    fn has_committed(&self) -> bool {
+        lock(&self.committed).as_ref().is_some_and(|committed| committed())
+    }
 }
 
 /// The most bytes a request's head may have.
@@ -212,17 +239,11 @@ fn end_of_head(bytes: &[u8]) -> Option<usize> {
     bytes.windows(4).position(|four| four == b"\r\n\r\n")
 }
 
-/// A request without writes is smaller.
-const MAX_PULL: u64 = 400;
-
-/// Whether it is a sync with a body worth losing the answer of: one that carries writes.
-fn is_push(request: &[u8]) -> bool {
-    let end = end_of_head(request).unwrap_or(request.len());
-    let head = String::from_utf8_lossy(&request[..end]).to_ascii_lowercase();
-    let mut lines = head.lines();
-    let line = lines.next().unwrap_or("");
-    let length = lines.find_map(|line| line.strip_prefix("content-length:")?.trim().parse::<u64>().ok());
-    line.starts_with("post ") && line.contains("/sync ") && length.is_some_and(|bytes| bytes > MAX_PULL)
+/// Whether it is a sync.
+fn is_sync(request: &[u8]) -> bool {
+    let line: Vec<u8> = request.iter().copied().take_while(|byte| *byte != b'\r').collect();
+    let line = String::from_utf8_lossy(&line);
+    line.starts_with("POST ") && line.contains("/sync ")
 }
 
 fn asking_to_close(request: &[u8]) -> Option<Vec<u8>> {
@@ -259,8 +280,8 @@ mod tests {
     }
 
     async fn ask(network: &Network) -> String {
-        let body = "x".repeat(500);
-        let request = format!("POST /v1/workspaces/w/sync HTTP/1.1\r\ncontent-length: 500\r\n\r\n{body}");
+        let body = "x".repeat(300);
+        let request = format!("POST /v1/workspaces/w/sync HTTP/1.1\r\ncontent-length: 300\r\n\r\n{body}");
         let mut stream = TcpStream::connect(network.address).await.unwrap();
         let _ = stream.write_all(request.as_bytes()).await;
         let mut answer = Vec::new();
@@ -274,10 +295,12 @@ mod tests {
         let network = Network::open(server(Arc::clone(&answered)).await, Random::new(1)).await.unwrap();
         assert_eq!(ask(&network).await, "");
         assert_eq!(answered.load(Ordering::SeqCst), 0);
-        network.set(Weather::LoseAnswer);
+        let committed = Arc::clone(&answered);
+        network.lose_answer(move || committed.load(Ordering::SeqCst) == 2);
+        assert!(ask(&network).await.ends_with("committed"), "not committed yet");
         assert_eq!(ask(&network).await, "");
         let lost = network.lost_answer().unwrap();
-        assert_eq!((lost.status, answered.load(Ordering::SeqCst)), (200, 1));
+        assert_eq!((lost.status, answered.load(Ordering::SeqCst)), (200, 2));
         assert_eq!(ask(&network).await, "", "it is down until somebody says otherwise");
         network.set(Weather::Fair);
         assert!(ask(&network).await.ends_with("committed"));

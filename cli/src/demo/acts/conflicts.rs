@@ -23,16 +23,16 @@ const SHARED: usize = 4;
 const COUNTED: usize = 12;
 
 /// Between two teams' shifts: more than a request takes, so that the order is beyond doubt.
-const SHIFT_CHANGE: Duration = Duration::from_millis(300);
+const SHIFT_CHANGE: Duration = Duration::from_millis(1_000);
 
 /// Who is fought over.
 pub(in super::super) struct Plot {
     /// All three correct its body mass.
-    contested: Vec<String>,
+    pub(in super::super) contested: Vec<String>,
     /// Two teams correct different fields of it.
-    shared: Vec<String>,
+    pub(in super::super) shared: Vec<String>,
     /// Everybody counts it.
-    counted: Vec<String>,
+    pub(in super::super) counted: Vec<String>,
     /// Dream deletes it, Biscoe corrects it.
     pub(in super::super) revived: String,
     /// Its tags are changed by all.
@@ -42,7 +42,7 @@ pub(in super::super) struct Plot {
     /// Written right before and right after the refused one.
     pub(in super::super) neighbours: [String; 2],
     /// Corrected by Dream and by the copy of Dream.
-    cloned: String,
+    pub(in super::super) cloned: String,
 }
 
 /// The tags of the tagged bird at the end: one that somebody sets while somebody else takes it away

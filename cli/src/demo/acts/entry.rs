@@ -72,7 +72,11 @@ pub(in super::super) fn entry(world: &mut World<'_>) -> Result<(), Failure> {
     world.stage.step("Dream's device was killed (SIGKILL) while it wrote, and opened again");
     let killed = entered.into_iter().find_map(|entered| entered.killed);
     let Some(killed) = killed else { return Err(Failure::fault("no device was killed")) };
-    let text = format!("{} acknowledged before the kill", count(killed.acknowledged as u64, "write", "writes"));
+    let text = format!(
+        "{} acknowledged before the kill; {} more committed without a word",
+        count(killed.acknowledged as u64, "write", "writes"),
+        killed.unacknowledged
+    );
     world.stage.note(&text, json!({ "acknowledged": killed.acknowledged, "unacknowledged": killed.unacknowledged }));
     world.stage.none("acknowledged writes missing after the kill", &killed.missing);
     Ok(())

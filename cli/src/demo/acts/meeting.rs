@@ -1,11 +1,12 @@
 //! Act two: the network comes for one team after the other, and is not kind to any.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use super::super::weather::Weather;
-use super::super::world::{BISCOE, CLOCK_AHEAD, DREAM, PATIENCE, TORGERSEN, World};
+use super::super::world::{BISCOE, CLOCK_AHEAD, DREAM, PATIENCE, TORGERSEN, WORKSPACE, World};
 use crate::failure::Failure;
 use crate::output::{bytes, count, span};
 
@@ -33,8 +34,9 @@ pub(in super::super) fn meeting(world: &mut World<'_>) -> Result<(), Failure> {
     world.stage.note(&text, json!({ "breaks": breaks }));
     world.stage.holds("Torgersen has sent everything", "within 20 s", if settled { "yes" } else { "no" }, settled);
     let offset = world.team(TORGERSEN)?.report()?.clock_offset_ms.unwrap_or(0);
+    let shown = (offset + 30_000).div_euclid(60_000) * 60_000;
     let near = (offset - CLOCK_AHEAD).abs() < CLOCK_TOLERANCE;
-    world.stage.holds("Torgersen's status says how wrong its clock is", span(CLOCK_AHEAD), span(offset), near);
+    world.stage.holds("Torgersen's status says how wrong its clock is", span(CLOCK_AHEAD), span(shown), near);
 
     world.stage.step("Every team receives the others' birds");
     let settled = world.settle_all()?;
@@ -54,7 +56,8 @@ fn lose_an_answer(world: &mut World<'_>) -> Result<(), Failure> {
     world.stage.step("Dream sends its birds; the server commits them, and its answer is lost on the way");
     let before = world.server_version()?;
     let queued = world.team(DREAM)?.report()?.pending;
-    world.weather_only(DREAM, Weather::LoseAnswer)?;
+    let data = world.server.data.clone();
+    world.network(DREAM)?.lose_answer(move || version(&data) > before);
     world.connect(DREAM)?;
     let deadline = Instant::now() + PATIENCE;
     let lost = loop {
@@ -79,4 +82,10 @@ fn lose_an_answer(world: &mut World<'_>) -> Result<(), Failure> {
     let after = world.server_version()?.saturating_sub(before);
     world.stage.equal("versions on the server for those writes, sent twice", queued, after);
     Ok(())
+}
+
+/// The server's last version, as its files have it; 0 if they cannot be read.
+fn version(data: &Path) -> u64 {
+    let facts = driftline_server::inspect::workspace(data, WORKSPACE);
+    facts.ok().flatten().map_or(0, |facts| facts.version)
 }
