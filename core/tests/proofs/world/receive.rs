@@ -124,6 +124,12 @@ impl File {
 
     /// Every op that is named from here on leaves, queue and quarantine alike.
     fn leave(&mut self, rules: &Rules, named: &[Named]) {
+        for departed in &mut self.departed {
+            // Given up here, accepted through a copy's retry.
+            if let Some(by) = named.iter().find(|n| n.ids & mask(departed.op) != 0) {
+                departed.named = Some((by.version, by.landed.clone()));
+            }
+        }
         let find = |queued: &Queued| named.iter().find(|n| n.ids & queued.names() != 0).cloned();
         let mut gone = Vec::new();
         self.queue.retain(|queued| match find(queued) {
