@@ -236,15 +236,19 @@ mod tests {
         }
     }
 
-    fn chain(links: &[(u8, Option<u8>, &[u8], Option<Version>)]) -> Links {
-        let linked = |(n, prev, covers, accepted): &(u8, Option<u8>, &[u8], Option<Version>)| {
+    /// An op, its `prev`, what it covers and the version it was accepted as.
+    type Link<'a> = (u8, Option<u8>, &'a [u8], Option<Version>);
+
+    fn chain(links: &[Link<'_>]) -> Links {
+        let linked = |(n, prev, covers, accepted): &Link<'_>| {
             let covers = covers.iter().map(|n| id(*n)).collect();
+            let (prev, accepted) = (prev.map(id), *accepted);
             (
                 id(*n),
                 Linked {
-                    prev: prev.map(id),
+                    prev,
                     covers,
-                    accepted: *accepted,
+                    accepted,
                     landed: None,
                 },
             )
