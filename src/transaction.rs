@@ -19,6 +19,8 @@ pub struct Transaction<'t> {
     write: LocalWrite<'t>,
     query_timeout: i64,
     drawn: Option<OpId>,
+    /// Random bytes for ids to come.
+    random: Vec<[u8; 10]>,
 }
 
 impl<'t> Transaction<'t> {
@@ -27,6 +29,7 @@ impl<'t> Transaction<'t> {
             write,
             query_timeout,
             drawn: None,
+            random: Vec::new(),
         }
     }
 
@@ -395,8 +398,16 @@ impl<'t> Transaction<'t> {
     /// A UUIDv7 above the one before it, so that documents of one transaction sort as inserted.
     fn new_id(&mut self) -> Result<DocumentId> {
         let tx = self.write.tx();
-        let mut random = [0; 10];
-        tx.storage().environment().ids.fill(&mut random);
+        if self.random.is_empty() {
+            // One document is the rule; where there is a second there are often many.
+            let count = if self.drawn.is_none() { 1 } else { 64 };
+            self.random.resize(count, [0; 10]);
+            tx.storage()
+                .environment()
+                .ids
+                .fill(self.random.as_flattened_mut());
+        }
+        let random = self.random.pop().unwrap_or_default();
         let id = OpId::next(
             u64::try_from(tx.now().wall).unwrap_or(0),
             random,

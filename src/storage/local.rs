@@ -21,8 +21,8 @@ use rusqlite::params;
 use super::error::{Result, StorageError};
 use super::history::{self, Ops, QueuedOp};
 use super::row::StoredDocument;
-use super::{meta, rebase};
 use super::write::WriteTx;
+use super::{meta, rebase};
 
 /// The transaction under way.
 pub(crate) struct LocalWrite<'t> {
@@ -63,7 +63,9 @@ struct Working {
 impl Working {
     /// What it shows now, deleted or not.
     fn shown(&self) -> Option<&DocumentState> {
-        self.after.as_ref().or_else(|| self.before.as_ref().and_then(shown_in))
+        self.after
+            .as_ref()
+            .or_else(|| self.before.as_ref().and_then(shown_in))
     }
 }
 
@@ -478,8 +480,8 @@ fn meant_generation(tx: &WriteTx<'_>, working: &Working, op: OpId) -> Result<Opt
 
 /// A collection merged by document carries every register and the next revision.
 fn carry_all(change: &mut Change, working: &Working, collection: &Collection) {
-    let opening = change.kind == ChangeKind::Insert
-        && !working.shown().is_some_and(DocumentState::is_alive);
+    let opening =
+        change.kind == ChangeKind::Insert && !working.shown().is_some_and(DocumentState::is_alive);
     let Some(shown) = working.shown().filter(|_| !opening) else {
         change.clock = 1;
         return;

@@ -1,5 +1,6 @@
 //! Facts about the file, one row each in `_dl_meta`.
 
+use driftline_core::id::OpId;
 use driftline_core::protocol::{ChainHash, Cursor};
 use driftline_core::time::{Contact, Reading};
 use rusqlite::types::{FromSql, ToSqlOutput, ValueRef};
@@ -46,6 +47,38 @@ pub(crate) fn get<T: FromSql>(conn: &Connection, key: &str) -> Result<Option<T>>
         .query_row([key], |row| row.get::<_, Option<T>>(0))
         .optional()?
         .flatten())
+}
+
+/// What every write has to know, read at once.
+pub(super) struct Standing {
+    pub(super) cursor: Cursor,
+    pub(super) contact: Option<Contact>,
+    /// The greatest op id drawn: the queue's newest, or what was kept when it drained.
+    pub(super) newest: Option<OpId>,
+}
+
+pub(super) fn standing(conn: &Connection) -> Result<Standing> {
+    let mut statement = conn.prepare_cached(
+        "SELECT (SELECT value FROM _dl_meta WHERE key = 'cursor'), \
+         (SELECT value FROM _dl_meta WHERE key = 'contact'), \
+         ifnull((SELECT max(op_id) FROM _dl_outbox), (SELECT value FROM _dl_meta WHERE key = 'floor'))",
+    )?;
+    let mut rows = statement.query([])?;
+    let row = rows
+        .next()?
+        .ok_or_else(|| StorageError::unreadable("standing"))?;
+    let bytes = |at: usize| match row.get_ref(at)? {
+        ValueRef::Null => Ok(None),
+        ValueRef::Blob(bytes) => Ok(Some(bytes)),
+        _ => Err(StorageError::unreadable("standing")),
+    };
+    let newest =
+        bytes(2)?.map(|id| OpId::from_slice(id).ok_or_else(|| StorageError::unreadable("op id")));
+    Ok(Standing {
+        cursor: bytes(0)?.map_or(Ok(Cursor::START), cursor_from)?,
+        contact: bytes(1)?.map(contact_from).transpose()?,
+        newest: newest.transpose()?,
+    })
 }
 
 /// Writes a fact.

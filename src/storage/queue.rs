@@ -9,7 +9,7 @@ use driftline_core::id::OpId;
 use driftline_core::time::Reading;
 use rusqlite::Connection;
 
-use super::error::{Result, StorageError};
+use super::error::Result;
 use super::hooks::Capacity;
 use super::{Storage, meta};
 
@@ -188,15 +188,12 @@ impl Storage {
 
     /// A new id above every one the file has drawn: the clock's, unless that has gone back.
     pub(super) fn draw_op_id(&self, conn: &Connection, now: Reading) -> Result<OpId> {
-        let mut statement = conn.prepare_cached("SELECT max(op_id) FROM _dl_outbox")?;
-        let queued: Option<[u8; 16]> = statement.query_row([], |row| row.get(0))?;
-        let queued = match queued {
-            Some(id) => Some(OpId(id)),
-            // The queue has drained, by this process or another: the floor was kept then.
-            None => meta::get::<Vec<u8>>(conn, meta::key::FLOOR)?
-                .map(|id| OpId::from_slice(&id).ok_or_else(|| StorageError::unreadable("floor")))
-                .transpose()?,
-        };
+        Ok(self.next_op_id(meta::standing(conn)?.newest, now))
+    }
+
+    /// The same, given the greatest the file knows. Another process may draw as well, so that is
+    /// read in the transaction the id is drawn in.
+    pub(super) fn next_op_id(&self, greatest: Option<OpId>, now: Reading) -> OpId {
         let mut newest = self
             .queue
             .newest
@@ -204,12 +201,9 @@ impl Storage {
             .unwrap_or_else(PoisonError::into_inner);
         let mut random = [0; 10];
         self.environment().ids.fill(&mut random);
-        let id = OpId::next(
-            u64::try_from(now.wall).unwrap_or(0),
-            random,
-            queued.max(*newest),
-        );
+        let millis = u64::try_from(now.wall).unwrap_or(0);
+        let id = OpId::next(millis, random, greatest.max(*newest));
         *newest = Some(id);
-        Ok(id)
+        id
     }
 }

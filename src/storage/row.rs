@@ -63,6 +63,15 @@ impl StoredDocument {
         }
     }
 
+    /// The way back to what the server said from what is `shown` now.
+    pub(crate) fn image_of(&self, shown: &DocumentState) -> Option<BaseImage> {
+        match &self.image {
+            None => BaseImage::between(Some(&self.shown), shown),
+            Some(BaseImage::Absent) => Some(BaseImage::Absent),
+            Some(_) => BaseImage::between(self.base().as_ref(), shown),
+        }
+    }
+
     /// What the server said, as far as this device knows; `None` if it does not have the document.
     pub(crate) fn base(&self) -> Option<DocumentState> {
         BaseImage::base(self.image.clone(), self.shown.clone())
@@ -112,23 +121,25 @@ pub(super) fn read_row(table: &Table, row: &Row<'_>) -> Result<StoredDocument> {
             Value::Null
         }
     };
-    let shown = DocumentState::decode_provenance(
-        &mut minicbor::Decoder::new(blob(row, 0, "state")?),
-        &mut elsewhere,
-    )?;
+    let pending = match optional_blob(row, 2, "pending op")? {
+        None => None,
+        Some(bytes) => {
+            Some(OpId::from_slice(bytes).ok_or_else(|| StorageError::unreadable("pending op"))?)
+        }
+    };
+    let mut state = minicbor::Decoder::new(blob(row, 0, "state")?);
+    let shown = DocumentState::decode_row(&mut state, &mut elsewhere, pending)?;
     if let Some(damage) = damage {
         return Err(damage);
     }
     let image = optional_blob(row, 1, "base")?
         .map(minicbor::decode)
         .transpose()?;
-    let pending = optional_blob(row, 2, "pending op")?
-        .map(|bytes| OpId::from_slice(bytes).ok_or_else(|| StorageError::unreadable("pending op")));
     let search = row.get(3)?;
     Ok(StoredDocument {
         shown,
         image,
-        pending: pending.transpose()?,
+        pending,
         place: Place::Row { search },
     })
 }
@@ -214,7 +225,7 @@ fn insert_row(
     let mut statement = conn.prepare_cached(&table.insert)?;
     statement.raw_bind_parameter(1, id.as_str())?;
     statement.raw_bind_parameter(2, !after.shown.is_alive())?;
-    statement.raw_bind_parameter(3, provenance(table, &after.shown)?)?;
+    statement.raw_bind_parameter(3, provenance(table, &after.shown, after.pending)?)?;
     statement.raw_bind_parameter(4, after.image.as_ref().map(encoded))?;
     statement.raw_bind_parameter(5, after.pending.map(|op| op.0))?;
     statement.raw_bind_parameter(6, search)?;
@@ -276,7 +287,7 @@ fn update_row(
 
     let mut statement = conn.prepare_cached(&sql)?;
     statement.raw_bind_parameter(1, id.as_str())?;
-    statement.raw_bind_parameter(2, provenance(table, &after.shown)?)?;
+    statement.raw_bind_parameter(2, provenance(table, &after.shown, after.pending)?)?;
     statement.raw_bind_parameter(3, after.image.as_ref().map(encoded))?;
     statement.raw_bind_parameter(4, after.pending.map(|op| op.0))?;
     let mut next = 5;
@@ -388,7 +399,7 @@ pub(super) fn rewrite(conn: &Connection, table: &Table, id: &str) -> Result<()> 
     sql += " WHERE id = ?1";
     let mut update = conn.prepare_cached(&sql)?;
     update.raw_bind_parameter(1, id)?;
-    update.raw_bind_parameter(2, provenance(table, &document.shown)?)?;
+    update.raw_bind_parameter(2, provenance(table, &document.shown, document.pending)?)?;
     for (at, column) in table.columns.iter().enumerate() {
         update.raw_bind_parameter(at + 3, Bind(column.cell(&document.shown).value_ref()))?;
     }
@@ -397,9 +408,13 @@ pub(super) fn rewrite(conn: &Connection, table: &Table, id: &str) -> Result<()> 
 }
 
 /// The provenance without what the columns hold.
-pub(super) fn provenance(table: &Table, state: &DocumentState) -> Result<Vec<u8>> {
+pub(super) fn provenance(
+    table: &Table,
+    state: &DocumentState,
+    pending: Option<OpId>,
+) -> Result<Vec<u8>> {
     let mut encoder = minicbor::Encoder::new(Vec::with_capacity(128));
-    match state.encode_provenance(&mut encoder, &|field| table.has(field)) {
+    match state.encode_row(&mut encoder, &|field| table.has(field), pending) {
         Ok(()) => Ok(encoder.into_writer()),
         Err(error) => Err(StorageError::Internal(error.to_string())),
     }

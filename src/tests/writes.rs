@@ -235,7 +235,10 @@ fn counters_and_sets_join_within_a_transaction() {
         panic!("{:?}", op.changes)
     };
     assert_eq!(change.increments.get(11), Some(&3));
-    assert_eq!(change.adds.get(12), Some(&vec!["new".to_owned()]));
+    assert_eq!(
+        change.adds.get(12),
+        Some(&vec!["new".to_owned(), "old".to_owned()])
+    );
 }
 
 #[test]

@@ -25,16 +25,45 @@ const COUNTERS: u8 = 7;
 const SETS: u8 = 8;
 const UPDATES: u8 = 9;
 const FORGOTTEN: u8 = 10;
+/// In a device's rows alone: for each of the writes, the fields it wrote whose values stand
+/// elsewhere.
+const FIELDS: u8 = 11;
 
 /// Which register values are left out because they stand elsewhere (in a device's columns).
 pub(crate) type Elsewhere<'a> = &'a dyn Fn(FieldId) -> bool;
 
 impl DocumentState {
     /// Encodes all of it but the register values for which `elsewhere` says so.
+    ///
+    /// # Errors
+    /// What the output says.
     pub fn encode_provenance<W: Output>(
         &self,
         e: &mut Encoder<W>,
         elsewhere: Elsewhere<'_>,
+    ) -> Result<(), encode::Error<W::Error>> {
+        self.encode_with(e, elsewhere, false, None)
+    }
+
+    /// The same for a device's row, in fewer bytes: the op that the row names anyway is left out.
+    ///
+    /// # Errors
+    /// What the output says.
+    pub fn encode_row<W: Output>(
+        &self,
+        e: &mut Encoder<W>,
+        elsewhere: Elsewhere<'_>,
+        named: Option<OpId>,
+    ) -> Result<(), encode::Error<W::Error>> {
+        self.encode_with(e, elsewhere, true, named)
+    }
+
+    fn encode_with<W: Output>(
+        &self,
+        e: &mut Encoder<W>,
+        elsewhere: Elsewhere<'_>,
+        compact: bool,
+        named: Option<OpId>,
     ) -> Result<(), encode::Error<W::Error>> {
         let mut table: Vec<Write> = Vec::new();
         for (_, register) in self.registers.iter() {
@@ -42,25 +71,33 @@ impl DocumentState {
                 table.push(register.write);
             }
         }
+        let apart = |field: FieldId| compact && elsewhere(field);
+        let apart_count = self
+            .registers
+            .iter()
+            .filter(|(field, _)| apart(*field))
+            .count();
+        let together = self.registers.len() - apart_count;
         let keys = 2
             + usize::from(!self.is_alive())
             + usize::from(self.reopened.is_some())
             + usize::from(self.clock > 0)
-            + 2 * usize::from(!table.is_empty())
+            + usize::from(!table.is_empty())
+            + usize::from(apart_count > 0)
+            + usize::from(together > 0)
             + usize::from(!self.counters.is_empty())
             + usize::from(!self.sets.is_empty())
             + usize::from(!self.updates.is_empty())
             + usize::from(self.updates_forgotten > 0);
         e.map(keys as u64)?;
-        e.u8(GENERATION)?
-            .array(2)?
-            .bytes(&self.generation.opener.0)?;
+        e.u8(GENERATION)?.array(2)?;
+        op_unless(e, self.generation.opener, named)?;
         version(e, self.generation.version)?;
         e.u8(VERSION)?;
         version(e, self.version)?;
         if let Life::Deleted(by) = self.life {
             e.u8(DELETED)?;
-            write(e, &by)?;
+            write(e, &by, named)?;
         }
         if let Some(reopened) = self.reopened {
             e.u8(REOPENED)?
@@ -75,19 +112,39 @@ impl DocumentState {
         if !table.is_empty() {
             e.u8(WRITES)?.array(table.len() as u64)?;
             for entry in &table {
-                write(e, entry)?;
+                write(e, entry, named)?;
             }
-            e.u8(REGISTERS)?.map(self.registers.len() as u64)?;
-            for (field, register) in self.registers.iter() {
-                let at = table
-                    .iter()
-                    .position(|w| *w == register.write)
-                    .unwrap_or_default();
+        }
+        let place = |register: &Register| {
+            table
+                .iter()
+                .position(|w| *w == register.write)
+                .unwrap_or_default()
+        };
+        if apart_count > 0 {
+            e.u8(FIELDS)?.array(table.len() as u64)?;
+            for at in 0..table.len() {
+                let mine = || {
+                    self.registers
+                        .iter()
+                        .filter(|(field, r)| apart(*field) && place(r) == at)
+                };
+                e.array(mine().count() as u64)?;
+                for (field, _) in mine() {
+                    e.u16(field)?;
+                }
+            }
+        }
+        if together > 0 {
+            e.u8(REGISTERS)?.map(together as u64)?;
+            for (field, register) in self.registers.iter().filter(|(field, _)| !apart(*field)) {
                 e.u16(field)?;
                 if elsewhere(field) {
-                    e.array(1)?.u32(at as u32)?;
+                    e.array(1)?.u32(place(register) as u32)?;
                 } else {
-                    e.array(2)?.u32(at as u32)?.encode(&register.value)?;
+                    e.array(2)?
+                        .u32(place(register) as u32)?
+                        .encode(&register.value)?;
                 }
             }
         }
@@ -118,6 +175,27 @@ impl DocumentState {
         d: &mut Decoder<'_>,
         elsewhere: &mut dyn FnMut(FieldId) -> Value,
     ) -> Result<DocumentState, decode::Error> {
+        DocumentState::decode_with(d, elsewhere, false, None)
+    }
+
+    /// Decodes what [`DocumentState::encode_row`] made, given the op that the row names.
+    ///
+    /// # Errors
+    /// Malformed or truncated bytes; an op left out that the row does not name.
+    pub fn decode_row(
+        d: &mut Decoder<'_>,
+        elsewhere: &mut dyn FnMut(FieldId) -> Value,
+        named: Option<OpId>,
+    ) -> Result<DocumentState, decode::Error> {
+        DocumentState::decode_with(d, elsewhere, true, named)
+    }
+
+    fn decode_with(
+        d: &mut Decoder<'_>,
+        elsewhere: &mut dyn FnMut(FieldId) -> Value,
+        compact: bool,
+        named: Option<OpId>,
+    ) -> Result<DocumentState, decode::Error> {
         let mut state = DocumentState::opened(OpId::ZERO, 0);
         let mut table: Vec<Write> = Vec::new();
         let mut opened = false;
@@ -127,13 +205,13 @@ impl DocumentState {
                 GENERATION => {
                     expect_array(d, 2)?;
                     state.generation = Generation {
-                        opener: op(d)?,
+                        opener: op_or(d, named)?,
                         version: read_version(d)?,
                     };
                     opened = true;
                 }
                 VERSION => state.version = read_version(d)?,
-                DELETED => state.life = Life::Deleted(read_write(d)?),
+                DELETED => state.life = Life::Deleted(read_write(d, named)?),
                 REOPENED => {
                     expect_array(d, 3)?;
                     state.reopened = Some(Reopened {
@@ -145,7 +223,7 @@ impl DocumentState {
                 CLOCK => state.clock = d.u64()?,
                 WRITES => {
                     for _ in 0..length(d.array()?)? {
-                        table.push(read_write(d)?);
+                        table.push(read_write(d, named)?);
                     }
                 }
                 REGISTERS => {
@@ -166,6 +244,26 @@ impl DocumentState {
                             }
                         };
                         state.registers.insert(field, Register { value, write });
+                    }
+                }
+                FIELDS if compact => {
+                    for at in 0..length(d.array()?)? {
+                        let write = usize::try_from(at)
+                            .ok()
+                            .and_then(|at| table.get(at).copied());
+                        for _ in 0..length(d.array()?)? {
+                            let field = d.u16()?;
+                            let write = write.ok_or_else(|| {
+                                decode::Error::message("a register names no write")
+                            })?;
+                            state.registers.insert(
+                                field,
+                                Register {
+                                    value: elsewhere(field),
+                                    write,
+                                },
+                            );
+                        }
                     }
                 }
                 COUNTERS => state.counters = d.decode()?,
@@ -249,15 +347,21 @@ fn read_tags(d: &mut Decoder<'_>) -> Result<Vec<(OpId, Version)>, decode::Error>
     Ok(held)
 }
 
-fn write<W: Output>(e: &mut Encoder<W>, write: &Write) -> Result<(), encode::Error<W::Error>> {
-    e.array(3)?.bytes(&write.op.0)?.u64(write.stamp.0)?;
+fn write<W: Output>(
+    e: &mut Encoder<W>,
+    write: &Write,
+    named: Option<OpId>,
+) -> Result<(), encode::Error<W::Error>> {
+    e.array(3)?;
+    op_unless(e, write.op, named)?;
+    e.u64(write.stamp.0)?;
     version(e, write.version)
 }
 
-fn read_write(d: &mut Decoder<'_>) -> Result<Write, decode::Error> {
+fn read_write(d: &mut Decoder<'_>, named: Option<OpId>) -> Result<Write, decode::Error> {
     expect_array(d, 3)?;
     Ok(Write {
-        op: op(d)?,
+        op: op_or(d, named)?,
         stamp: Stamp(d.u64()?),
         version: read_version(d)?,
     })
@@ -283,6 +387,29 @@ fn read_version(d: &mut Decoder<'_>) -> Result<Version, decode::Error> {
 fn op(d: &mut Decoder<'_>) -> Result<OpId, decode::Error> {
     let bytes: ByteArray<16> = d.decode()?;
     Ok(OpId(bytes.into()))
+}
+
+/// The op that is named anyway is null.
+fn op_unless<W: Output>(
+    e: &mut Encoder<W>,
+    op: OpId,
+    named: Option<OpId>,
+) -> Result<(), encode::Error<W::Error>> {
+    if named == Some(op) {
+        e.null()?.ok()
+    } else {
+        e.bytes(&op.0)?.ok()
+    }
+}
+
+fn op_or(d: &mut Decoder<'_>, named: Option<OpId>) -> Result<OpId, decode::Error> {
+    match named {
+        Some(named) if d.datatype()? == minicbor::data::Type::Null => {
+            d.null()?;
+            Ok(named)
+        }
+        _ => op(d),
+    }
 }
 
 fn length(length: Option<u64>) -> Result<u64, decode::Error> {
@@ -409,5 +536,50 @@ mod tests {
             self.version = version;
             self
         }
+    }
+
+    fn written_by(op: u8, n: i64) -> Register {
+        let write = Write {
+            op: OpId([op; 16]),
+            stamp: Stamp::at(7),
+            version: PENDING,
+        };
+        Register {
+            value: Value::Integer(n),
+            write,
+        }
+    }
+
+    fn in_a_row() -> DocumentState {
+        let mut state = DocumentState::opened(OpId([1; 16]), PENDING);
+        for (field, op) in [(1, 1), (2, 1), (3, 2), (9, 1)] {
+            state.registers.insert(field, written_by(op, field.into()));
+        }
+        state.counters.insert(4, 3);
+        state.life = Life::Deleted(written_by(2, 0).write);
+        state
+    }
+
+    #[test]
+    fn a_row_leaves_out_what_stands_in_it_anyway() {
+        let state = in_a_row();
+        let elsewhere = |field: FieldId| field < 9;
+        let plain = encoded(|e| state.encode_provenance(e, &elsewhere).unwrap());
+        for named in [None, Some(OpId([1; 16])), Some(OpId([2; 16]))] {
+            let row = encoded(|e| state.encode_row(e, &elsewhere, named).unwrap());
+            assert!(row.len() < plain.len());
+            let mut value = |field: FieldId| Value::Integer(field.into());
+            let back = DocumentState::decode_row(&mut Decoder::new(&row), &mut value, named);
+            assert_eq!(back.unwrap(), state);
+        }
+    }
+
+    #[test]
+    fn an_op_left_out_must_be_named() {
+        let named = Some(OpId([1; 16]));
+        let row = encoded(|e| in_a_row().encode_row(e, &|_| true, named).unwrap());
+        let mut nothing = |_: FieldId| Value::Null;
+        assert!(DocumentState::decode_row(&mut Decoder::new(&row), &mut nothing, None).is_err());
+        assert!(decode(&row).is_err());
     }
 }
