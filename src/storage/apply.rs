@@ -231,7 +231,8 @@ impl<'t, 'c> Applying<'t, 'c> {
             let Some(op) = self.rebase.ops.get(result.id)? else { continue };
             match &result.outcome {
                 Outcome::Accepted { version } if *version <= in_base => {
-                    self.leave(op, Some(*version), vec![result.id], Vec::new())?;
+                    let landed = Leaving::landings(&op, *version, |c, d| self.rebase.base(c, d))?;
+                    self.leave(op, Some(*version), vec![result.id], landed)?;
                 }
                 Outcome::Accepted { version } => self.applied.accepted.push((result.id, *version)),
                 Outcome::Rejected { .. } if op.body.withdraw => self.leave(op, None, Vec::new(), Vec::new())?,

@@ -159,6 +159,25 @@ impl Leaving {
         Leaving { op, accepted: None, names: Vec::new(), landed: Vec::new() }
     }
 
+    /// Where an op that is in base since `version` landed, worked out from base where no page told:
+    /// generations only follow each other, so one that is there since before was there then.
+    pub(super) fn landings(
+        op: &QueuedOp,
+        version: Version,
+        mut base: impl FnMut(CollectionId, &DocumentId) -> Result<Option<DocumentState>>,
+    ) -> Result<Vec<(CollectionId, DocumentId, OpId)>> {
+        let mut landed = Vec::new();
+        for (collection, document) in op.documents() {
+            if op.opens(collection, document)
+                && let Some(base) = base(collection, document)?
+                && base.generation.version <= version
+            {
+                landed.push((collection, document.clone(), base.generation.opener));
+            }
+        }
+        Ok(landed)
+    }
+
     pub(super) fn landed_on(&self, collection: CollectionId, document: &DocumentId) -> Option<OpId> {
         self.landed.iter().find(|(c, d, _)| *c == collection && d == document).map(|(_, _, opener)| *opener)
     }

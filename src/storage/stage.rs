@@ -276,6 +276,7 @@ pub(crate) fn swap(tx: &WriteTx<'_>, fates: &[OpResult]) -> std::result::Result<
     let queue = sort_queue(tx, stage.cursor.version)?;
     clear_base(tx)?;
     unpack(tx)?;
+    keep_links(tx, &queue)?;
     fold_on_top(tx, queue.newest)?;
     tx.set_cursor(stage.cursor)?;
     forget(tx)?;
@@ -290,6 +291,8 @@ pub(crate) fn swap(tx: &WriteTx<'_>, fates: &[OpResult]) -> std::result::Result<
 struct Sorted {
     /// Ops that base contains; they are out of the queue already.
     left: Vec<OpId>,
+    /// Those of them whose documents have others in the queue.
+    linked: Vec<Leaving>,
     /// The newest op of each document that has any.
     newest: BTreeMap<(CollectionId, DocumentId), OpId>,
 }
@@ -297,7 +300,7 @@ struct Sorted {
 fn sort_queue(tx: &WriteTx<'_>, version: Version) -> Result<Sorted> {
     let conn = tx.conn();
     let fates = fates(conn, version)?;
-    let mut sorted = Sorted { left: Vec::new(), newest: BTreeMap::new() };
+    let mut sorted = Sorted { left: Vec::new(), linked: Vec::new(), newest: BTreeMap::new() };
     let mut leaving = Vec::new();
     let mut statement = conn.prepare_cached("SELECT op_id, wall, boot, mono, state, body FROM _dl_outbox ORDER BY op_id")?;
     let mut rows = statement.query([])?;
@@ -321,16 +324,36 @@ fn sort_queue(tx: &WriteTx<'_>, version: Version) -> Result<Sorted> {
             ledger::drop_rejected(conn, id)?;
         }
         conn.prepare_cached("DELETE FROM _dl_outbox WHERE op_id = ?1")?.execute([id.0])?;
-        let names = Vec::from_iter(op.body.retry_of);
-        let leaving = std::rc::Rc::new(Leaving { op, accepted: Some(fate.version), names, landed: fate.landed.clone() });
-        for (collection, document) in leaving.op.documents() {
-            if sorted.newest.contains_key(&(collection, document.clone())) {
-                rebase::keep_links(conn, collection, document, std::slice::from_ref(&leaving))?;
-            }
+        let needed = |(collection, document): (_, &DocumentId)| {
+            sorted.newest.contains_key(&(collection, document.clone()))
+        };
+        if op.documents().into_iter().any(needed) {
+            let names = Vec::from_iter(op.body.retry_of);
+            sorted.linked.push(Leaving { op, accepted: Some(fate.version), names, landed: fate.landed.clone() });
         }
         sorted.left.push(id);
     }
     Ok(sorted)
+}
+
+/// Keeps the links of what has left, for what is folded on the new base.
+fn keep_links(tx: &WriteTx<'_>, queue: &Sorted) -> Result<()> {
+    for leaving in &queue.linked {
+        let base = |collection, document: &DocumentId| {
+            Ok(tx.load(collection, document)?.as_ref().and_then(StoredDocument::base))
+        };
+        let mut leaving = leaving.clone();
+        if leaving.landed.is_empty() {
+            leaving.landed = Leaving::landings(&leaving.op, leaving.accepted.unwrap_or(0), base)?;
+        }
+        let leaving = std::rc::Rc::new(leaving);
+        for (collection, document) in leaving.op.documents() {
+            if queue.newest.contains_key(&(collection, document.clone())) {
+                rebase::keep_links(tx.conn(), collection, document, std::slice::from_ref(&leaving))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 struct Fate {
