@@ -68,6 +68,21 @@ impl Output {
         }
     }
 
+    /// An output that nobody reads.
+    #[cfg(test)]
+    pub(crate) fn silent() -> Output {
+        let stream = Mutex::new(Stream {
+            to: Box::new(io::sink()),
+            broken: None,
+        });
+        Output {
+            json: false,
+            colour: false,
+            progress: false,
+            stream,
+        }
+    }
+
     /// Whether progress may be drawn on standard error.
     pub(crate) fn shows_progress(&self) -> bool {
         self.progress
@@ -179,7 +194,9 @@ fn render(columns: &[(&str, Align)], rows: Vec<Vec<String>>, colour: bool) -> St
             cell
         }
     };
-    table.set_header(columns.iter().map(head));
+    if columns.iter().any(|(name, _)| !name.is_empty()) {
+        table.set_header(columns.iter().map(head));
+    }
     for row in rows {
         let cells = row
             .into_iter()

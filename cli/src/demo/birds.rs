@@ -65,7 +65,9 @@ pub(super) struct BadRecord {
 pub(super) fn read() -> Result<Vec<Bird>, BadRecord> {
     let bad = |row: usize, what: String| BadRecord { row, what };
     let mut reader = csv::Reader::from_reader(RECORDS.as_bytes());
-    let titles = reader.headers().map_err(|error| bad(0, error.to_string()))?;
+    let titles = reader
+        .headers()
+        .map_err(|error| bad(0, error.to_string()))?;
     if !titles.iter().eq(COLUMNS.iter().map(|(title, _, _)| *title)) {
         return Err(bad(0, "the columns are others".to_owned()));
     }
@@ -81,7 +83,9 @@ fn bird(record: &csv::StringRecord) -> Result<Bird, String> {
     let mut fields = Fields::new();
     for (cell, (title, field, column)) in record.iter().zip(&COLUMNS) {
         if cell != "NA" {
-            let value = column.read(cell).ok_or_else(|| format!("{title} is {cell:?}"))?;
+            let value = column
+                .read(cell)
+                .ok_or_else(|| format!("{title} is {cell:?}"))?;
             fields.insert((*field).to_owned(), value);
         }
     }
@@ -90,7 +94,11 @@ fn bird(record: &csv::StringRecord) -> Result<Bird, String> {
         _ => Err(format!("no {field}")),
     };
     let id = format!("{}-{}", text("study_name")?, text("individual_id")?);
-    Ok(Bird { id, island: text("island")?, fields })
+    Ok(Bird {
+        id,
+        island: text("island")?,
+        fields,
+    })
 }
 
 impl Column {
@@ -98,7 +106,11 @@ impl Column {
         match self {
             Column::Text => Some(cell.into()),
             Column::Integer => cell.parse::<i64>().ok().map(Value::from),
-            Column::Real => cell.parse::<f64>().ok().filter(|x| x.is_finite()).map(Value::from),
+            Column::Real => cell
+                .parse::<f64>()
+                .ok()
+                .filter(|x| x.is_finite())
+                .map(Value::from),
             Column::YesNo if cell == "Yes" => Some(true.into()),
             Column::YesNo if cell == "No" => Some(false.into()),
             Column::YesNo => None,
@@ -115,7 +127,11 @@ fn midnight(date: &str) -> Option<i64> {
         return None;
     }
     // Days from a calendar whose years begin in March, so that the leap day is the last.
-    let (year, month) = if month <= 2 { (year - 1, month + 9) } else { (year, month - 3) };
+    let (year, month) = if month <= 2 {
+        (year - 1, month + 9)
+    } else {
+        (year, month - 3)
+    };
     let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
     let of_year = (153 * month + 2) / 5 + day - 1;
     let days = era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468;
@@ -131,7 +147,10 @@ mod tests {
     fn every_row_is_there_under_a_name_of_its_own() {
         let birds = read().unwrap();
         let on = |island: &str| birds.iter().filter(|bird| bird.island == island).count();
-        assert_eq!((on("Biscoe"), on("Dream"), on("Torgersen"), birds.len()), (168, 124, 52, 344));
+        assert_eq!(
+            (on("Biscoe"), on("Dream"), on("Torgersen"), birds.len()),
+            (168, 124, 52, 344)
+        );
         let ids: std::collections::BTreeSet<_> = birds.iter().map(|bird| &bird.id).collect();
         assert_eq!(ids.len(), 344);
     }
@@ -139,9 +158,21 @@ mod tests {
     #[test]
     fn missing_values_stay_missing() {
         let birds = read().unwrap();
-        let without = |field: &str| birds.iter().filter(|bird| !bird.fields.contains_key(field)).count();
-        assert_eq!((without("sex"), without("comments"), without("body_mass_g")), (11, 290, 2));
-        assert!(birds.iter().all(|bird| bird.fields.values().all(|v| *v != Value::from("NA"))));
+        let without = |field: &str| {
+            birds
+                .iter()
+                .filter(|bird| !bird.fields.contains_key(field))
+                .count()
+        };
+        assert_eq!(
+            (without("sex"), without("comments"), without("body_mass_g")),
+            (11, 290, 2)
+        );
+        assert!(
+            birds
+                .iter()
+                .all(|bird| bird.fields.values().all(|v| *v != Value::from("NA")))
+        );
     }
 
     #[test]
@@ -151,7 +182,12 @@ mod tests {
         for bird in read().unwrap() {
             for (name, value) in bird.fields {
                 let field = collection.field(&name).unwrap();
-                assert_eq!(value.clone().admit(field.kind), Ok(value), "{} {name}", bird.id);
+                assert_eq!(
+                    value.clone().admit(field.kind),
+                    Ok(value),
+                    "{} {name}",
+                    bird.id
+                );
             }
         }
     }

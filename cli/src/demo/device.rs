@@ -61,10 +61,16 @@ fn open(arguments: &Arguments) -> Result<Database, Failure> {
     let mut config = Config::new(&arguments.file, schema, &arguments.workspace)
         .with_account(&arguments.account)
         .with_device_label(&arguments.label);
-    config.host_token = Some(Box::new(BesideTheFile(arguments.file.with_extension("host"))));
-    config.environment.clock = Arc::new(AheadOfTime { clock: SystemClock::new(), by: arguments.clock_ahead });
-    Database::open(config)
-        .map_err(|error| Failure::file("not_opened", "the device's file cannot be opened").because(&error))
+    config.host_token = Some(Box::new(BesideTheFile(
+        arguments.file.with_extension("host"),
+    )));
+    config.environment.clock = Arc::new(AheadOfTime {
+        clock: SystemClock::new(),
+        by: arguments.clock_ahead,
+    });
+    Database::open(config).map_err(|error| {
+        Failure::file("not_opened", "the device's file cannot be opened").because(&error)
+    })
 }
 
 fn say(reply: &Reply) -> Result<(), Failure> {
@@ -77,14 +83,26 @@ fn say(reply: &Reply) -> Result<(), Failure> {
 }
 
 fn obey(db: &Database, order: Order) -> Reply {
-    let failed = |error: driftline::Error| Reply::Failed { code: error.code().to_owned(), message: error.to_string() };
+    let failed = |error: driftline::Error| Reply::Failed {
+        code: error.code().to_owned(),
+        message: error.to_string(),
+    };
     let done = |result: driftline::Result<()>| result.map_or_else(failed, |()| Reply::Done);
     match order {
-        Order::Write { number, changes } => match db.write(|tx| changes.iter().try_for_each(|change| apply(tx, change))) {
-            Ok(()) => Reply::Written { number },
-            Err(error) => Reply::Refused { number, code: error.code().to_owned(), message: error.to_string() },
-        },
-        Order::Connect { url, token } => done(db.connect(SyncConfig::new(url, move || Ok(token.clone()))).map(drop)),
+        Order::Write { number, changes } => {
+            match db.write(|tx| changes.iter().try_for_each(|change| apply(tx, change))) {
+                Ok(()) => Reply::Written { number },
+                Err(error) => Reply::Refused {
+                    number,
+                    code: error.code().to_owned(),
+                    message: error.to_string(),
+                },
+            }
+        }
+        Order::Connect { url, token } => done(
+            db.connect(SyncConfig::new(url, move || Ok(token.clone())))
+                .map(drop),
+        ),
         Order::Network { online } => {
             if let Some(sync) = db.sync() {
                 sync.network_changed(online);
@@ -93,7 +111,9 @@ fn obey(db: &Database, order: Order) -> Reply {
         }
         Order::Settle { timeout_ms } => settle(db, Duration::from_millis(timeout_ms)),
         Order::Have { collection, ids } => have(db, &collection, ids).unwrap_or_else(failed),
-        Order::Documents => documents(db).map_or_else(failed, |documents| Reply::Documents { documents }),
+        Order::Documents => {
+            documents(db).map_or_else(failed, |documents| Reply::Documents { documents })
+        }
         Order::Report => report(db).map_or_else(failed, |report| Reply::Report(Box::new(report))),
         Order::Discard { op } => done(db.outbox().discard(&op)),
         Order::Close => done(db.close()),
@@ -101,24 +121,37 @@ fn obey(db: &Database, order: Order) -> Reply {
 }
 
 fn apply(tx: &mut Transaction<'_>, change: &Change) -> driftline::Result<()> {
-    let Change { collection, id, what } = change;
+    let Change {
+        collection,
+        id,
+        what,
+    } = change;
     match what {
         What::Insert { fields } => tx.insert_with_id(collection, id, fields.clone()),
         What::Update { fields } => tx.update(collection, id, fields.clone()).map(drop),
         What::Delete => tx.delete(collection, id).map(drop),
         What::Increment { field, by } => tx.increment(collection, id, field, *by),
         What::Add { field, elements } => tx.add_to_set(collection, id, field, elements.clone()),
-        What::Remove { field, elements } => tx.remove_from_set(collection, id, field, elements.clone()),
+        What::Remove { field, elements } => {
+            tx.remove_from_set(collection, id, field, elements.clone())
+        }
     }
 }
 
 fn settle(db: &Database, timeout: Duration) -> Reply {
     let Some(sync) = db.sync() else {
-        return Reply::Failed { code: "not_connected".to_owned(), message: "not connected".to_owned() };
+        return Reply::Failed {
+            code: "not_connected".to_owned(),
+            message: "not connected".to_owned(),
+        };
     };
     let settled = sync.sync_until(timeout);
     let status = sync.status();
-    Reply::Settled { settled, state: format!("{:?} {:?}", status.state, status.cause), pending: status.pending }
+    Reply::Settled {
+        settled,
+        state: format!("{:?} {:?}", status.state, status.cause),
+        pending: status.pending,
+    }
 }
 
 fn have(db: &Database, collection: &str, ids: Vec<String>) -> driftline::Result<Reply> {
@@ -134,12 +167,25 @@ fn have(db: &Database, collection: &str, ids: Vec<String>) -> driftline::Result<
 fn documents(db: &Database) -> driftline::Result<Vec<Document>> {
     let mut documents = Vec::new();
     for collection in &db.schema().collections {
-        let ids = db.query(&format!("SELECT id FROM {} ORDER BY id", collection.name), ())?;
+        let ids = db.query(
+            &format!("SELECT id FROM {} ORDER BY id", collection.name),
+            (),
+        )?;
         for row in &ids {
-            let Some(Value::Text(id)) = row.get("id") else { continue };
-            let Some(document) = db.get(&collection.name, id)? else { continue };
-            let fields = document.fields().filter_map(|(name, value)| Some((name.to_owned(), told(value)?)));
-            documents.push(Document { collection: collection.name.clone(), id: id.clone(), fields: fields.collect::<Map<_, _>>() });
+            let Some(Value::Text(id)) = row.get("id") else {
+                continue;
+            };
+            let Some(document) = db.get(&collection.name, id)? else {
+                continue;
+            };
+            let fields = document
+                .fields()
+                .filter_map(|(name, value)| Some((name.to_owned(), told(value)?)));
+            documents.push(Document {
+                collection: collection.name.clone(),
+                id: id.clone(),
+                fields: fields.collect::<Map<_, _>>(),
+            });
         }
     }
     Ok(documents)
@@ -159,22 +205,34 @@ fn told(value: &FieldValue) -> Option<Json> {
 fn report(db: &Database) -> driftline::Result<Report> {
     let status = db.sync().map(|sync| sync.status()).unwrap_or_default();
     let birds = db.query("SELECT count(*) FROM birds", ())?;
-    let quarantined = db.outbox().quarantined(None, MANY)?.into_iter().map(|write| Quarantined {
-        op: write.id,
-        code: write.error_code.unwrap_or_default(),
-        message: write.error_message.unwrap_or_default(),
-        documents: write.changes.iter().map(|c| format!("{}/{}", c.collection, c.document)).collect(),
-    });
-    let losses = db.ledger().query(&driftline::LossFilter::default(), MANY)?.into_iter().map(|loss| Lost {
-        collection: loss.collection,
-        id: loss.document,
-        field: loss.field,
-        value: loss.value,
-        base_value: loss.base_value,
-        winner_value: loss.winner_value,
-        winner_device: loss.winner_device,
-        rule: loss.rule.name().to_owned(),
-    });
+    let quarantined = db
+        .outbox()
+        .quarantined(None, MANY)?
+        .into_iter()
+        .map(|write| Quarantined {
+            op: write.id,
+            code: write.error_code.unwrap_or_default(),
+            message: write.error_message.unwrap_or_default(),
+            documents: write
+                .changes
+                .iter()
+                .map(|c| format!("{}/{}", c.collection, c.document))
+                .collect(),
+        });
+    let losses = db
+        .ledger()
+        .query(&driftline::LossFilter::default(), MANY)?
+        .into_iter()
+        .map(|loss| Lost {
+            collection: loss.collection,
+            id: loss.document,
+            field: loss.field,
+            value: loss.value,
+            base_value: loss.base_value,
+            winner_value: loss.winner_value,
+            winner_device: loss.winner_device,
+            rule: loss.rule.name().to_owned(),
+        });
     Ok(Report {
         state: format!("{:?}", status.state),
         birds: match birds.scalar() {

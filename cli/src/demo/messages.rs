@@ -18,7 +18,10 @@ pub(super) enum Order {
     /// Wait until everything is sent and received.
     Settle { timeout_ms: u64 },
     /// Which of these documents are there?
-    Have { collection: String, ids: Vec<String> },
+    Have {
+        collection: String,
+        ids: Vec<String>,
+    },
     /// Everything there is.
     Documents,
     /// How it stands.
@@ -38,11 +41,19 @@ pub(super) enum Reply {
     /// The transaction is committed.
     Written { number: u64 },
     /// The transaction was refused.
-    Refused { number: u64, code: String, message: String },
+    Refused {
+        number: u64,
+        code: String,
+        message: String,
+    },
     /// It is done.
     Done,
     /// Whether it got there in time.
-    Settled { settled: bool, state: String, pending: u64 },
+    Settled {
+        settled: bool,
+        state: String,
+        pending: u64,
+    },
     /// Those that are there.
     Having { ids: Vec<String> },
     /// Everything there is.
@@ -66,12 +77,25 @@ pub(super) struct Change {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "change", rename_all = "snake_case")]
 pub(super) enum What {
-    Insert { fields: Fields },
-    Update { fields: Fields },
+    Insert {
+        fields: Fields,
+    },
+    Update {
+        fields: Fields,
+    },
     Delete,
-    Increment { field: String, by: i64 },
-    Add { field: String, elements: Vec<String> },
-    Remove { field: String, elements: Vec<String> },
+    Increment {
+        field: String,
+        by: i64,
+    },
+    Add {
+        field: String,
+        elements: Vec<String>,
+    },
+    Remove {
+        field: String,
+        elements: Vec<String>,
+    },
 }
 
 /// A document as the app reads it: no field without a value, sets as sorted lists.
@@ -120,7 +144,11 @@ pub(super) struct Lost {
 
 impl Change {
     fn new(collection: &str, id: &str, what: What) -> Change {
-        Change { collection: collection.to_owned(), id: id.to_owned(), what }
+        Change {
+            collection: collection.to_owned(),
+            id: id.to_owned(),
+            what,
+        }
     }
 
     pub(super) fn insert(collection: &str, id: &str, fields: Fields) -> Change {
@@ -138,17 +166,38 @@ impl Change {
     }
 
     pub(super) fn count(collection: &str, id: &str, field: &str, by: i64) -> Change {
-        Change::new(collection, id, What::Increment { field: field.to_owned(), by })
+        Change::new(
+            collection,
+            id,
+            What::Increment {
+                field: field.to_owned(),
+                by,
+            },
+        )
     }
 
     pub(super) fn add(collection: &str, id: &str, field: &str, element: &str) -> Change {
         let elements = vec![element.to_owned()];
-        Change::new(collection, id, What::Add { field: field.to_owned(), elements })
+        Change::new(
+            collection,
+            id,
+            What::Add {
+                field: field.to_owned(),
+                elements,
+            },
+        )
     }
 
     pub(super) fn remove(collection: &str, id: &str, field: &str, element: &str) -> Change {
         let elements = vec![element.to_owned()];
-        Change::new(collection, id, What::Remove { field: field.to_owned(), elements })
+        Change::new(
+            collection,
+            id,
+            What::Remove {
+                field: field.to_owned(),
+                elements,
+            },
+        )
     }
 }
 
@@ -163,10 +212,17 @@ mod tests {
             Change::set("birds", "a", "culmen_depth_mm", 18.0),
             Change::count("birds", "a", "sightings", -2),
         ];
-        let line = serde_json::to_string(&Order::Write { number: 3, changes: changes.clone() }).unwrap();
+        let line = serde_json::to_string(&Order::Write {
+            number: 3,
+            changes: changes.clone(),
+        })
+        .unwrap();
         assert!(!line.contains('\n'));
         match serde_json::from_str(&line).unwrap() {
-            Order::Write { number: 3, changes: back } => assert_eq!(back, changes),
+            Order::Write {
+                number: 3,
+                changes: back,
+            } => assert_eq!(back, changes),
             other => panic!("{other:?}"),
         }
     }

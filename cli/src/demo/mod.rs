@@ -55,35 +55,50 @@ const STRICTER: (&str, &str) = (
 
 pub(crate) fn run(arguments: &Arguments, output: &Output) -> Outcome {
     let place = Place::prepare(arguments.keep.as_deref())?;
-    let seed = arguments.seed.unwrap_or_else(|| u64::from(std::process::id()) ^ entropy());
+    let seed = arguments
+        .seed
+        .unwrap_or_else(|| u64::from(std::process::id()) ^ entropy());
     let outcome = play(&place, seed, output);
     if arguments.keep.is_some() {
         tell_where(&place, output);
     } else if !matches!(outcome, Ok(Exit::Done)) {
-        output.line(format!("To look closer: driftline demo --seed {seed} --keep DIR"));
+        output.line(format!(
+            "To look closer: driftline demo --seed {seed} --keep DIR"
+        ));
     }
     outcome
 }
 
 fn play(place: &Place, seed: u64, output: &Output) -> Outcome {
     let mut random = Random::new(seed);
-    let birds = birds::read().map_err(|error| Failure::fault("the demo's records cannot be read").because(&error))?;
+    let birds = birds::read()
+        .map_err(|error| Failure::fault("the demo's records cannot be read").because(&error))?;
     let secret = format!("{:016x}{:016x}{:016x}", entropy(), entropy(), random.next());
     let schema = SCHEMA.replace(STRICTER.0, STRICTER.1);
     if schema == SCHEMA {
-        return Err(Failure::fault("the demo's schema has no such comments field"));
+        return Err(Failure::fault(
+            "the demo's schema has no such comments field",
+        ));
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
-        .map_err(|error| Failure::unavailable("no_threads", "cannot start threads").because(&error))?;
+        .map_err(|error| {
+            Failure::unavailable("no_threads", "cannot start threads").because(&error)
+        })?;
     runtime.spawn(clean_up_when_interrupted(place.temporary()));
     let mut stage = Stage::new(output);
     stage.step("A server starts");
     let server = Server::start(&place.directory, &schema, secret.into_bytes())?;
-    let text = format!("http://{}, seed {seed}; it takes comments of at most 200 bytes, which the teams' apps do not know", server.address);
-    stage.note(&text, json!({ "address": server.address.to_string(), "seed": seed }));
+    let text = format!(
+        "http://{}, seed {seed}; it takes comments of at most 200 bytes, which the teams' apps do not know",
+        server.address
+    );
+    stage.note(
+        &text,
+        json!({ "address": server.address.to_string(), "seed": seed }),
+    );
     let mut world = World {
         stage,
         teams: Vec::new(),
@@ -114,7 +129,9 @@ struct Place {
 impl Place {
     /// The directory, if it is to be removed.
     fn temporary(&self) -> Option<PathBuf> {
-        self.temporary.as_ref().map(|temporary| temporary.path().to_owned())
+        self.temporary
+            .as_ref()
+            .map(|temporary| temporary.path().to_owned())
     }
 
     fn prepare(keep: Option<&Path>) -> Result<Place, Failure> {
@@ -123,17 +140,33 @@ impl Place {
         };
         match keep {
             None => {
-                let temporary = tempfile::Builder::new().prefix("driftline-demo-").tempdir().map_err(unusable)?;
-                Ok(Place { directory: temporary.path().to_owned(), temporary: Some(temporary) })
+                let temporary = tempfile::Builder::new()
+                    .prefix("driftline-demo-")
+                    .tempdir()
+                    .map_err(unusable)?;
+                Ok(Place {
+                    directory: temporary.path().to_owned(),
+                    temporary: Some(temporary),
+                })
             }
             Some(directory) => {
                 std::fs::create_dir_all(directory).map_err(unusable)?;
                 let directory = std::path::absolute(directory).map_err(unusable)?;
-                if std::fs::read_dir(&directory).map_err(unusable)?.next().is_some() {
-                    return Err(Failure::file("not_empty", format!("{} is not empty", directory.display()))
-                        .help("name a directory that is empty or not there yet"));
+                if std::fs::read_dir(&directory)
+                    .map_err(unusable)?
+                    .next()
+                    .is_some()
+                {
+                    return Err(Failure::file(
+                        "not_empty",
+                        format!("{} is not empty", directory.display()),
+                    )
+                    .help("name a directory that is empty or not there yet"));
                 }
-                Ok(Place { directory, temporary: None })
+                Ok(Place {
+                    directory,
+                    temporary: None,
+                })
             }
         }
     }
@@ -142,7 +175,9 @@ impl Place {
 fn tell_where(place: &Place, output: &Output) {
     let directory = place.directory.display();
     output.line("");
-    output.line(format!("The files are in {directory}. Look at any of them:"));
+    output.line(format!(
+        "The files are in {directory}. Look at any of them:"
+    ));
     output.line(format!("  driftline inspect {directory}/torgersen.db"));
     output.line(format!("  driftline inspect --server {directory}/data"));
     output.object(&json!({ "type": "kept", "directory": directory.to_string() }));
@@ -162,5 +197,7 @@ async fn clean_up_when_interrupted(temporary: Option<PathBuf>) {
 /// A number nobody knows beforehand.
 fn entropy() -> u64 {
     use std::hash::{BuildHasher, Hasher};
-    std::collections::hash_map::RandomState::new().build_hasher().finish()
+    std::collections::hash_map::RandomState::new()
+        .build_hasher()
+        .finish()
 }

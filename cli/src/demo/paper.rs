@@ -65,7 +65,10 @@ impl Paper {
     /// Sets a field to what a rule of the schema makes of it, where replaying in order does not tell.
     pub(super) fn set(&mut self, collection: &str, id: &str, field: &str, value: Json) {
         let key = (collection.to_owned(), id.to_owned());
-        self.documents.entry(key).or_default().insert(field.to_owned(), value);
+        self.documents
+            .entry(key)
+            .or_default()
+            .insert(field.to_owned(), value);
     }
 
     /// Everybody has seen everything up to here.
@@ -76,16 +79,24 @@ impl Paper {
     fn enter(&mut self, team: &str, change: &Change, counts: bool) {
         let key = (change.collection.clone(), change.id.clone());
         let values: Vec<(Option<String>, Json)> = match &change.what {
-            What::Insert { fields } | What::Update { fields } => {
-                fields.iter().map(|(field, value)| (Some(field.clone()), json!(value))).collect()
-            }
+            What::Insert { fields } | What::Update { fields } => fields
+                .iter()
+                .map(|(field, value)| (Some(field.clone()), json!(value)))
+                .collect(),
             What::Delete => vec![(None, Json::Null)],
             // Counters and sets have no last writer; their content is compared instead.
             What::Increment { .. } | What::Add { .. } | What::Remove { .. } => Vec::new(),
         };
         for (field, value) in values {
             let (team, key) = (team.to_owned(), key.clone());
-            self.entries.push(Entry { team, phase: self.phase, key, field, value, counts });
+            self.entries.push(Entry {
+                team,
+                phase: self.phase,
+                key,
+                field,
+                value,
+                counts,
+            });
         }
     }
 
@@ -98,7 +109,11 @@ impl Paper {
         let document = self.documents.entry(key).or_default();
         match &change.what {
             What::Insert { fields } | What::Update { fields } => {
-                document.extend(fields.iter().map(|(field, value)| (field.clone(), json!(value))));
+                document.extend(
+                    fields
+                        .iter()
+                        .map(|(field, value)| (field.clone(), json!(value))),
+                );
             }
             What::Increment { field, by } => {
                 let sum = document.get(field).and_then(Json::as_i64).unwrap_or(0);
@@ -120,25 +135,34 @@ impl Paper {
 
     /// How many documents a collection has.
     pub(super) fn count(&self, collection: &str) -> u64 {
-        self.documents.keys().filter(|(c, _)| c == collection).count() as u64
+        self.documents
+            .keys()
+            .filter(|(c, _)| c == collection)
+            .count() as u64
     }
 
     /// What a field must hold.
     pub(super) fn value(&self, collection: &str, id: &str, field: &str) -> Json {
         let document = self.documents.get(&(collection.to_owned(), id.to_owned()));
-        document.and_then(|document| document.get(field)).cloned().unwrap_or_default()
+        document
+            .and_then(|document| document.get(field))
+            .cloned()
+            .unwrap_or_default()
     }
 
     /// The sum of a counter over a collection.
     pub(super) fn sum(&self, collection: &str, field: &str) -> i64 {
         let of = self.documents.iter().filter(|((c, _), _)| c == collection);
-        of.filter_map(|(_, document)| document.get(field)?.as_i64()).sum()
+        of.filter_map(|(_, document)| document.get(field)?.as_i64())
+            .sum()
     }
 
     /// Where `found` differs from the paper, one line a difference.
     pub(super) fn differences(&self, found: &[Document]) -> Vec<String> {
-        let found: BTreeMap<Key, &Document> =
-            found.iter().map(|d| ((d.collection.clone(), d.id.clone()), d)).collect();
+        let found: BTreeMap<Key, &Document> = found
+            .iter()
+            .map(|d| ((d.collection.clone(), d.id.clone()), d))
+            .collect();
         let mut differences = Vec::new();
         for (key, document) in &self.documents {
             let Some(found) = found.get(key) else {
@@ -150,13 +174,19 @@ impl Paper {
                 let expected = document.get(field).filter(|value| !is_nothing(value));
                 let found = found.fields.get(field).filter(|value| !is_nothing(value));
                 if expected != found {
-                    let show = |value: Option<&Json>| value.map_or("nothing".to_owned(), Json::to_string);
+                    let show =
+                        |value: Option<&Json>| value.map_or("nothing".to_owned(), Json::to_string);
                     let (expected, found) = (show(expected), show(found));
-                    differences.push(format!("{}/{} {field}: expected {expected}, found {found}", key.0, key.1));
+                    differences.push(format!(
+                        "{}/{} {field}: expected {expected}, found {found}",
+                        key.0, key.1
+                    ));
                 }
             }
         }
-        let unknown = found.keys().filter(|key| !self.documents.contains_key(*key));
+        let unknown = found
+            .keys()
+            .filter(|key| !self.documents.contains_key(*key));
         differences.extend(unknown.map(|key| format!("{}/{} should not be there", key.0, key.1)));
         differences
     }
@@ -175,7 +205,9 @@ impl Paper {
         let mut overwritten = BTreeSet::new();
         for ((_, key, field), mut writers) in last {
             let winner = writers.pop();
-            let losers = writers.into_iter().filter(|(_, value)| Some(*value) != winner.map(|(_, w)| w));
+            let losers = writers
+                .into_iter()
+                .filter(|(_, value)| Some(*value) != winner.map(|(_, w)| w));
             overwritten.extend(losers.map(|(_, value)| Written::new(key, field, value)));
         }
         overwritten
@@ -183,9 +215,16 @@ impl Paper {
 
     /// Acknowledged values that are nowhere: not in `documents`, not replaced by somebody who had
     /// seen them, not in a ledger, not in quarantine.
-    pub(super) fn unaccounted(&self, documents: &[Document], ledger: &[Lost], quarantine: &[Quarantined]) -> Vec<String> {
-        let documents: BTreeMap<Key, &Document> =
-            documents.iter().map(|d| ((d.collection.clone(), d.id.clone()), d)).collect();
+    pub(super) fn unaccounted(
+        &self,
+        documents: &[Document],
+        ledger: &[Lost],
+        quarantine: &[Quarantined],
+    ) -> Vec<String> {
+        let documents: BTreeMap<Key, &Document> = documents
+            .iter()
+            .map(|d| ((d.collection.clone(), d.id.clone()), d))
+            .collect();
         let ledger: BTreeSet<Written> = ledger.iter().filter_map(Written::of_loss).collect();
         let quarantined: BTreeSet<&String> = quarantine.iter().flat_map(|q| &q.documents).collect();
         let mut lost = Vec::new();
@@ -199,7 +238,10 @@ impl Paper {
                 || ledger.contains(&Written::new(&entry.key, field, &entry.value))
                 || (!entry.counts && quarantined.contains(&place));
             if !accounted {
-                lost.push(format!("{place} {field} = {} by {}", entry.value, entry.team));
+                lost.push(format!(
+                    "{place} {field} = {} by {}",
+                    entry.value, entry.team
+                ));
             }
         }
         lost
@@ -213,15 +255,19 @@ impl Paper {
     /// Whether somebody who had seen the entry wrote the field again, or deleted the document.
     fn replaced_knowingly(&self, at: usize, entry: &Entry) -> bool {
         let later = self.entries.get(at + 1..).unwrap_or_default().iter();
-        later.filter(|l| l.key == entry.key && (l.field == entry.field || l.field.is_none())).any(|l| {
-            l.phase > entry.phase || l.team == entry.team
-        })
+        later
+            .filter(|l| l.key == entry.key && (l.field == entry.field || l.field.is_none()))
+            .any(|l| l.phase > entry.phase || l.team == entry.team)
     }
 }
 
 impl Written {
     fn new(key: &Key, field: &str, value: &Json) -> Written {
-        Written { key: key.clone(), field: field.to_owned(), value: value.to_string() }
+        Written {
+            key: key.clone(),
+            field: field.to_owned(),
+            value: value.to_string(),
+        }
     }
 
     /// A ledger's row about a field.
@@ -233,13 +279,19 @@ impl Written {
 
 impl std::fmt::Display for Written {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{} {} = {}", self.key.0, self.key.1, self.field, self.value)
+        write!(
+            f,
+            "{}/{} {} = {}",
+            self.key.0, self.key.1, self.field, self.value
+        )
     }
 }
 
 fn elements_of(value: Option<&Json>) -> BTreeSet<String> {
     let elements = value.and_then(Json::as_array).into_iter().flatten();
-    elements.filter_map(|element| element.as_str().map(str::to_owned)).collect()
+    elements
+        .filter_map(|element| element.as_str().map(str::to_owned))
+        .collect()
 }
 
 /// A field that was never set and one that was emptied look the same, and so does a counter at zero.
@@ -254,7 +306,11 @@ mod tests {
 
     fn document(id: &str, fields: Json) -> Document {
         let fields = fields.as_object().cloned().unwrap();
-        Document { collection: "birds".to_owned(), id: id.to_owned(), fields }
+        Document {
+            collection: "birds".to_owned(),
+            id: id.to_owned(),
+            fields,
+        }
     }
 
     fn paper() -> Paper {
@@ -271,7 +327,10 @@ mod tests {
         for (team, mass) in [("Torgersen", 1), ("Dream", 2), ("Dream", 3), ("Biscoe", 4)] {
             paper.note(team, &[Change::set("birds", "a", "mass", mass)]);
         }
-        assert_eq!(paper.differences(&[document("a", json!({ "mass": 4 }))]), Vec::<String>::new());
+        assert_eq!(
+            paper.differences(&[document("a", json!({ "mass": 4 }))]),
+            Vec::<String>::new()
+        );
         let overwritten: Vec<String> = paper.overwritten().iter().map(Written::to_string).collect();
         assert_eq!(overwritten, ["birds/a mass = 1", "birds/a mass = 3"]);
     }
@@ -282,7 +341,10 @@ mod tests {
         paper.note("Torgersen", &[Change::set("birds", "a", "mass", 1)]);
         paper.note("Biscoe", &[Change::set("birds", "a", "mass", 2)]);
         let documents = [document("a", json!({ "mass": 2 }))];
-        assert_eq!(paper.unaccounted(&documents, &[], &[]), ["birds/a mass = 1 by Torgersen"]);
+        assert_eq!(
+            paper.unaccounted(&documents, &[], &[]),
+            ["birds/a mass = 1 by Torgersen"]
+        );
         let row = Lost {
             collection: "birds".to_owned(),
             id: "a".to_owned(),
@@ -293,21 +355,42 @@ mod tests {
             winner_device: "Biscoe".to_owned(),
             rule: "overwritten".to_owned(),
         };
-        assert_eq!(paper.unaccounted(&documents, &[row], &[]), Vec::<String>::new());
+        assert_eq!(
+            paper.unaccounted(&documents, &[row], &[]),
+            Vec::<String>::new()
+        );
         assert_eq!(paper.unaccounted(&[], &[], &[]).len(), 2);
     }
 
     #[test]
     fn every_difference_is_named() {
         let mut paper = paper();
-        paper.note("Dream", &[Change::count("birds", "a", "seen", 2), Change::add("birds", "a", "tags", "x")]);
-        paper.note("Dream", &[Change::count("birds", "a", "seen", 3), Change::remove("birds", "a", "tags", "x")]);
+        paper.note(
+            "Dream",
+            &[
+                Change::count("birds", "a", "seen", 2),
+                Change::add("birds", "a", "tags", "x"),
+            ],
+        );
+        paper.note(
+            "Dream",
+            &[
+                Change::count("birds", "a", "seen", 3),
+                Change::remove("birds", "a", "tags", "x"),
+            ],
+        );
         assert_eq!((paper.sum("birds", "seen"), paper.count("birds")), (5, 1));
         let right = document("a", json!({ "mass": 3750, "seen": 5 }));
-        assert_eq!(paper.differences(std::slice::from_ref(&right)), Vec::<String>::new());
+        assert_eq!(
+            paper.differences(std::slice::from_ref(&right)),
+            Vec::<String>::new()
+        );
         let wrong = document("a", json!({ "mass": 3750, "seen": 6, "tags": ["x"] }));
         assert_eq!(paper.differences(&[wrong]).len(), 2);
-        assert_eq!(paper.differences(&[right, document("b", json!({}))]), ["birds/b should not be there"]);
+        assert_eq!(
+            paper.differences(&[right, document("b", json!({}))]),
+            ["birds/b should not be there"]
+        );
         assert_eq!(paper.differences(&[]), ["birds/a is missing"]);
     }
 
@@ -324,6 +407,9 @@ mod tests {
             message: String::new(),
             documents: vec!["birds/a".to_owned()],
         };
-        assert_eq!(paper.unaccounted(&documents, &[], &[quarantined]), Vec::<String>::new());
+        assert_eq!(
+            paper.unaccounted(&documents, &[], &[quarantined]),
+            Vec::<String>::new()
+        );
     }
 }

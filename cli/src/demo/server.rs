@@ -22,11 +22,16 @@ pub(super) struct Server {
 
 impl Server {
     /// Starts a server in `directory` and waits until it says where it listens.
-    pub(super) fn start(directory: &Path, schema: &str, secret: Vec<u8>) -> Result<Server, Failure> {
+    pub(super) fn start(
+        directory: &Path,
+        schema: &str,
+        secret: Vec<u8>,
+    ) -> Result<Server, Failure> {
         let fail = |error: std::io::Error| {
             Failure::unavailable("no_server", "cannot start the server's process").because(&error)
         };
-        let (schema_file, secret_file) = (directory.join("schema.toml"), directory.join("secret.txt"));
+        let (schema_file, secret_file) =
+            (directory.join("schema.toml"), directory.join("secret.txt"));
         let data = directory.join("data");
         std::fs::create_dir_all(&data).map_err(fail)?;
         std::fs::write(&schema_file, schema).map_err(fail)?;
@@ -35,21 +40,32 @@ impl Server {
         let mut child = Command::new(std::env::current_exe().map_err(fail)?)
             .args(["--json", "serve", "--listen", "127.0.0.1:0"])
             .args(["--create-workspaces", "--log-json", "--until-stdin-closes"])
-            .arg("--schema").arg(&schema_file)
-            .arg("--data").arg(&data)
-            .arg("--hs256-secret-file").arg(&secret_file)
+            .arg("--schema")
+            .arg(&schema_file)
+            .arg("--data")
+            .arg(&data)
+            .arg("--hs256-secret-file")
+            .arg(&secret_file)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()
             .map_err(fail)?;
         match child.stdout.take().and_then(first_address) {
-            Some(address) => Ok(Server { child, address, data, secret }),
+            Some(address) => Ok(Server {
+                child,
+                address,
+                data,
+                secret,
+            }),
             None => {
                 let _ = child.kill();
                 let _ = child.wait();
                 let log = std::fs::read_to_string(directory.join("server.log")).unwrap_or_default();
-                Err(Failure::unavailable("no_server", format!("the server did not start\n{}", log.trim_end())))
+                Err(Failure::unavailable(
+                    "no_server",
+                    format!("the server did not start\n{}", log.trim_end()),
+                ))
             }
         }
     }
@@ -91,5 +107,9 @@ fn first_address(stdout: impl Read) -> Option<SocketAddr> {
     let mut line = String::new();
     BufReader::new(stdout).read_line(&mut line).ok()?;
     let said: serde_json::Value = serde_json::from_str(&line).ok()?;
-    said.get("listening")?.as_str()?.strip_prefix("http://")?.parse().ok()
+    said.get("listening")?
+        .as_str()?
+        .strip_prefix("http://")?
+        .parse()
+        .ok()
 }

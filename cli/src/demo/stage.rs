@@ -30,7 +30,12 @@ pub(super) struct Stage<'a> {
 
 impl<'a> Stage<'a> {
     pub(super) fn new(output: &'a Output) -> Stage<'a> {
-        Stage { output, started: Instant::now(), step: 0, checks: Vec::new() }
+        Stage {
+            output,
+            started: Instant::now(),
+            step: 0,
+            checks: Vec::new(),
+        }
     }
 
     /// A step, as it begins.
@@ -45,7 +50,8 @@ impl<'a> Stage<'a> {
 
     /// Something that happened within the step.
     pub(super) fn note(&self, text: &str, data: Json) {
-        self.output.line(format!("      {}", self.output.tone(Tone::Faint, text)));
+        self.output
+            .line(format!("      {}", self.output.tone(Tone::Faint, text)));
         self.output.object(&json!({
             "type": "note", "step": self.step, "text": text, "data": data, "at_ms": self.millis(),
         }));
@@ -59,7 +65,13 @@ impl<'a> Stage<'a> {
     }
 
     /// Checks that something is true.
-    pub(super) fn holds(&mut self, name: &str, expected: impl Display, found: impl Display, held: bool) {
+    pub(super) fn holds(
+        &mut self,
+        name: &str,
+        expected: impl Display,
+        found: impl Display,
+        held: bool,
+    ) {
         self.judge(name, expected.to_string(), found.to_string(), held);
     }
 
@@ -77,9 +89,19 @@ impl<'a> Stage<'a> {
     }
 
     fn judge(&mut self, name: &str, expected: String, found: String, held: bool) {
-        let check = Check { step: self.step, name: name.to_owned(), expected, found, held };
+        let check = Check {
+            step: self.step,
+            name: name.to_owned(),
+            expected,
+            found,
+            held,
+        };
         let line = match held {
-            true => format!("    {} {name}: {}", self.output.tone(Tone::Good, "✓"), check.found),
+            true => format!(
+                "    {} {name}: {}",
+                self.output.tone(Tone::Good, "✓"),
+                check.found
+            ),
             false => format!(
                 "    {} {name}: expected {}, found {}",
                 self.output.tone(Tone::Bad, "✗"),
@@ -112,15 +134,26 @@ impl<'a> Stage<'a> {
         let took = span(self.millis());
         self.output.line("");
         match held {
-            true => self.output.line(self.output.tone(Tone::Good, &format!("All {checks} held, in {took}."))),
+            true => self.output.line(
+                self.output
+                    .tone(Tone::Good, &format!("All {checks} held, in {took}.")),
+            ),
             false => {
                 let line = format!("{} of {checks} did not hold:", broken.len());
                 self.output.line(self.output.tone(Tone::Bad, &line));
             }
         }
         for check in &broken {
-            let Check { step, name, expected, found, .. } = check;
-            self.output.line(format!("  step {step}, {name}: expected {expected}, found {found}"));
+            let Check {
+                step,
+                name,
+                expected,
+                found,
+                ..
+            } = check;
+            self.output.line(format!(
+                "  step {step}, {name}: expected {expected}, found {found}"
+            ));
         }
         if held { Exit::Done } else { Exit::CheckFailed }
     }
@@ -129,19 +162,25 @@ impl<'a> Stage<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::output::ColorChoice;
 
     #[test]
     fn one_broken_promise_fails_the_demo() {
-        let output = Output::new(true, ColorChoice::Never);
+        let output = Output::silent();
         let mut stage = Stage::new(&output);
-        assert_eq!(stage.verdict(Json::Null), Exit::CheckFailed, "nothing checked is nothing shown");
+        assert_eq!(
+            stage.verdict(Json::Null),
+            Exit::CheckFailed,
+            "nothing checked is nothing shown"
+        );
         stage.step("a step");
         stage.equal("birds", 344, 344);
         assert_eq!(stage.verdict(Json::Null), Exit::Done);
         stage.none("lost", &["birds/a".to_owned(), "birds/b".to_owned()]);
         assert_eq!(stage.verdict(Json::Null), Exit::CheckFailed);
         let broken = stage.checks.iter().find(|check| !check.held).unwrap();
-        assert_eq!((broken.step, broken.found.as_str()), (1, "birds/a, and 1 more"));
+        assert_eq!(
+            (broken.step, broken.found.as_str()),
+            (1, "birds/a, and 1 more")
+        );
     }
 }

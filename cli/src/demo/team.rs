@@ -50,7 +50,11 @@ pub(super) enum Written {
 impl Team {
     /// Starts the device and waits until its file is open.
     pub(super) fn start(identity: Identity) -> Result<Team, Failure> {
-        let mut team = Team { identity, process: None, number: 0 };
+        let mut team = Team {
+            identity,
+            process: None,
+            number: 0,
+        };
         team.reopen()?;
         Ok(team)
     }
@@ -65,13 +69,36 @@ impl Team {
             Failure::unavailable("no_process", "cannot start a device's process").because(&error)
         };
         let program = std::env::current_exe().map_err(fail)?;
-        let Identity { name, account, workspace, file, clock_ahead } = &self.identity;
-        let log = File::options().create(true).append(true).open(file.with_extension("log")).map_err(fail)?;
+        let Identity {
+            name,
+            account,
+            workspace,
+            file,
+            clock_ahead,
+        } = &self.identity;
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(file.with_extension("log"))
+            .map_err(fail)?;
         let mut command = Command::new(program);
         command.arg("demo-device");
-        command.args(["--label", name, "--account", account, "--workspace", workspace]);
-        command.arg(format!("--clock-ahead={clock_ahead}")).arg("--file").arg(file);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
+        command.args([
+            "--label",
+            name,
+            "--account",
+            account,
+            "--workspace",
+            workspace,
+        ]);
+        command
+            .arg(format!("--clock-ahead={clock_ahead}"))
+            .arg("--file")
+            .arg(file);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(log);
         let mut child = command.spawn().map_err(fail)?;
         let (Some(orders), Some(lines)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(Failure::fault("a device's process has no pipes"));
@@ -88,7 +115,11 @@ impl Team {
                 }
             }
         });
-        self.process = Some(Process { child, orders, replies });
+        self.process = Some(Process {
+            child,
+            orders,
+            replies,
+        });
         match self.hear()? {
             Reply::Ready => Ok(()),
             other => Err(self.unexpected(&other)),
@@ -98,15 +129,23 @@ impl Team {
     /// Gives an order without waiting.
     fn say(&mut self, order: &Order) -> Result<(), Failure> {
         let stopped = self.stopped();
-        let Some(process) = &mut self.process else { return Err(stopped) };
+        let Some(process) = &mut self.process else {
+            return Err(stopped);
+        };
         let mut line = serde_json::to_vec(order)
             .map_err(|error| Failure::fault("an order cannot be written").because(&error))?;
         line.push(b'\n');
-        process.orders.write_all(&line).and_then(|()| process.orders.flush()).map_err(|error| stopped.because(&error))
+        process
+            .orders
+            .write_all(&line)
+            .and_then(|()| process.orders.flush())
+            .map_err(|error| stopped.because(&error))
     }
 
     fn hear(&mut self) -> Result<Reply, Failure> {
-        let Some(process) = &self.process else { return Err(self.stopped()) };
+        let Some(process) = &self.process else {
+            return Err(self.stopped());
+        };
         match process.replies.recv_timeout(PATIENCE) {
             Ok(Reply::Failed { code, message }) => Err(Failure::unavailable(
                 "device_failed",
@@ -117,7 +156,11 @@ impl Team {
             Err(RecvTimeoutError::Disconnected) => Err(self.stopped()),
             Err(RecvTimeoutError::Timeout) => Err(Failure::unavailable(
                 "device_silent",
-                format!("the device {} said nothing for {} s", self.name(), PATIENCE.as_secs()),
+                format!(
+                    "the device {} said nothing for {} s",
+                    self.name(),
+                    PATIENCE.as_secs()
+                ),
             )
             .help(self.where_to_look())),
         }
@@ -141,18 +184,29 @@ impl Team {
         let number = self.number;
         match self.ask(&Order::Write { number, changes })? {
             Reply::Written { number: n } if n == number => Ok(Written::Committed),
-            Reply::Refused { number: n, code, message } if n == number => Ok(Written::Refused { code, message }),
+            Reply::Refused {
+                number: n,
+                code,
+                message,
+            } if n == number => Ok(Written::Refused { code, message }),
             other => Err(self.unexpected(&other)),
         }
     }
 
     /// Orders writes one after the other without waiting for each, kills the process (SIGKILL) when
     /// so many are acknowledged, and says which were: those and any acknowledged while it died.
-    pub(super) fn write_until_killed(&mut self, writes: &[Vec<Change>], after: usize) -> Result<BTreeSet<usize>, Failure> {
+    pub(super) fn write_until_killed(
+        &mut self,
+        writes: &[Vec<Change>],
+        after: usize,
+    ) -> Result<BTreeSet<usize>, Failure> {
         let first = self.number + 1;
         for changes in writes {
             self.number += 1;
-            let order = Order::Write { number: self.number, changes: changes.clone() };
+            let order = Order::Write {
+                number: self.number,
+                changes: changes.clone(),
+            };
             self.say(&order)?;
         }
         let mut acknowledged = BTreeSet::new();
@@ -171,12 +225,22 @@ impl Team {
                 }
             }
         }
-        Ok(acknowledged.into_iter().map(|number| (number - first) as usize).collect())
+        Ok(acknowledged
+            .into_iter()
+            .map(|number| (number - first) as usize)
+            .collect())
     }
 
     /// Which of these documents are there.
-    pub(super) fn have(&mut self, collection: &str, ids: Vec<String>) -> Result<BTreeSet<String>, Failure> {
-        match self.ask(&Order::Have { collection: collection.to_owned(), ids })? {
+    pub(super) fn have(
+        &mut self,
+        collection: &str,
+        ids: Vec<String>,
+    ) -> Result<BTreeSet<String>, Failure> {
+        match self.ask(&Order::Have {
+            collection: collection.to_owned(),
+            ids,
+        })? {
             Reply::Having { ids } => Ok(ids.into_iter().collect()),
             other => Err(self.unexpected(&other)),
         }
@@ -228,17 +292,27 @@ impl Team {
     }
 
     fn stopped(&self) -> Failure {
-        Failure::unavailable("device_stopped", format!("the device {} ended unexpectedly", self.name()))
-            .help(self.where_to_look())
+        Failure::unavailable(
+            "device_stopped",
+            format!("the device {} ended unexpectedly", self.name()),
+        )
+        .help(self.where_to_look())
     }
 
     fn unexpected(&self, reply: &Reply) -> Failure {
-        Failure::fault(format!("the device {} answered something else: {reply:?}", self.name()))
+        Failure::fault(format!(
+            "the device {} answered something else: {reply:?}",
+            self.name()
+        ))
     }
 
     fn where_to_look(&self) -> String {
         let log = self.identity.file.with_extension("log");
-        let log = log.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let log = log
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         format!("run again with --keep DIR and look at DIR/{log}")
     }
 }

@@ -50,7 +50,12 @@ pub(super) struct World<'a> {
 
 impl World<'_> {
     /// A device joins; nobody gets through to it yet.
-    pub(super) fn join(&mut self, name: &str, account: &str, clock_ahead: i64) -> Result<(), Failure> {
+    pub(super) fn join(
+        &mut self,
+        name: &str,
+        account: &str,
+        clock_ahead: i64,
+    ) -> Result<(), Failure> {
         let file = name.to_lowercase().replace(' ', "-").replace('\'', "");
         let identity = Identity {
             name: name.to_owned(),
@@ -60,8 +65,12 @@ impl World<'_> {
             clock_ahead,
         };
         let random = self.random.fork();
-        let network = self.runtime.block_on(Network::open(self.server.address, random));
-        let network = network.map_err(|error| Failure::unavailable("no_network", "cannot open a port").because(&error))?;
+        let network = self
+            .runtime
+            .block_on(Network::open(self.server.address, random));
+        let network = network.map_err(|error| {
+            Failure::unavailable("no_network", "cannot open a port").because(&error)
+        })?;
         self.networks.push(network);
         self.teams.push(Team::start(identity)?);
         self.bytes_before.push((0, 0));
@@ -70,11 +79,15 @@ impl World<'_> {
     }
 
     pub(super) fn team(&mut self, at: usize) -> Result<&mut Team, Failure> {
-        self.teams.get_mut(at).ok_or_else(|| Failure::fault("no such team"))
+        self.teams
+            .get_mut(at)
+            .ok_or_else(|| Failure::fault("no such team"))
     }
 
     pub(super) fn network(&self, at: usize) -> Result<&Network, Failure> {
-        self.networks.get(at).ok_or_else(|| Failure::fault("no such network"))
+        self.networks
+            .get(at)
+            .ok_or_else(|| Failure::fault("no such network"))
     }
 
     /// Lets a device begin to sync over its network.
@@ -125,9 +138,10 @@ impl World<'_> {
         let team = self.team(at)?;
         match team.write(changes.to_vec())? {
             Written::Committed => Ok(()),
-            Written::Refused { code, message } => {
-                Err(Failure::fault(format!("{} refused a write: {code}: {message}", team.name())))
-            }
+            Written::Refused { code, message } => Err(Failure::fault(format!(
+                "{} refused a write: {code}: {message}",
+                team.name()
+            ))),
         }
     }
 
@@ -146,9 +160,15 @@ impl World<'_> {
                     let began = Instant::now();
                     settle(team).map(|settled| (settled, began.elapsed()))
                 };
-                let threads: Vec<_> = self.teams.iter_mut().map(|team| scope.spawn(move || settle(team))).collect();
+                let threads: Vec<_> = self
+                    .teams
+                    .iter_mut()
+                    .map(|team| scope.spawn(move || settle(team)))
+                    .collect();
                 let joined = threads.into_iter().map(|thread| {
-                    thread.join().unwrap_or_else(|_| Err(Failure::fault("a thread of the demo failed")))
+                    thread
+                        .join()
+                        .unwrap_or_else(|_| Err(Failure::fault("a thread of the demo failed")))
                 });
                 joined.collect()
             });
@@ -164,18 +184,34 @@ impl World<'_> {
     /// The server's documents, as its files have them now.
     pub(super) fn server_documents(&self) -> Result<Vec<Document>, Failure> {
         let read = driftline_server::inspect::documents(&self.server.data, WORKSPACE);
-        let documents = read.map_err(|error| Failure::file("server_unreadable", "cannot read the server's files").because(&error))?;
+        let documents = read.map_err(|error| {
+            Failure::file("server_unreadable", "cannot read the server's files").because(&error)
+        })?;
         let told = |document: driftline_server::inspect::InspectedDocument| {
-            let fields = document.fields.into_iter().map(|(name, value)| (name, serde_json::json!(value)));
-            Document { collection: document.collection, id: document.id, fields: fields.collect() }
+            let fields = document
+                .fields
+                .into_iter()
+                .map(|(name, value)| (name, serde_json::json!(value)));
+            Document {
+                collection: document.collection,
+                id: document.id,
+                fields: fields.collect(),
+            }
         };
-        Ok(documents.unwrap_or_default().into_iter().map(told).collect())
+        Ok(documents
+            .unwrap_or_default()
+            .into_iter()
+            .map(told)
+            .collect())
     }
 
     /// The server's facts, as its files have them now; `None` before the first device came.
-    pub(super) fn server_facts(&self) -> Result<Option<driftline_server::inspect::WorkspaceFacts>, Failure> {
-        driftline_server::inspect::workspace(&self.server.data, WORKSPACE)
-            .map_err(|error| Failure::file("server_unreadable", "cannot read the server's files").because(&error))
+    pub(super) fn server_facts(
+        &self,
+    ) -> Result<Option<driftline_server::inspect::WorkspaceFacts>, Failure> {
+        driftline_server::inspect::workspace(&self.server.data, WORKSPACE).map_err(|error| {
+            Failure::file("server_unreadable", "cannot read the server's files").because(&error)
+        })
     }
 
     /// The server's last version.

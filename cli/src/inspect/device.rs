@@ -1,6 +1,8 @@
 //! A device's file.
 
-use driftline::inspect::{self, CollectionCounts, Digest, FileFacts, LedgerRow, QueueCounts, QueuedWrite, SyncRun};
+use driftline::inspect::{
+    self, CollectionCounts, Digest, FileFacts, LedgerRow, QueueCounts, QueuedWrite, SyncRun,
+};
 use driftline::{Fault, FieldValue, Value};
 use serde_json::json;
 
@@ -56,27 +58,49 @@ fn unreadable(arguments: &Arguments, error: &driftline::Error) -> Failure {
     };
     let failure = failure.because(error);
     match error.code() {
-        "not_a_database" | "foreign_file" => failure.help("name a file that an app made with Driftline"),
-        "newer_file" => failure.help("use the driftline command of the app's own version, or a later one"),
-        "cannot_open" if arguments.path.is_dir() => failure.help("add --server for a server's data directory"),
+        "not_a_database" | "foreign_file" => {
+            failure.help("name a file that an app made with Driftline")
+        }
+        "newer_file" => {
+            failure.help("use the driftline command of the app's own version, or a later one")
+        }
+        "cannot_open" if arguments.path.is_dir() => {
+            failure.help("add --server for a server's data directory")
+        }
         "cannot_open" => failure.help("check the path and who may read it"),
         _ => failure,
     }
 }
 
 fn documents(arguments: &Arguments, collection: &str, output: &Output) -> Outcome {
-    let read = inspect::read(&arguments.path, |view| Ok((view.documents(collection)?, view.collections()?)));
+    let read = inspect::read(&arguments.path, |view| {
+        Ok((view.documents(collection)?, view.collections()?))
+    });
     let (documents, collections) = read.map_err(|error| unreadable(arguments, &error))?;
     let Some(documents) = documents else {
         let names: Vec<&str> = collections.iter().map(|c| c.name.as_str()).collect();
-        return Err(Failure::usage(format!("the file has no collection {collection:?}"))
-            .help(format!("one of {}", names.join(", "))));
+        return Err(
+            Failure::usage(format!("the file has no collection {collection:?}"))
+                .help(format!("one of {}", names.join(", "))),
+        );
     };
     for document in &documents {
-        let fields: serde_json::Map<_, _> = document.fields.iter().map(|(name, value)| (name.clone(), as_json(value))).collect();
+        let fields: serde_json::Map<_, _> = document
+            .fields
+            .iter()
+            .map(|(name, value)| (name.clone(), as_json(value)))
+            .collect();
         output.object(&json!({ "type": "document", "collection": collection, "id": document.id, "fields": fields }));
-        let text: Vec<String> = document.fields.iter().map(|(name, value)| format!("{name}: {}", as_text(value))).collect();
-        output.line(format!("{}  {}", output.tone(Tone::Strong, &crate::output::plain(&document.id)), text.join("  ")));
+        let text: Vec<String> = document
+            .fields
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", as_text(value)))
+            .collect();
+        output.line(format!(
+            "{}  {}",
+            output.tone(Tone::Strong, &crate::output::plain(&document.id)),
+            text.join("  ")
+        ));
     }
     output.line(count(documents.len() as u64, "document", "documents"));
     Ok(Exit::Done)
@@ -84,7 +108,15 @@ fn documents(arguments: &Arguments, collection: &str, output: &Output) -> Outcom
 
 /// The file for programs, one object a part.
 fn tell(everything: &Everything, output: &Output) {
-    let Everything { facts, collections, digest, queue, queued, losses, runs } = everything;
+    let Everything {
+        facts,
+        collections,
+        digest,
+        queue,
+        queued,
+        losses,
+        runs,
+    } = everything;
     output.object(&json!({ "type": "file", "facts": facts, "digest": digest.to_string(), "documents": digest.documents() }));
     for collection in collections {
         output.object(&json!({ "type": "collection", "collection": collection }));
@@ -105,18 +137,64 @@ fn tell(everything: &Everything, output: &Output) {
 fn show_facts(everything: &Everything, output: &Output) {
     let facts = &everything.facts;
     let pair = |name: &str, value: String| vec![name.to_owned(), value];
-    let log = if facts.log_bytes > 0 { format!(", log {}", bytes(facts.log_bytes)) } else { String::new() };
-    let label = if facts.device_label.is_empty() { String::new() } else { format!(" ({})", facts.device_label) };
-    let state = if facts.bootstrapping { ", a bootstrap is under way" } else { "" };
+    let log = if facts.log_bytes > 0 {
+        format!(", log {}", bytes(facts.log_bytes))
+    } else {
+        String::new()
+    };
+    let label = if facts.device_label.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", facts.device_label)
+    };
+    let state = if facts.bootstrapping {
+        ", a bootstrap is under way"
+    } else {
+        ""
+    };
     let rows = vec![
-        pair("account", facts.account.clone().unwrap_or_else(|| "none (a guest's file)".to_owned())),
+        pair(
+            "account",
+            facts
+                .account
+                .clone()
+                .unwrap_or_else(|| "none (a guest's file)".to_owned()),
+        ),
         pair("workspace", facts.workspace.clone()),
         pair("device", format!("{}{label}", facts.device)),
-        pair("stands at", format!("version {}, hash {}{state}", facts.version, facts.hash)),
-        pair("last contact", facts.last_contact.map_or_else(|| "never".to_owned(), moment)),
-        pair("schema", format!("version {}, fingerprint {}", facts.schema_version, facts.schema_fingerprint)),
-        pair("file", format!("{}{log}, tables {}", bytes(facts.bytes), facts.tables_version)),
-        pair("content", format!("{}, {}", everything.digest, count(everything.digest.documents(), "document", "documents"))),
+        pair(
+            "stands at",
+            format!("version {}, hash {}{state}", facts.version, facts.hash),
+        ),
+        pair(
+            "last contact",
+            facts
+                .last_contact
+                .map_or_else(|| "never".to_owned(), moment),
+        ),
+        pair(
+            "schema",
+            format!(
+                "version {}, fingerprint {}",
+                facts.schema_version, facts.schema_fingerprint
+            ),
+        ),
+        pair(
+            "file",
+            format!(
+                "{}{log}, tables {}",
+                bytes(facts.bytes),
+                facts.tables_version
+            ),
+        ),
+        pair(
+            "content",
+            format!(
+                "{}, {}",
+                everything.digest,
+                count(everything.digest.documents(), "document", "documents")
+            ),
+        ),
     ];
     output.table(&[("", Align::Left), ("", Align::Left)], rows);
 }
@@ -128,14 +206,31 @@ fn heading(output: &Output, text: &str) {
 
 fn show_collections(collections: &[CollectionCounts], output: &Output) {
     heading(output, "Collections");
-    let columns = [("id", Align::Right), ("collection", Align::Left), ("live", Align::Right), ("with pending writes", Align::Right), ("tombstones", Align::Right)];
-    let row = |c: &CollectionCounts| vec![c.id.to_string(), c.name.clone(), c.live.to_string(), c.pending.to_string(), c.tombstones.to_string()];
+    let columns = [
+        ("id", Align::Right),
+        ("collection", Align::Left),
+        ("live", Align::Right),
+        ("with pending writes", Align::Right),
+        ("tombstones", Align::Right),
+    ];
+    let row = |c: &CollectionCounts| {
+        vec![
+            c.id.to_string(),
+            c.name.clone(),
+            c.live.to_string(),
+            c.pending.to_string(),
+            c.tombstones.to_string(),
+        ]
+    };
     output.table(&columns, collections.iter().map(row).collect());
 }
 
 fn show_outbox(everything: &Everything, output: &Output) {
     let queue = &everything.queue;
-    let age = queue.oldest.map(|oldest| unix_seconds() * 1000 - oldest).filter(|age| *age >= 0);
+    let age = queue
+        .oldest
+        .map(|oldest| unix_seconds() * 1000 - oldest)
+        .filter(|age| *age >= 0);
     let age = age.map_or_else(String::new, |age| format!(", the oldest {} old", span(age)));
     heading(
         output,
@@ -150,28 +245,66 @@ fn show_outbox(everything: &Everything, output: &Output) {
     if everything.queued.is_empty() {
         return;
     }
-    let columns = [("write", Align::Left), ("state", Align::Left), ("written", Align::Left), ("bytes", Align::Right), ("changes", Align::Left), ("reason", Align::Left)];
+    let columns = [
+        ("write", Align::Left),
+        ("state", Align::Left),
+        ("written", Align::Left),
+        ("bytes", Align::Right),
+        ("changes", Align::Left),
+        ("reason", Align::Left),
+    ];
     let row = |write: &QueuedWrite| {
-        let changes: Vec<String> = write.changes.iter().map(|c| format!("{} {}/{}", c.kind, c.collection, c.document)).collect();
+        let changes: Vec<String> = write
+            .changes
+            .iter()
+            .map(|c| format!("{} {}/{}", c.kind, c.collection, c.document))
+            .collect();
         let reason = match (&write.code, &write.message) {
             (Some(code), Some(message)) if !message.is_empty() => format!("{code}: {message}"),
             (Some(code), _) => code.clone(),
             _ => String::new(),
         };
-        vec![write.id.clone(), write.state.to_owned(), moment(write.written), write.bytes.to_string(), clipped(&changes.join(", "), 2 * WIDEST), reason]
+        vec![
+            write.id.clone(),
+            write.state.to_owned(),
+            moment(write.written),
+            write.bytes.to_string(),
+            clipped(&changes.join(", "), 2 * WIDEST),
+            reason,
+        ]
     };
     output.table(&columns, everything.queued.iter().map(row).collect());
-    left_out(output, queue.pending + queue.quarantined, everything.queued.len());
+    left_out(
+        output,
+        queue.pending + queue.quarantined,
+        everything.queued.len(),
+    );
 }
 
 fn show_ledger((total, rows): &(u64, Vec<LedgerRow>), output: &Output) {
-    heading(output, &format!("Ledger: {}", count(*total, "loss", "losses")));
+    heading(
+        output,
+        &format!("Ledger: {}", count(*total, "loss", "losses")),
+    );
     if rows.is_empty() {
         return;
     }
-    let columns = [("when", Align::Left), ("document", Align::Left), ("field", Align::Left), ("lost", Align::Left), ("before", Align::Left), ("stands", Align::Left), ("by", Align::Left), ("rule", Align::Left)];
+    let columns = [
+        ("when", Align::Left),
+        ("document", Align::Left),
+        ("field", Align::Left),
+        ("lost", Align::Left),
+        ("before", Align::Left),
+        ("stands", Align::Left),
+        ("by", Align::Left),
+        ("rule", Align::Left),
+    ];
     let row = |loss: &LedgerRow| {
-        let rule = if loss.restored { format!("{}, restored", loss.rule) } else { loss.rule.to_owned() };
+        let rule = if loss.restored {
+            format!("{}, restored", loss.rule)
+        } else {
+            loss.rule.to_owned()
+        };
         vec![
             moment(loss.at),
             clipped(&format!("{}/{}", loss.collection, loss.document), WIDEST),
@@ -193,7 +326,16 @@ fn show_runs(runs: &[SyncRun], output: &Output) {
         output.line("none");
         return;
     }
-    let columns = [("started", Align::Left), ("took", Align::Right), ("cause", Align::Left), ("outcome", Align::Left), ("sent", Align::Right), ("received", Align::Right), ("up", Align::Right), ("down", Align::Right)];
+    let columns = [
+        ("started", Align::Left),
+        ("took", Align::Right),
+        ("cause", Align::Left),
+        ("outcome", Align::Left),
+        ("sent", Align::Right),
+        ("received", Align::Right),
+        ("up", Align::Right),
+        ("down", Align::Right),
+    ];
     let row = |run: &SyncRun| {
         let outcome = match (&run.outcome, &run.error_code) {
             (Some(outcome), Some(code)) => format!("{outcome}: {code}"),
@@ -202,7 +344,8 @@ fn show_runs(runs: &[SyncRun], output: &Output) {
         };
         vec![
             moment(run.started),
-            run.ended.map_or_else(String::new, |ended| span(ended - run.started)),
+            run.ended
+                .map_or_else(String::new, |ended| span(ended - run.started)),
             run.cause.clone(),
             outcome,
             run.sent.to_string(),

@@ -40,9 +40,17 @@ pub(crate) fn run(arguments: &Arguments, output: &Output) -> Outcome {
 
 /// Unix milliseconds as a date and a time in UTC.
 pub(super) fn moment(millis: i64) -> String {
-    let (days, of_day) = (millis.div_euclid(86_400_000), millis.rem_euclid(86_400_000) / 1000);
+    let (days, of_day) = (
+        millis.div_euclid(86_400_000),
+        millis.rem_euclid(86_400_000) / 1000,
+    );
     let (year, month, day) = date(days);
-    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}Z", of_day / 3600, of_day / 60 % 60, of_day % 60)
+    format!(
+        "{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}Z",
+        of_day / 3600,
+        of_day / 60 % 60,
+        of_day % 60
+    )
 }
 
 /// Days since 1970 as year, month and day.

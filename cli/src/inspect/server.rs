@@ -9,14 +9,17 @@ use crate::failure::{Exit, Failure, Outcome};
 use crate::output::{Align, Output, Tone, bytes, clipped, count, plain};
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Outcome {
-    let names = inspect::workspaces(&arguments.path).map_err(|error| unreadable(arguments, &error))?;
+    let names =
+        inspect::workspaces(&arguments.path).map_err(|error| unreadable(arguments, &error))?;
     let chosen: Vec<&String> = match &arguments.workspace {
         None => names.iter().collect(),
         Some(wanted) => names.iter().filter(|name| *name == wanted).collect(),
     };
     if let (Some(wanted), true) = (&arguments.workspace, chosen.is_empty()) {
-        return Err(Failure::usage(format!("the server has no workspace {wanted:?}"))
-            .help(format!("one of {}", names.join(", "))));
+        return Err(
+            Failure::usage(format!("the server has no workspace {wanted:?}"))
+                .help(format!("one of {}", names.join(", "))),
+        );
     }
     for name in chosen {
         match &arguments.collection {
@@ -40,9 +43,12 @@ fn unreadable(arguments: &Arguments, error: &StoreError) -> Failure {
 }
 
 fn workspace(arguments: &Arguments, name: &str, output: &Output) -> Result<(), Failure> {
-    let facts = inspect::workspace(&arguments.path, name).map_err(|error| unreadable(arguments, &error))?;
+    let facts =
+        inspect::workspace(&arguments.path, name).map_err(|error| unreadable(arguments, &error))?;
     // Nothing takes a workspace away again.
-    let Some(facts) = facts else { return Err(Failure::fault(format!("the workspace {name} is gone"))) };
+    let Some(facts) = facts else {
+        return Err(Failure::fault(format!("the workspace {name} is gone")));
+    };
     output.object(&json!({ "type": "workspace", "facts": facts }));
     show(&facts, output);
     Ok(())
@@ -52,35 +58,91 @@ fn show(facts: &WorkspaceFacts, output: &Output) {
     let pair = |name: &str, value: String| vec![name.to_owned(), value];
     let rows = vec![
         pair("workspace", facts.workspace.clone()),
-        pair("stands at", format!("version {}, hash {}", facts.version, facts.hash)),
-        pair("verdicts", format!("{} accepted, {} rejected", facts.accepted, facts.rejected)),
-        pair("content", format!("{}, {}, {}", facts.digest, count(facts.documents, "document", "documents"), bytes(facts.bytes))),
+        pair(
+            "stands at",
+            format!("version {}, hash {}", facts.version, facts.hash),
+        ),
+        pair(
+            "verdicts",
+            format!("{} accepted, {} rejected", facts.accepted, facts.rejected),
+        ),
+        pair(
+            "content",
+            format!(
+                "{}, {}, {}",
+                facts.digest,
+                count(facts.documents, "document", "documents"),
+                bytes(facts.bytes)
+            ),
+        ),
     ];
     output.table(&[("", Align::Left), ("", Align::Left)], rows);
     output.line("");
-    let columns = [("id", Align::Right), ("collection", Align::Left), ("live", Align::Right), ("tombstones", Align::Right)];
-    let row = |c: &CollectionCounts| vec![c.id.to_string(), c.name.clone(), c.live.to_string(), c.tombstones.to_string()];
+    let columns = [
+        ("id", Align::Right),
+        ("collection", Align::Left),
+        ("live", Align::Right),
+        ("tombstones", Align::Right),
+    ];
+    let row = |c: &CollectionCounts| {
+        vec![
+            c.id.to_string(),
+            c.name.clone(),
+            c.live.to_string(),
+            c.tombstones.to_string(),
+        ]
+    };
     output.table(&columns, facts.collections.iter().map(row).collect());
     output.line("");
-    let columns = [("account", Align::Left), ("device", Align::Left), ("id", Align::Left), ("stands at", Align::Right), ("last seen", Align::Left), ("losses", Align::Right)];
+    let columns = [
+        ("account", Align::Left),
+        ("device", Align::Left),
+        ("id", Align::Left),
+        ("stands at", Align::Right),
+        ("last seen", Align::Left),
+        ("losses", Align::Right),
+    ];
     let row = |d: &SeenDevice| {
-        vec![d.account.clone(), d.label.clone(), d.device.clone(), d.version.to_string(), moment(d.last_seen), d.losses.to_string()]
+        vec![
+            d.account.clone(),
+            d.label.clone(),
+            d.device.clone(),
+            d.version.to_string(),
+            moment(d.last_seen),
+            d.losses.to_string(),
+        ]
     };
     output.table(&columns, facts.devices.iter().map(row).collect());
     output.line("");
 }
 
-fn documents(arguments: &Arguments, name: &str, collection: &str, output: &Output) -> Result<(), Failure> {
-    let documents = inspect::documents(&arguments.path, name).map_err(|error| unreadable(arguments, &error))?;
+fn documents(
+    arguments: &Arguments,
+    name: &str,
+    collection: &str,
+    output: &Output,
+) -> Result<(), Failure> {
+    let documents =
+        inspect::documents(&arguments.path, name).map_err(|error| unreadable(arguments, &error))?;
     let documents = documents.unwrap_or_default();
-    let chosen = documents.iter().filter(|document| document.collection == collection);
+    let chosen = documents
+        .iter()
+        .filter(|document| document.collection == collection);
     let mut shown = 0;
     for document in chosen {
         output.object(&json!({
             "type": "document", "workspace": name, "collection": collection, "id": document.id, "fields": document.fields,
         }));
-        let text: Vec<String> = document.fields.iter().map(|(name, value)| format!("{name}: {}", as_text(value))).collect();
-        output.line(format!("{}  {}", output.tone(Tone::Strong, &plain(&document.id)), text.join("  ")));
+        let text: Vec<String> = document
+            .fields
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", as_text(value)))
+            .collect();
+        output.line(format!(
+            "{}  {}",
+            output.tone(Tone::Strong, &plain(&document.id)),
+            text.join("  ")
+        ));
         shown += 1;
     }
     output.line(format!("{name}: {}", count(shown, "document", "documents")));

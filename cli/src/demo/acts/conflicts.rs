@@ -52,13 +52,27 @@ pub(in super::super) const TAGS_AT_THE_END: [&str; 3] = ["banded", "moulting", "
 impl Plot {
     fn draw(world: &mut World<'_>) -> Result<Plot, Failure> {
         // A bird tagged at entry, so that there is a tag to fight over.
-        let dreams: Vec<&String> = world.birds.iter().filter(|b| b.island == "Dream").map(|b| &b.id).collect();
+        let dreams: Vec<&String> = world
+            .birds
+            .iter()
+            .filter(|b| b.island == "Dream")
+            .map(|b| &b.id)
+            .collect();
         let Some(tagged) = dreams.first().map(|id| (*id).clone()) else {
             return Err(Failure::fault("no birds on Dream"));
         };
-        let mut ids: Vec<String> = world.birds.iter().map(|bird| bird.id.clone()).filter(|id| *id != tagged).collect();
+        let mut ids: Vec<String> = world
+            .birds
+            .iter()
+            .map(|bird| bird.id.clone())
+            .filter(|id| *id != tagged)
+            .collect();
         let random = &mut world.random;
-        let mut one = || random.take(&mut ids).ok_or_else(|| Failure::fault("too few birds"));
+        let mut one = || {
+            random
+                .take(&mut ids)
+                .ok_or_else(|| Failure::fault("too few birds"))
+        };
         let mut some = |n: usize| (0..n).map(|_| one()).collect::<Result<Vec<_>, _>>();
         let (contested, shared, counted) = (some(CONTESTED)?, some(SHARED)?, some(COUNTED)?);
         let mut last = some(5)?.into_iter();
@@ -78,7 +92,9 @@ impl Plot {
 
 pub(in super::super) fn conflicts(world: &mut World<'_>) -> Result<Plot, Failure> {
     let plot = Plot::draw(world)?;
-    world.stage.step("The network is gone; the teams correct each other's records without hearing of it");
+    world
+        .stage
+        .step("The network is gone; the teams correct each other's records without hearing of it");
     for at in [BISCOE, DREAM, TORGERSEN] {
         world.weather(at, Weather::Down)?;
     }
@@ -87,7 +103,9 @@ pub(in super::super) fn conflicts(world: &mut World<'_>) -> Result<Plot, Failure
     dream(world, &plot)?;
     std::thread::sleep(SHIFT_CHANGE);
     biscoe(world, &plot)?;
-    world.paper.set("birds", &plot.tagged, "tags", json!(TAGS_AT_THE_END));
+    world
+        .paper
+        .set("birds", &plot.tagged, "tags", json!(TAGS_AT_THE_END));
     let text = format!(
         "{CONTESTED} body masses corrected by all three, {SHARED} birds by two in different fields, one deleted and corrected, \
          one island deleted and described, tags set and taken away"
@@ -106,7 +124,10 @@ fn mass(bird: usize, team: usize) -> i64 {
 
 fn correct_masses(world: &mut World<'_>, plot: &Plot, team: usize) -> Result<(), Failure> {
     for (at, bird) in plot.contested.iter().enumerate() {
-        world.write(team, vec![Change::set("birds", bird, "body_mass_g", mass(at, team))])?;
+        world.write(
+            team,
+            vec![Change::set("birds", bird, "body_mass_g", mass(at, team))],
+        )?;
     }
     Ok(())
 }
@@ -115,8 +136,16 @@ fn correct_masses(world: &mut World<'_>, plot: &Plot, team: usize) -> Result<(),
 fn count_birds(world: &mut World<'_>, plot: &Plot, team: usize) -> Result<(), Failure> {
     for bird in &plot.counted {
         let by = world.random.between(1, 6) as i64;
-        let visit = Change::count("islands", ["Biscoe", "Dream", "Torgersen"][world.random.between(0, 3) as usize], "visits", 1);
-        world.write(team, vec![Change::count("birds", bird, "sightings", by), visit])?;
+        let visit = Change::count(
+            "islands",
+            ["Biscoe", "Dream", "Torgersen"][world.random.between(0, 3) as usize],
+            "visits",
+            1,
+        );
+        world.write(
+            team,
+            vec![Change::count("birds", bird, "sightings", by), visit],
+        )?;
     }
     Ok(())
 }
@@ -126,19 +155,47 @@ fn torgersen(world: &mut World<'_>, plot: &Plot) -> Result<(), Failure> {
     count_birds(world, plot, TORGERSEN)?;
     for (at, bird) in plot.shared.iter().enumerate() {
         let length = 40.0 + at as f64 / 4.0;
-        world.write(TORGERSEN, vec![Change::set("birds", bird, "culmen_length_mm", length)])?;
+        world.write(
+            TORGERSEN,
+            vec![Change::set("birds", bird, "culmen_length_mm", length)],
+        )?;
     }
-    world.write(TORGERSEN, vec![Change::add("birds", &plot.tagged, "tags", "recheck")])?;
-    world.write(TORGERSEN, vec![Change::add("birds", &plot.tagged, "tags", "moulting")])?;
+    world.write(
+        TORGERSEN,
+        vec![Change::add("birds", &plot.tagged, "tags", "recheck")],
+    )?;
+    world.write(
+        TORGERSEN,
+        vec![Change::add("birds", &plot.tagged, "tags", "moulting")],
+    )?;
     // Dream deletes the island, which stays deleted: what is said of it here goes to the ledger.
     let notes = Change::set("islands", EMPTY_ISLAND, "notes", "Nothing but shags.");
     world.write_in_vain(TORGERSEN, vec![notes])?;
 
     let [before, after] = &plot.neighbours;
-    world.write(TORGERSEN, vec![Change::set("birds", before, "comments", "Seen before the long comment.")])?;
+    world.write(
+        TORGERSEN,
+        vec![Change::set(
+            "birds",
+            before,
+            "comments",
+            "Seen before the long comment.",
+        )],
+    )?;
     let long = "Nest moved twice; photographs to follow. ".repeat(8);
-    world.write_in_vain(TORGERSEN, vec![Change::set("birds", &plot.refused, "comments", long)])?;
-    world.write(TORGERSEN, vec![Change::set("birds", after, "comments", "Seen after the long comment.")])
+    world.write_in_vain(
+        TORGERSEN,
+        vec![Change::set("birds", &plot.refused, "comments", long)],
+    )?;
+    world.write(
+        TORGERSEN,
+        vec![Change::set(
+            "birds",
+            after,
+            "comments",
+            "Seen after the long comment.",
+        )],
+    )
 }
 
 fn dream(world: &mut World<'_>, plot: &Plot) -> Result<(), Failure> {
@@ -146,7 +203,10 @@ fn dream(world: &mut World<'_>, plot: &Plot) -> Result<(), Failure> {
     count_birds(world, plot, DREAM)?;
     for (at, bird) in plot.shared.iter().enumerate() {
         let depth = 17.0 + at as f64 / 4.0;
-        world.write(DREAM, vec![Change::set("birds", bird, "culmen_depth_mm", depth)])?;
+        world.write(
+            DREAM,
+            vec![Change::set("birds", bird, "culmen_depth_mm", depth)],
+        )?;
     }
     world.write(DREAM, vec![Change::delete("islands", EMPTY_ISLAND)])?;
     // Biscoe corrects the bird: it stays.
@@ -156,33 +216,75 @@ fn dream(world: &mut World<'_>, plot: &Plot) -> Result<(), Failure> {
 fn biscoe(world: &mut World<'_>, plot: &Plot) -> Result<(), Failure> {
     correct_masses(world, plot, BISCOE)?;
     count_birds(world, plot, BISCOE)?;
-    world.write(BISCOE, vec![Change::set("birds", &plot.revived, "comments", "Measured again; a healthy bird.")])?;
-    world.write(BISCOE, vec![Change::remove("birds", &plot.tagged, "tags", "recheck")])?;
-    world.write(BISCOE, vec![Change::add("birds", &plot.tagged, "tags", "banded")])
+    world.write(
+        BISCOE,
+        vec![Change::set(
+            "birds",
+            &plot.revived,
+            "comments",
+            "Measured again; a healthy bird.",
+        )],
+    )?;
+    world.write(
+        BISCOE,
+        vec![Change::remove("birds", &plot.tagged, "tags", "recheck")],
+    )?;
+    world.write(
+        BISCOE,
+        vec![Change::add("birds", &plot.tagged, "tags", "banded")],
+    )
 }
 
 /// A file with unsynced writes in it is copied to a fourth device, and both go on.
 fn copied(world: &mut World<'_>, plot: &Plot) -> Result<(), Failure> {
-    world.stage.step("Dream's file, with unsynced writes in it, is copied to a fourth device; both go on");
+    world
+        .stage
+        .step("Dream's file, with unsynced writes in it, is copied to a fourth device; both go on");
     let report = world.team(DREAM)?.report()?;
     world.remember_bytes(DREAM, &report);
     world.team(DREAM)?.close()?;
     let from = world.team(DREAM)?.identity.file.clone();
     let to = world.directory.join("dreams-copy.db");
-    copy_file(&from, &to).map_err(|error| Failure::file("not_copied", "cannot copy Dream's file").because(&error))?;
+    copy_file(&from, &to)
+        .map_err(|error| Failure::file("not_copied", "cannot copy Dream's file").because(&error))?;
     world.team(DREAM)?.reopen()?;
     world.join("Dream's copy", "dream", 0)?;
-    let (original, copy) = (world.team(DREAM)?.report()?.pending, world.team(COPY)?.report()?.pending);
-    world.stage.holds("unsynced writes in the file", "some", original, original > 0);
-    world.stage.equal("unsynced writes in the copy", original, copy);
+    let (original, copy) = (
+        world.team(DREAM)?.report()?.pending,
+        world.team(COPY)?.report()?.pending,
+    );
+    world.stage.holds(
+        "unsynced writes in the file",
+        "some",
+        original,
+        original > 0,
+    );
+    world
+        .stage
+        .equal("unsynced writes in the copy", original, copy);
 
     let counted = plot.counted.first().unwrap_or(&plot.tagged).clone();
-    world.write(DREAM, vec![Change::count("birds", &counted, "sightings", 2)])?;
+    world.write(
+        DREAM,
+        vec![Change::count("birds", &counted, "sightings", 2)],
+    )?;
     world.write(COPY, vec![Change::count("birds", &counted, "sightings", 3)])?;
-    world.write(DREAM, vec![Change::set("birds", &plot.cloned, "body_mass_g", 4_001)])?;
+    world.write(
+        DREAM,
+        vec![Change::set("birds", &plot.cloned, "body_mass_g", 4_001)],
+    )?;
     std::thread::sleep(SHIFT_CHANGE);
-    world.write(COPY, vec![Change::set("birds", &plot.cloned, "body_mass_g", 4_002)])?;
-    let text = format!("both hold the same {}, and each has two of its own", count(original, "write", "writes"));
-    world.stage.note(&text, json!({ "shared_writes": original, "bird": plot.cloned }));
+    world.write(
+        COPY,
+        vec![Change::set("birds", &plot.cloned, "body_mass_g", 4_002)],
+    )?;
+    let text = format!(
+        "both hold the same {}, and each has two of its own",
+        count(original, "write", "writes")
+    );
+    world.stage.note(
+        &text,
+        json!({ "shared_writes": original, "bird": plot.cloned }),
+    );
     Ok(())
 }

@@ -51,34 +51,67 @@ pub(in super::super) fn entry(world: &mut World<'_>) -> Result<(), Failure> {
     for (name, clock_ahead) in TEAMS {
         world.join(name, &name.to_lowercase(), clock_ahead)?;
     }
-    world.stage.step("Three teams without a network enter the birds of their own island");
-    let clock = format!("the clock of Torgersen's device is {} ahead", span(CLOCK_AHEAD));
-    world.stage.note(&clock, json!({ "device": "Torgersen", "clock_ahead_ms": CLOCK_AHEAD }));
+    world
+        .stage
+        .step("Three teams without a network enter the birds of their own island");
+    let clock = format!(
+        "the clock of Torgersen's device is {} ahead",
+        span(CLOCK_AHEAD)
+    );
+    world.stage.note(
+        &clock,
+        json!({ "device": "Torgersen", "clock_ahead_ms": CLOCK_AHEAD }),
+    );
 
-    let kill = Kill { after: world.random.between(40, 60) as usize, then: world.random.between(8, 24) as usize };
+    let kill = Kill {
+        after: world.random.between(40, 60) as usize,
+        then: world.random.between(8, 24) as usize,
+    };
     let entered = enter_all(world, kill)?;
     for (at, (name, _)) in TEAMS.iter().enumerate() {
-        let Some(entered) = entered.get(at) else { continue };
+        let Some(entered) = entered.get(at) else {
+            continue;
+        };
         for changes in &entered.written {
             world.paper.note(name, changes);
         }
-        let expected = world.birds.iter().filter(|bird| bird.island == *name).count();
+        let expected = world
+            .birds
+            .iter()
+            .filter(|bird| bird.island == *name)
+            .count();
         let report = world.team(at)?.report()?;
-        world.stage.equal(&format!("birds on the device {name}"), expected, report.birds);
+        world.stage.equal(
+            &format!("birds on the device {name}"),
+            expected,
+            report.birds,
+        );
         let queued = count(entered.written.len() as u64, "write waits", "writes wait");
         let found = count(report.pending, "write waits", "writes wait");
-        world.stage.equal(&format!("queue of {name}"), queued, found);
+        world
+            .stage
+            .equal(&format!("queue of {name}"), queued, found);
     }
-    world.stage.step("Dream's device was killed (SIGKILL) while it wrote, and opened again");
+    world
+        .stage
+        .step("Dream's device was killed (SIGKILL) while it wrote, and opened again");
     let killed = entered.into_iter().find_map(|entered| entered.killed);
-    let Some(killed) = killed else { return Err(Failure::fault("no device was killed")) };
+    let Some(killed) = killed else {
+        return Err(Failure::fault("no device was killed"));
+    };
     let text = format!(
         "{} acknowledged before the kill; {} more committed without a word",
         count(killed.acknowledged as u64, "write", "writes"),
         killed.unacknowledged
     );
-    world.stage.note(&text, json!({ "acknowledged": killed.acknowledged, "unacknowledged": killed.unacknowledged }));
-    world.stage.none("acknowledged writes missing after the kill", &killed.missing);
+    world.stage.note(
+        &text,
+        json!({ "acknowledged": killed.acknowledged, "unacknowledged": killed.unacknowledged }),
+    );
+    world.stage.none(
+        "acknowledged writes missing after the kill",
+        &killed.missing,
+    );
     Ok(())
 }
 
@@ -93,9 +126,17 @@ fn enter_all(world: &mut World<'_>, kill: Kill) -> Result<Vec<Entered>, Failure>
         .iter()
         .enumerate()
         .map(|(at, (name, _))| {
-            let birds: Vec<&Bird> = world.birds.iter().filter(|bird| bird.island == *name).collect();
+            let birds: Vec<&Bird> = world
+                .birds
+                .iter()
+                .filter(|bird| bird.island == *name)
+                .collect();
             let kill = if at == DREAM { kill.take() } else { None };
-            (transactions(name, &birds), kill, bar(&bars, name, birds.len()))
+            (
+                transactions(name, &birds),
+                kill,
+                bar(&bars, name, birds.len()),
+            )
         })
         .collect();
     let entered = std::thread::scope(|scope| {
@@ -105,9 +146,11 @@ fn enter_all(world: &mut World<'_>, kill: Kill) -> Result<Vec<Entered>, Failure>
             .zip(work)
             .map(|(team, (writes, kill, bar))| scope.spawn(move || enter(team, writes, kill, &bar)))
             .collect();
-        let joined = threads
-            .into_iter()
-            .map(|thread| thread.join().unwrap_or_else(|_| Err(Failure::fault("a thread of the demo failed"))));
+        let joined = threads.into_iter().map(|thread| {
+            thread
+                .join()
+                .unwrap_or_else(|_| Err(Failure::fault("a thread of the demo failed")))
+        });
         joined.collect::<Vec<_>>()
     });
     let _ = bars.clear();
@@ -116,7 +159,9 @@ fn enter_all(world: &mut World<'_>, kill: Kill) -> Result<Vec<Entered>, Failure>
 
 fn bar(bars: &MultiProgress, name: &str, birds: usize) -> ProgressBar {
     let bar = bars.add(ProgressBar::new(birds as u64));
-    if let Ok(style) = ProgressStyle::with_template("      {prefix:<10} {bar:32} {pos:>3}/{len} birds") {
+    if let Ok(style) =
+        ProgressStyle::with_template("      {prefix:<10} {bar:32} {pos:>3}/{len} birds")
+    {
         bar.set_style(style);
     }
     bar.set_prefix(name.to_owned());
@@ -144,19 +189,33 @@ fn transactions(island: &str, birds: &[&Bird]) -> Vec<Vec<Change>> {
 }
 
 fn place(island: &str, team: &str) -> Change {
-    let fields = Fields::from([("name".to_owned(), island.into()), ("team".to_owned(), team.into())]);
+    let fields = Fields::from([
+        ("name".to_owned(), island.into()),
+        ("team".to_owned(), team.into()),
+    ]);
     Change::insert("islands", island, fields)
 }
 
-fn enter(team: &mut Team, writes: Vec<Vec<Change>>, kill: Option<Kill>, bar: &ProgressBar) -> Result<Entered, Failure> {
-    let (first, rest) = writes.split_at(kill.as_ref().map_or(writes.len(), |kill| kill.after.min(writes.len())));
+fn enter(
+    team: &mut Team,
+    writes: Vec<Vec<Change>>,
+    kill: Option<Kill>,
+    bar: &ProgressBar,
+) -> Result<Entered, Failure> {
+    let (first, rest) = writes.split_at(
+        kill.as_ref()
+            .map_or(writes.len(), |kill| kill.after.min(writes.len())),
+    );
     write_all(team, first, bar)?;
     let killed = match kill {
         None => None,
         Some(kill) => Some(enter_until_killed(team, first, rest, &kill, bar)?),
     };
     bar.finish();
-    Ok(Entered { written: writes, killed })
+    Ok(Entered {
+        written: writes,
+        killed,
+    })
 }
 
 fn write_all(team: &mut Team, writes: &[Vec<Change>], bar: &ProgressBar) -> Result<(), Failure> {
@@ -164,7 +223,10 @@ fn write_all(team: &mut Team, writes: &[Vec<Change>], bar: &ProgressBar) -> Resu
         match team.write(changes.clone())? {
             Written::Committed => bar.inc(u64::from(new_bird(changes).is_some())),
             Written::Refused { code, message } => {
-                return Err(Failure::fault(format!("{} refused a bird: {code}: {message}", team.name())));
+                return Err(Failure::fault(format!(
+                    "{} refused a bird: {code}: {message}",
+                    team.name()
+                )));
             }
         }
     }
@@ -186,10 +248,19 @@ fn enter_until_killed(
     team.reopen()?;
 
     let all = first.iter().chain(under_way);
-    let there = team.have("birds", all.filter_map(|changes| new_bird(changes)).collect())?;
+    let there = team.have(
+        "birds",
+        all.filter_map(|changes| new_bird(changes)).collect(),
+    )?;
     let promised: BTreeSet<String> = first
         .iter()
-        .chain(under_way.iter().enumerate().filter(|(at, _)| acknowledged.contains(at)).map(|(_, changes)| changes))
+        .chain(
+            under_way
+                .iter()
+                .enumerate()
+                .filter(|(at, _)| acknowledged.contains(at))
+                .map(|(_, changes)| changes),
+        )
         .filter_map(|changes| new_bird(changes))
         .collect();
     let missing: Vec<String> = promised.difference(&there).cloned().collect();
@@ -197,17 +268,29 @@ fn enter_until_killed(
     bar.set_position(there.len() as u64);
 
     // The app looks what is there, and goes on with the rest.
-    let again: Vec<Vec<Change>> =
-        under_way.iter().filter(|changes| new_bird(changes).is_some_and(|id| !there.contains(&id))).cloned().collect();
+    let again: Vec<Vec<Change>> = under_way
+        .iter()
+        .filter(|changes| new_bird(changes).is_some_and(|id| !there.contains(&id)))
+        .cloned()
+        .collect();
     write_all(team, &again, bar)?;
     write_all(team, later, bar)?;
-    Ok(Killed { acknowledged: first.len() + acknowledged.len(), missing, unacknowledged })
+    Ok(Killed {
+        acknowledged: first.len() + acknowledged.len(),
+        missing,
+        unacknowledged,
+    })
 }
 
 /// The bird that a transaction enters.
 fn new_bird(changes: &[Change]) -> Option<String> {
-    let insert = changes.iter().find(|c| c.collection == "birds" && matches!(c.what, What::Insert { .. }));
+    let insert = changes
+        .iter()
+        .find(|c| c.collection == "birds" && matches!(c.what, What::Insert { .. }));
     insert.map(|change| change.id.clone())
 }
 
-const _: () = assert!(BISCOE == 0 && DREAM == 1 && TORGERSEN == 2, "the order of TEAMS");
+const _: () = assert!(
+    BISCOE == 0 && DREAM == 1 && TORGERSEN == 2,
+    "the order of TEAMS"
+);

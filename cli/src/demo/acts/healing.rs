@@ -13,8 +13,14 @@ use crate::output::count;
 const GUSTS: u32 = 3;
 
 pub(in super::super) fn healing(world: &mut World<'_>, plot: &Plot) -> Result<(), Failure> {
-    world.stage.step("The network comes back for all four, in gusts");
-    let before: u32 = world.networks.iter().map(super::super::weather::Network::breaks).sum();
+    world
+        .stage
+        .step("The network comes back for all four, in gusts");
+    let before: u32 = world
+        .networks
+        .iter()
+        .map(super::super::weather::Network::breaks)
+        .sum();
     // Both files of Dream were opened anew: they connect anew.
     for at in [DREAM, COPY] {
         world.connect(at)?;
@@ -24,12 +30,25 @@ pub(in super::super) fn healing(world: &mut World<'_>, plot: &Plot) -> Result<()
         world.team(at)?.network(true)?;
     }
     let settled = world.settle_all()?;
-    let breaks = world.networks.iter().map(super::super::weather::Network::breaks).sum::<u32>() - before;
+    let breaks = world
+        .networks
+        .iter()
+        .map(super::super::weather::Network::breaks)
+        .sum::<u32>()
+        - before;
     world.stage.note(
-        &format!("{} broke off in the middle", count(u64::from(breaks), "connection", "connections")),
+        &format!(
+            "{} broke off in the middle",
+            count(u64::from(breaks), "connection", "connections")
+        ),
         json!({ "breaks": breaks }),
     );
-    world.stage.holds("all four are up to date", "within 20 s", if settled { "yes" } else { "no" }, settled);
+    world.stage.holds(
+        "all four are up to date",
+        "within 20 s",
+        if settled { "yes" } else { "no" },
+        settled,
+    );
     policies(world, plot)?;
     refused(world, plot)
 }
@@ -39,56 +58,140 @@ fn policies(world: &mut World<'_>, plot: &Plot) -> Result<(), Failure> {
     world.stage.step("Each conflict ended as the schema says");
     let documents = world.team(BISCOE)?.documents()?;
     let shown = |collection: &str, id: &str, field: &str| {
-        let document = documents.iter().find(|d| d.collection == collection && d.id == id);
-        document.and_then(|document| document.fields.get(field)).cloned().unwrap_or_default()
+        let document = documents
+            .iter()
+            .find(|d| d.collection == collection && d.id == id);
+        document
+            .and_then(|document| document.fields.get(field))
+            .cloned()
+            .unwrap_or_default()
     };
     let as_written = |ids: &[String], field: &str| {
-        ids.iter().filter(|id| shown("birds", id, field) == world.paper.value("birds", id, field)).count()
+        ids.iter()
+            .filter(|id| shown("birds", id, field) == world.paper.value("birds", id, field))
+            .count()
     };
     let last = as_written(&plot.contested, "body_mass_g");
-    let both = as_written(&plot.shared, "culmen_length_mm").min(as_written(&plot.shared, "culmen_depth_mm"));
-    let deleted = documents.iter().all(|d| d.collection != "islands" || d.id != EMPTY_ISLAND);
+    let both = as_written(&plot.shared, "culmen_length_mm")
+        .min(as_written(&plot.shared, "culmen_depth_mm"));
+    let deleted = documents
+        .iter()
+        .all(|d| d.collection != "islands" || d.id != EMPTY_ISLAND);
     let comment = shown("birds", &plot.revived, "comments");
     let tags = shown("birds", &plot.tagged, "tags");
-    let counted = plot.counted.first().map(|bird| shown("birds", bird, "sightings")).unwrap_or_default();
-    let expected = plot.counted.first().map(|bird| world.paper.value("birds", bird, "sightings")).unwrap_or_default();
-    let (mass, last_mass) = (shown("birds", &plot.cloned, "body_mass_g"), world.paper.value("birds", &plot.cloned, "body_mass_g"));
+    let counted = plot
+        .counted
+        .first()
+        .map(|bird| shown("birds", bird, "sightings"))
+        .unwrap_or_default();
+    let expected = plot
+        .counted
+        .first()
+        .map(|bird| world.paper.value("birds", bird, "sightings"))
+        .unwrap_or_default();
+    let (mass, last_mass) = (
+        shown("birds", &plot.cloned, "body_mass_g"),
+        world.paper.value("birds", &plot.cloned, "body_mass_g"),
+    );
     let stage = &mut world.stage;
-    stage.equal("body masses as the last team wrote them, whatever Torgersen's clock said", plot.contested.len(), last);
-    stage.equal("birds corrected by two in different fields that have both", plot.shared.len(), both);
-    stage.holds("the bird that Dream deleted and Biscoe corrected", "is there, corrected", &comment, comment.is_string());
-    stage.equal("the island that was deleted and described", "is gone", if deleted { "is gone" } else { "is there" });
-    stage.equal("tags set by some and taken away by others", json!(TAGS_AT_THE_END), tags);
-    stage.equal("sightings raised by all, some of them in a file and its copy", expected, counted);
-    stage.equal("body mass corrected in a file and, later, in its copy", last_mass, mass);
+    stage.equal(
+        "body masses as the last team wrote them, whatever Torgersen's clock said",
+        plot.contested.len(),
+        last,
+    );
+    stage.equal(
+        "birds corrected by two in different fields that have both",
+        plot.shared.len(),
+        both,
+    );
+    stage.holds(
+        "the bird that Dream deleted and Biscoe corrected",
+        "is there, corrected",
+        &comment,
+        comment.is_string(),
+    );
+    stage.equal(
+        "the island that was deleted and described",
+        "is gone",
+        if deleted { "is gone" } else { "is there" },
+    );
+    stage.equal(
+        "tags set by some and taken away by others",
+        json!(TAGS_AT_THE_END),
+        tags,
+    );
+    stage.equal(
+        "sightings raised by all, some of them in a file and its copy",
+        expected,
+        counted,
+    );
+    stage.equal(
+        "body mass corrected in a file and, later, in its copy",
+        last_mass,
+        mass,
+    );
     Ok(())
 }
 
 fn refused(world: &mut World<'_>, plot: &Plot) -> Result<(), Failure> {
-    world.stage.step("The server refused one write; its neighbours were not held up");
+    world
+        .stage
+        .step("The server refused one write; its neighbours were not held up");
     let quarantined = world.team(TORGERSEN)?.report()?.quarantined;
     let place = format!("birds/{}", plot.refused);
-    let found: Vec<String> = quarantined.iter().flat_map(|write| write.documents.clone()).collect();
+    let found: Vec<String> = quarantined
+        .iter()
+        .flat_map(|write| write.documents.clone())
+        .collect();
     world.stage.equal("in quarantine", &place, found.join(", "));
-    let codes: Vec<&str> = quarantined.iter().map(|write| write.code.as_str()).collect();
-    world.stage.equal("why", "value_too_large", codes.join(", "));
+    let codes: Vec<&str> = quarantined
+        .iter()
+        .map(|write| write.code.as_str())
+        .collect();
+    world
+        .stage
+        .equal("why", "value_too_large", codes.join(", "));
     for write in &quarantined {
-        world.stage.note(&format!("{}: {}", write.code, write.message), json!(write));
+        world
+            .stage
+            .note(&format!("{}: {}", write.code, write.message), json!(write));
     }
     let documents = world.team(BISCOE)?.documents()?;
     let there = plot.neighbours.iter().filter(|id| {
-        let comment = documents.iter().find(|d| d.id == **id).and_then(|d| d.fields.get("comments")?.as_str());
+        let comment = documents
+            .iter()
+            .find(|d| d.id == **id)
+            .and_then(|d| d.fields.get("comments")?.as_str());
         comment.is_some_and(|comment| comment.ends_with("the long comment."))
     });
-    world.stage.equal("neighbours of the refused write that Biscoe has", plot.neighbours.len(), there.count());
+    world.stage.equal(
+        "neighbours of the refused write that Biscoe has",
+        plot.neighbours.len(),
+        there.count(),
+    );
 
-    world.stage.step("Torgersen writes a shorter comment and lets the refused one go");
+    world
+        .stage
+        .step("Torgersen writes a shorter comment and lets the refused one go");
     for write in &quarantined {
         world.team(TORGERSEN)?.discard(&write.op)?;
     }
     world.paper.everybody_saw();
-    world.write(TORGERSEN, vec![Change::set("birds", &plot.refused, "comments", "Nest moved twice.")])?;
+    world.write(
+        TORGERSEN,
+        vec![Change::set(
+            "birds",
+            &plot.refused,
+            "comments",
+            "Nest moved twice.",
+        )],
+    )?;
     let settled = world.settle_all()?;
-    world.stage.holds("all four are up to date", "within 20 s", if settled { "yes" } else { "no" }, settled);
+    world.stage.holds(
+        "all four are up to date",
+        "within 20 s",
+        if settled { "yes" } else { "no" },
+        settled,
+    );
     Ok(())
 }

@@ -1,0 +1,102 @@
+//! The demo, played to its end.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use serde_json::Value;
+
+fn driftline(arguments: &[&str]) -> (Option<i32>, Vec<Value>) {
+    let output = Command::new(env!("CARGO_BIN_EXE_driftline"))
+        .arg("--json")
+        .args(arguments)
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    (
+        output.status.code(),
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect(),
+    )
+}
+
+fn of_type<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    objects
+        .iter()
+        .filter(|object| object["type"] == kind)
+        .collect()
+}
+
+#[test]
+fn every_promise_holds_and_every_file_can_be_looked_at() {
+    let directory = tempfile::tempdir().unwrap();
+    let kept = directory.path().join("kept").display().to_string();
+    let (code, told) = driftline(&["demo", "--seed", "20071116", "--keep", &kept]);
+    let summary = of_type(&told, "summary")[0];
+    assert_eq!(
+        (code, &summary["held"]),
+        (Some(0), &Value::Bool(true)),
+        "{summary}"
+    );
+    assert!(
+        of_type(&told, "check")
+            .iter()
+            .all(|check| check["held"] == true && check["expected"].is_string())
+    );
+
+    // Whoever lost something can see what, to whom, and by which rule.
+    let losses = of_type(&told, "loss");
+    let rules: BTreeSet<&str> = losses
+        .iter()
+        .map(|row| row["loss"]["rule"].as_str().unwrap())
+        .collect();
+    assert!(
+        rules.contains("deleted") && rules.contains("rejected"),
+        "{rules:?}"
+    );
+    assert!(
+        rules.contains("overwritten") || rules.contains("too_late"),
+        "{rules:?}"
+    );
+
+    // The files themselves say the same as the demo did.
+    let mut digests = BTreeSet::new();
+    for device in ["biscoe", "dream", "torgersen", "dreams-copy"] {
+        let (code, parts) = driftline(&["inspect", &format!("{kept}/{device}.db")]);
+        assert_eq!(code, Some(0), "{device}");
+        digests.insert(
+            of_type(&parts, "file")[0]["digest"]
+                .as_str()
+                .unwrap()
+                .to_owned(),
+        );
+        let birds = of_type(&parts, "collection")
+            .into_iter()
+            .find(|c| c["collection"]["name"] == "birds")
+            .unwrap();
+        assert_eq!(birds["collection"]["live"], 344, "{device}");
+        assert_eq!(
+            of_type(&parts, "outbox")[0]["counts"]["pending"],
+            0,
+            "{device}"
+        );
+        assert!(!of_type(&parts, "run").is_empty(), "{device}");
+    }
+    let (_, parts) = driftline(&["inspect", "--server", &format!("{kept}/data")]);
+    digests.insert(
+        of_type(&parts, "workspace")[0]["facts"]["digest"]
+            .as_str()
+            .unwrap()
+            .to_owned(),
+    );
+    assert_eq!(digests.len(), 1, "{digests:?}");
+    let (_, birds) = driftline(&[
+        "inspect",
+        &format!("{kept}/dream.db"),
+        "--collection",
+        "birds",
+    ]);
+    assert_eq!(of_type(&birds, "document").len(), 344);
+}
