@@ -335,11 +335,9 @@ fn kill(child: &mut Child) {
 /// what the host keeps elsewhere.
 pub(super) fn copy_file(from: &Path, to: &Path) -> std::io::Result<()> {
     std::fs::copy(from, to)?;
-    for beside in ["-wal"] {
-        let with = |path: &Path| PathBuf::from(format!("{}{beside}", path.display()));
-        if with(from).exists() {
-            std::fs::copy(with(from), with(to))?;
-        }
+    let log = |path: &Path| PathBuf::from(format!("{}-wal", path.display()));
+    if log(from).exists() {
+        std::fs::copy(log(from), log(to))?;
     }
     Ok(())
 }

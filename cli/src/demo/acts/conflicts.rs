@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::super::messages::Change;
-use super::super::team::copy_file;
-use super::super::weather::Weather;
-use super::super::world::{BISCOE, COPY, DREAM, TORGERSEN, World};
 use super::entry::EMPTY_ISLAND;
+use crate::demo::messages::Change;
+use crate::demo::team::copy_file;
+use crate::demo::weather::Weather;
+use crate::demo::world::{BISCOE, COPY, DREAM, TORGERSEN, World};
 use crate::failure::Failure;
 use crate::output::count;
 
@@ -26,28 +26,28 @@ const COUNTED: usize = 12;
 const SHIFT_CHANGE: Duration = Duration::from_millis(1_000);
 
 /// Who is fought over.
-pub(in super::super) struct Plot {
+pub(in crate::demo) struct Plot {
     /// All three correct its body mass.
-    pub(in super::super) contested: Vec<String>,
+    pub(in crate::demo) contested: Vec<String>,
     /// Two teams correct different fields of it.
-    pub(in super::super) shared: Vec<String>,
+    pub(in crate::demo) shared: Vec<String>,
     /// Everybody counts it.
-    pub(in super::super) counted: Vec<String>,
+    pub(in crate::demo) counted: Vec<String>,
     /// Dream deletes it, Biscoe corrects it.
-    pub(in super::super) revived: String,
+    pub(in crate::demo) revived: String,
     /// Its tags are changed by all.
-    pub(in super::super) tagged: String,
+    pub(in crate::demo) tagged: String,
     /// Its comment is longer than the server takes.
-    pub(in super::super) refused: String,
+    pub(in crate::demo) refused: String,
     /// Written right before and right after the refused one.
-    pub(in super::super) neighbours: [String; 2],
+    pub(in crate::demo) neighbours: [String; 2],
     /// Corrected by Dream and by the copy of Dream.
-    pub(in super::super) cloned: String,
+    pub(in crate::demo) cloned: String,
 }
 
 /// The tags of the tagged bird at the end: one that somebody sets while somebody else takes it away
 /// stays, because the remover had not seen it set.
-pub(in super::super) const TAGS_AT_THE_END: [&str; 3] = ["banded", "moulting", "recheck"];
+pub(in crate::demo) const TAGS_AT_THE_END: [&str; 3] = ["banded", "moulting", "recheck"];
 
 impl Plot {
     fn draw(world: &mut World<'_>) -> Result<Plot, Failure> {
@@ -90,7 +90,7 @@ impl Plot {
     }
 }
 
-pub(in super::super) fn conflicts(world: &mut World<'_>) -> Result<Plot, Failure> {
+pub(in crate::demo) fn conflicts(world: &mut World<'_>) -> Result<Plot, Failure> {
     let plot = Plot::draw(world)?;
     world
         .stage

@@ -6,10 +6,10 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
-use super::super::birds::{Bird, Fields};
-use super::super::messages::{Change, What};
-use super::super::team::{Team, Written};
-use super::super::world::{BISCOE, CLOCK_AHEAD, DREAM, TORGERSEN, World};
+use crate::demo::birds::{Bird, Fields};
+use crate::demo::messages::{Change, What};
+use crate::demo::team::{Team, Written};
+use crate::demo::world::{BISCOE, CLOCK_AHEAD, DREAM, TORGERSEN, World};
 use crate::failure::Failure;
 use crate::output::{count, span};
 
@@ -47,7 +47,7 @@ struct Kill {
     then: usize,
 }
 
-pub(in super::super) fn entry(world: &mut World<'_>) -> Result<(), Failure> {
+pub(in crate::demo) fn entry(world: &mut World<'_>) -> Result<(), Failure> {
     for (name, clock_ahead) in TEAMS {
         world.join(name, &name.to_lowercase(), clock_ahead)?;
     }

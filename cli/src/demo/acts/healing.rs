@@ -2,24 +2,24 @@
 
 use serde_json::json;
 
-use super::super::messages::Change;
-use super::super::world::{BISCOE, COPY, DREAM, TORGERSEN, World};
 use super::conflicts::{Plot, TAGS_AT_THE_END};
 use super::entry::EMPTY_ISLAND;
+use crate::demo::messages::Change;
+use crate::demo::world::{BISCOE, COPY, DREAM, TORGERSEN, World};
 use crate::failure::Failure;
 use crate::output::count;
 
 /// Connections of each device that break off.
 const GUSTS: u32 = 3;
 
-pub(in super::super) fn healing(world: &mut World<'_>, plot: &Plot) -> Result<(), Failure> {
+pub(in crate::demo) fn healing(world: &mut World<'_>, plot: &Plot) -> Result<(), Failure> {
     world
         .stage
         .step("The network comes back for all four, in gusts");
     let before: u32 = world
         .networks
         .iter()
-        .map(super::super::weather::Network::breaks)
+        .map(crate::demo::weather::Network::breaks)
         .sum();
     // Both files of Dream were opened anew: they connect anew.
     for at in [DREAM, COPY] {
@@ -33,7 +33,7 @@ pub(in super::super) fn healing(world: &mut World<'_>, plot: &Plot) -> Result<()
     let breaks = world
         .networks
         .iter()
-        .map(super::super::weather::Network::breaks)
+        .map(crate::demo::weather::Network::breaks)
         .sum::<u32>()
         - before;
     world.stage.note(

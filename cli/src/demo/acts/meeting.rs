@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::super::weather::Weather;
-use super::super::world::{BISCOE, CLOCK_AHEAD, DREAM, PATIENCE, TORGERSEN, WORKSPACE, World};
+use crate::demo::weather::Weather;
+use crate::demo::world::{BISCOE, CLOCK_AHEAD, DREAM, PATIENCE, TORGERSEN, WORKSPACE, World};
 use crate::failure::Failure;
 use crate::output::{bytes, count, span};
 
@@ -16,7 +16,7 @@ const GUSTS: u32 = 4;
 /// A clock offset is known to within the time a request takes.
 const CLOCK_TOLERANCE: i64 = 2_000;
 
-pub(in super::super) fn meeting(world: &mut World<'_>) -> Result<(), Failure> {
+pub(in crate::demo) fn meeting(world: &mut World<'_>) -> Result<(), Failure> {
     world
         .stage
         .step("The network comes for Biscoe, which sends its birds");

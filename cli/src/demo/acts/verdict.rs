@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use driftline::inspect;
 use serde_json::{Value as Json, json};
 
-use super::super::messages::{Lost, Quarantined, Report};
-use super::super::paper::Written;
-use super::super::world::World;
+use crate::demo::messages::{Lost, Quarantined, Report};
+use crate::demo::paper::Written;
+use crate::demo::world::World;
 use crate::failure::{Exit, Failure};
 use crate::output::{Align, Tone, bytes, clipped, count, span};
 
@@ -19,7 +19,7 @@ struct Final {
     millis: i64,
 }
 
-pub(in super::super) fn verdict(mut world: World<'_>) -> Result<Exit, Failure> {
+pub(in crate::demo) fn verdict(mut world: World<'_>) -> Result<Exit, Failure> {
     world
         .stage
         .step("Everybody's content is compared: four devices, the server, and the paper");

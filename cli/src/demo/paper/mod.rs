@@ -4,11 +4,14 @@
 //! Within a phase the teams do not hear of each other; at its end everybody has seen everything. The
 //! last writer of a field wins, by real time, whatever the teams' clocks say.
 
+mod accounts;
+
 use std::collections::{BTreeMap, BTreeSet};
 
+pub(super) use accounts::Written;
 use serde_json::{Value as Json, json};
 
-use super::messages::{Change, Document, Lost, Quarantined, What};
+use super::messages::{Change, Document, What};
 
 /// A document: collection and id.
 pub(super) type Key = (String, String);
@@ -34,15 +37,6 @@ struct Entry {
     field: Option<String>,
     value: Json,
     counts: bool,
-}
-
-/// A value that somebody wrote, as it stands in the ledger.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Written {
-    pub(super) key: Key,
-    pub(super) field: String,
-    /// As JSON text, which has an order.
-    pub(super) value: String,
 }
 
 impl Paper {
@@ -191,99 +185,9 @@ impl Paper {
         differences
     }
 
-    /// The values that were overwritten by somebody who had not seen them: of each team that wrote a
-    /// field in a phase its last value, but for the one that stands at the phase's end.
-    pub(super) fn overwritten(&self) -> BTreeSet<Written> {
-        let mut last: BTreeMap<(u32, &Key, &String), Vec<(&String, &Json)>> = BTreeMap::new();
-        for entry in self.entries.iter().filter(|entry| entry.counts) {
-            if let Some(field) = &entry.field {
-                let writers = last.entry((entry.phase, &entry.key, field)).or_default();
-                writers.retain(|(team, _)| **team != entry.team);
-                writers.push((&entry.team, &entry.value));
-            }
-        }
-        let mut overwritten = BTreeSet::new();
-        for ((_, key, field), mut writers) in last {
-            let winner = writers.pop();
-            let losers = writers
-                .into_iter()
-                .filter(|(_, value)| Some(*value) != winner.map(|(_, w)| w));
-            overwritten.extend(losers.map(|(_, value)| Written::new(key, field, value)));
-        }
-        overwritten
-    }
-
-    /// Acknowledged values that are nowhere: not in `documents`, not replaced by somebody who had
-    /// seen them, not in a ledger, not in quarantine.
-    pub(super) fn unaccounted(
-        &self,
-        documents: &[Document],
-        ledger: &[Lost],
-        quarantine: &[Quarantined],
-    ) -> Vec<String> {
-        let documents: BTreeMap<Key, &Document> = documents
-            .iter()
-            .map(|d| ((d.collection.clone(), d.id.clone()), d))
-            .collect();
-        let ledger: BTreeSet<Written> = ledger.iter().filter_map(Written::of_loss).collect();
-        let quarantined: BTreeSet<&String> = quarantine.iter().flat_map(|q| &q.documents).collect();
-        let mut lost = Vec::new();
-        for (at, entry) in self.entries.iter().enumerate() {
-            let Some(field) = &entry.field else { continue };
-            let shown = documents.get(&entry.key).and_then(|d| d.fields.get(field));
-            let place = format!("{}/{}", entry.key.0, entry.key.1);
-            let accounted = shown == Some(&entry.value)
-                || (entry.value.is_null() && shown.is_none())
-                || self.replaced_knowingly(at, entry)
-                || ledger.contains(&Written::new(&entry.key, field, &entry.value))
-                || (!entry.counts && quarantined.contains(&place));
-            if !accounted {
-                lost.push(format!(
-                    "{place} {field} = {} by {}",
-                    entry.value, entry.team
-                ));
-            }
-        }
-        lost
-    }
-
     /// How many values were acknowledged.
     pub(super) fn acknowledged(&self) -> u64 {
         self.entries.len() as u64
-    }
-
-    /// Whether somebody who had seen the entry wrote the field again, or deleted the document.
-    fn replaced_knowingly(&self, at: usize, entry: &Entry) -> bool {
-        let later = self.entries.get(at + 1..).unwrap_or_default().iter();
-        later
-            .filter(|l| l.key == entry.key && (l.field == entry.field || l.field.is_none()))
-            .any(|l| l.phase > entry.phase || l.team == entry.team)
-    }
-}
-
-impl Written {
-    fn new(key: &Key, field: &str, value: &Json) -> Written {
-        Written {
-            key: key.clone(),
-            field: field.to_owned(),
-            value: value.to_string(),
-        }
-    }
-
-    /// A ledger's row about a field.
-    pub(super) fn of_loss(loss: &Lost) -> Option<Written> {
-        let key = (loss.collection.clone(), loss.id.clone());
-        Some(Written::new(&key, loss.field.as_ref()?, &json!(loss.value)))
-    }
-}
-
-impl std::fmt::Display for Written {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{}/{} {} = {}",
-            self.key.0, self.key.1, self.field, self.value
-        )
     }
 }
 
@@ -304,7 +208,7 @@ mod tests {
     use super::*;
     use crate::demo::birds::Fields;
 
-    fn document(id: &str, fields: Json) -> Document {
+    pub(super) fn document(id: &str, fields: Json) -> Document {
         let fields = fields.as_object().cloned().unwrap();
         Document {
             collection: "birds".to_owned(),
@@ -313,53 +217,12 @@ mod tests {
         }
     }
 
-    fn paper() -> Paper {
+    pub(super) fn paper() -> Paper {
         let mut paper = Paper::default();
         let fields = Fields::from([("mass".to_owned(), 3750.into())]);
         paper.note("Dream", &[Change::insert("birds", "a", fields)]);
         paper.everybody_saw();
         paper
-    }
-
-    #[test]
-    fn the_last_writer_stands_and_the_others_are_in_the_ledger() {
-        let mut paper = paper();
-        for (team, mass) in [("Torgersen", 1), ("Dream", 2), ("Dream", 3), ("Biscoe", 4)] {
-            paper.note(team, &[Change::set("birds", "a", "mass", mass)]);
-        }
-        assert_eq!(
-            paper.differences(&[document("a", json!({ "mass": 4 }))]),
-            Vec::<String>::new()
-        );
-        let overwritten: Vec<String> = paper.overwritten().iter().map(Written::to_string).collect();
-        assert_eq!(overwritten, ["birds/a mass = 1", "birds/a mass = 3"]);
-    }
-
-    #[test]
-    fn a_value_that_is_nowhere_is_noticed() {
-        let mut paper = paper();
-        paper.note("Torgersen", &[Change::set("birds", "a", "mass", 1)]);
-        paper.note("Biscoe", &[Change::set("birds", "a", "mass", 2)]);
-        let documents = [document("a", json!({ "mass": 2 }))];
-        assert_eq!(
-            paper.unaccounted(&documents, &[], &[]),
-            ["birds/a mass = 1 by Torgersen"]
-        );
-        let row = Lost {
-            collection: "birds".to_owned(),
-            id: "a".to_owned(),
-            field: Some("mass".to_owned()),
-            value: 1.into(),
-            base_value: 3750.into(),
-            winner_value: 2.into(),
-            winner_device: "Biscoe".to_owned(),
-            rule: "overwritten".to_owned(),
-        };
-        assert_eq!(
-            paper.unaccounted(&documents, &[row], &[]),
-            Vec::<String>::new()
-        );
-        assert_eq!(paper.unaccounted(&[], &[], &[]).len(), 2);
     }
 
     #[test]
@@ -392,24 +255,5 @@ mod tests {
             ["birds/b should not be there"]
         );
         assert_eq!(paper.differences(&[]), ["birds/a is missing"]);
-    }
-
-    #[test]
-    fn what_is_overruled_changes_nothing_but_is_accounted_for() {
-        let mut paper = paper();
-        paper.note_overruled("Dream", &[Change::set("birds", "a", "mass", 9)]);
-        let documents = [document("a", json!({ "mass": 3750 }))];
-        assert_eq!(paper.differences(&documents), Vec::<String>::new());
-        assert_eq!(paper.unaccounted(&documents, &[], &[]).len(), 1);
-        let quarantined = Quarantined {
-            op: String::new(),
-            code: String::new(),
-            message: String::new(),
-            documents: vec!["birds/a".to_owned()],
-        };
-        assert_eq!(
-            paper.unaccounted(&documents, &[], &[quarantined]),
-            Vec::<String>::new()
-        );
     }
 }
