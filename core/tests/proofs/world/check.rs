@@ -102,6 +102,12 @@ impl World {
             base.is_none_or(|b| c.generation.is_some_and(|g| g != b.generation.opener))
                 || c.prev.as_ref().is_some_and(lost)
         });
+        let retried = file
+            .queue
+            .iter()
+            .filter_map(|q| q.op.body.retry_of)
+            .any(|id| lost(&id));
+        let foreign = foreign || retried;
         if file.queue.is_empty() || !undecided || (self.restored && foreign) {
             return;
         }
