@@ -83,7 +83,9 @@ pub struct LossFilter {
 impl Database {
     /// The loss ledger.
     pub fn ledger(&self) -> Ledger {
-        Ledger { storage: Arc::clone(self.storage()) }
+        Ledger {
+            storage: Arc::clone(self.storage()),
+        }
     }
 }
 
@@ -95,8 +97,13 @@ impl Ledger {
     pub fn query(&self, filter: &LossFilter, limit: usize) -> Result<Vec<Loss>> {
         let schema = Arc::clone(&self.storage.layout().schema);
         let filter = numbered(&schema, filter)?;
-        let entries = self.storage.with_reader(|tx| ledger::query(tx.conn(), &filter, limit))?;
-        Ok(entries.into_iter().map(|entry| Loss::of(&schema, entry)).collect())
+        let entries = self
+            .storage
+            .with_reader(|tx| ledger::query(tx.conn(), &filter, limit))?;
+        Ok(entries
+            .into_iter()
+            .map(|entry| Loss::of(&schema, entry))
+            .collect())
     }
 
     /// How many losses nobody has restored.
@@ -115,7 +122,9 @@ impl Ledger {
     pub fn restore(&self, id: i64) -> Result<String> {
         let written = self.storage.write_tx(Origin::Local, |tx| {
             let gone = || refused("no_such_loss", "no such loss, or it was restored before");
-            let entry = ledger::get(tx.conn(), id)?.filter(|entry| entry.restored.is_none()).ok_or_else(gone)?;
+            let entry = ledger::get(tx.conn(), id)?
+                .filter(|entry| entry.restored.is_none())
+                .ok_or_else(gone)?;
             let mut write = LocalWrite::new(tx);
             for change in restoring(&mut write, &entry)? {
                 write.apply(change)?;
@@ -125,7 +134,8 @@ impl Ledger {
             ledger::mark_restored(tx, id, op)?;
             Ok::<_, Error>(op.to_string())
         });
-        self.storage.after_local_write(written.as_ref().is_err_and(Error::is_queue_full));
+        self.storage
+            .after_local_write(written.as_ref().is_err_and(Error::is_queue_full));
         written
     }
 
@@ -135,7 +145,9 @@ impl Ledger {
     /// # Errors
     /// A file that cannot be written.
     pub fn prune(&self, at: i64) -> Result<u64> {
-        Ok(self.storage.write_tx(Origin::Local, |tx| ledger::prune(tx, at))? as u64)
+        Ok(self
+            .storage
+            .write_tx(Origin::Local, |tx| ledger::prune(tx, at))? as u64)
     }
 }
 
@@ -156,14 +168,24 @@ fn restoring(write: &mut LocalWrite<'_>, entry: &Entry) -> Result<Vec<Change>> {
     let kind = match entry.loss.field {
         None => None,
         Some(field) => {
-            let declared = write.schema().collection_by_id(collection).and_then(|c| c.field_by_id(field));
+            let declared = write
+                .schema()
+                .collection_by_id(collection)
+                .and_then(|c| c.field_by_id(field));
             Some(declared.ok_or_else(untellable)?.kind)
         }
     };
-    let (is_counter, is_set) = (kind == Some(FieldKind::Counter), kind == Some(FieldKind::Set));
-    let restoration = entry.restoration(is_counter, is_set).ok_or_else(untellable)?;
+    let (is_counter, is_set) = (
+        kind == Some(FieldKind::Counter),
+        kind == Some(FieldKind::Set),
+    );
+    let restoration = entry
+        .restoration(is_counter, is_set)
+        .ok_or_else(untellable)?;
     let change = |kind| Change::new(collection, document.clone(), kind);
-    let alive = write.shown(collection, document)?.map(|shown| shown.is_alive());
+    let alive = write
+        .shown(collection, document)?
+        .map(|shown| shown.is_alive());
     if restoration == Restoration::Delete {
         return Ok(vec![change(ChangeKind::Delete)]);
     }
@@ -187,14 +209,20 @@ fn restoring(write: &mut LocalWrite<'_>, entry: &Entry) -> Result<Vec<Change>> {
 /// The filter in numbers.
 fn numbered(schema: &Schema, filter: &LossFilter) -> Result<Filter> {
     let declared = match &filter.collection {
-        Some(name) => Some(schema.collection(name).ok_or_else(|| Error::unknown_collection(name))?),
+        Some(name) => Some(
+            schema
+                .collection(name)
+                .ok_or_else(|| Error::unknown_collection(name))?,
+        ),
         None => None,
     };
     let field = match (&filter.field, declared) {
         (None, _) => None,
         (Some(field), None) => return Err(Error::unknown_field("?", field)),
         (Some(field), Some(collection)) => {
-            let known = collection.field(field).ok_or_else(|| Error::unknown_field(&collection.name, field))?;
+            let known = collection
+                .field(field)
+                .ok_or_else(|| Error::unknown_field(&collection.name, field))?;
             Some(known.id)
         }
     };

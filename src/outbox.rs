@@ -98,7 +98,9 @@ const EXPORTED_AT_ONCE: usize = 500;
 impl Database {
     /// The outbox.
     pub fn outbox(&self) -> Outbox {
-        Outbox { storage: Arc::clone(self.storage()) }
+        Outbox {
+            storage: Arc::clone(self.storage()),
+        }
     }
 }
 
@@ -134,11 +136,21 @@ impl Outbox {
         self.page(after, Some(true), limit)
     }
 
-    fn page(&self, after: Option<&str>, quarantined: Option<bool>, limit: usize) -> Result<Vec<QueuedWrite>> {
+    fn page(
+        &self,
+        after: Option<&str>,
+        quarantined: Option<bool>,
+        limit: usize,
+    ) -> Result<Vec<QueuedWrite>> {
         let after = after.map_or(Ok(OpId::ZERO), parsed)?;
         let schema = Arc::clone(&self.storage.layout().schema);
-        let listed = self.storage.with_reader(|tx| outbox::list(tx.conn(), after, quarantined, limit))?;
-        Ok(listed.into_iter().map(|listed| self.described(&schema, listed)).collect())
+        let listed = self
+            .storage
+            .with_reader(|tx| outbox::list(tx.conn(), after, quarantined, limit))?;
+        Ok(listed
+            .into_iter()
+            .map(|listed| self.described(&schema, listed))
+            .collect())
     }
 
     fn described(&self, schema: &Schema, listed: Listed) -> QueuedWrite {
@@ -148,7 +160,9 @@ impl Outbox {
             false if self.storage.is_in_flight(op.id) => OpState::InFlight,
             false => OpState::Pending,
         };
-        let (error_code, error_message) = refusal.map(|Refusal { code, message }| (code, message)).unzip();
+        let (error_code, error_message) = refusal
+            .map(|Refusal { code, message }| (code, message))
+            .unzip();
         QueuedWrite {
             id: op.id.to_string(),
             state,
@@ -158,7 +172,12 @@ impl Outbox {
             retry_of: op.body.retry_of.map(|id| id.to_string()),
             error_code,
             error_message,
-            changes: op.body.changes.iter().map(|change| QueuedChange::of(schema, change)).collect(),
+            changes: op
+                .body
+                .changes
+                .iter()
+                .map(|change| QueuedChange::of(schema, change))
+                .collect(),
         }
     }
 
@@ -169,8 +188,11 @@ impl Outbox {
     /// `not_quarantined`; a file that cannot be written.
     pub fn retry(&self, id: &str) -> Result<Vec<String>> {
         let op = parsed(id)?;
-        let retried = self.storage.write_tx(Origin::Local, |tx| outbox::retry(tx, op))?;
-        let ids = retried.ok_or_else(|| refused("not_quarantined", "no such write is in quarantine"))?;
+        let retried = self
+            .storage
+            .write_tx(Origin::Local, |tx| outbox::retry(tx, op))?;
+        let ids =
+            retried.ok_or_else(|| refused("not_quarantined", "no such write is in quarantine"))?;
         Ok(ids.into_iter().map(|id| id.to_string()).collect())
     }
 
@@ -182,8 +204,12 @@ impl Outbox {
     /// written.
     pub fn discard(&self, id: &str) -> Result<()> {
         let op = parsed(id)?;
-        let discarded = self.storage.write_tx(Origin::Local, |tx| outbox::discard(tx, op))?;
-        discarded.map(drop).ok_or_else(|| refused("not_queued", "no such write is in the outbox"))
+        let discarded = self
+            .storage
+            .write_tx(Origin::Local, |tx| outbox::discard(tx, op))?;
+        discarded
+            .map(drop)
+            .ok_or_else(|| refused("not_queued", "no such write is in the outbox"))
     }
 
     /// Writes everything queued and in quarantine to `out`, one JSON object a line, with the names of
@@ -193,14 +219,20 @@ impl Outbox {
     /// A file that cannot be read; what `out` fails with (`export_failed`).
     pub fn export(&self, out: &mut dyn Write) -> Result<u64> {
         let failed = |error: std::io::Error| {
-            Error::other("export_failed", Fault::Environment, Retry::AfterAction, format!("the export failed: {}", error.kind()))
+            Error::other(
+                "export_failed",
+                Fault::Environment,
+                Retry::AfterAction,
+                format!("the export failed: {}", error.kind()),
+            )
         };
         let mut exported = 0;
         let mut after: Option<String> = None;
         loop {
             let page = self.list(after.as_deref(), EXPORTED_AT_ONCE)?;
             for write in &page {
-                serde_json::to_writer(&mut *out, &write.line()).map_err(|error| failed(error.into()))?;
+                serde_json::to_writer(&mut *out, &write.line())
+                    .map_err(|error| failed(error.into()))?;
                 out.write_all(b"\n").map_err(failed)?;
             }
             exported += page.len() as u64;
@@ -232,14 +264,16 @@ fn refused(code: &'static str, message: &'static str) -> Error {
 }
 
 fn parsed(id: &str) -> Result<OpId> {
-    id.parse().map_err(|_| refused("invalid_id", "the id of a write is a UUID"))
+    id.parse()
+        .map_err(|_| refused("invalid_id", "the id of a write is a UUID"))
 }
 
 impl QueuedChange {
     fn of(schema: &Schema, change: &Change) -> QueuedChange {
         let collection = schema.collection_by_id(change.collection);
         QueuedChange {
-            collection: collection.map_or_else(|| change.collection.to_string(), |c| c.name.clone()),
+            collection: collection
+                .map_or_else(|| change.collection.to_string(), |c| c.name.clone()),
             document: change.document.to_string(),
             kind: change.kind.name(),
             fields: named(collection, &change.registers),
@@ -256,7 +290,9 @@ fn named<V: Clone>(collection: Option<&Collection>, map: &FieldMap<V>) -> Vec<(S
         let declared = collection.and_then(|collection| collection.field_by_id(field));
         declared.map_or_else(|| field.to_string(), |field| field.name.clone())
     };
-    map.iter().map(|(field, value)| (name(field), value.clone())).collect()
+    map.iter()
+        .map(|(field, value)| (name(field), value.clone()))
+        .collect()
 }
 
 impl QueuedWrite {
@@ -274,7 +310,14 @@ impl QueuedWrite {
                 object.insert(key.to_owned(), value);
             }
         };
-        add("discarded", if self.discarded { json!(true) } else { json!(null) });
+        add(
+            "discarded",
+            if self.discarded {
+                json!(true)
+            } else {
+                json!(null)
+            },
+        );
         add("retry_of", json!(self.retry_of));
         add("error_code", json!(self.error_code));
         add("error_message", json!(self.error_message));
@@ -284,7 +327,8 @@ impl QueuedWrite {
 
 impl QueuedChange {
     fn line(&self) -> serde_json::Value {
-        let mut line = json!({ "collection": self.collection, "document": self.document, "kind": self.kind });
+        let mut line =
+            json!({ "collection": self.collection, "document": self.document, "kind": self.kind });
         let mut add = |key: &str, object: Map<String, serde_json::Value>| {
             if let Some(line) = line.as_object_mut().filter(|_| !object.is_empty()) {
                 line.insert(key.to_owned(), object.into());
@@ -299,5 +343,8 @@ impl QueuedChange {
 }
 
 fn object<V: Serialize>(pairs: &[(String, V)]) -> Map<String, serde_json::Value> {
-    pairs.iter().map(|(name, value)| (name.clone(), json!(value))).collect()
+    pairs
+        .iter()
+        .map(|(name, value)| (name.clone(), json!(value)))
+        .collect()
 }

@@ -4,110 +4,23 @@
 //! contact, losses and data move together or not at all. Results go first: the ledger rows of a
 //! rejected op then hold what its author had before it, not what the page brings.
 
-use std::collections::HashMap;
-use std::rc::Rc;
+use std::collections::{HashMap, HashSet};
 
-use driftline_core::id::{CollectionId, DocumentId, OpId, Version};
+use driftline_core::id::{CollectionId, DocumentId, OpId};
 use driftline_core::ledger::Loss;
-use driftline_core::merge::echo;
 use driftline_core::op::{Refusal, refusal};
-use driftline_core::protocol::{Cursor, OpResult, Outcome, VersionEntry};
+use driftline_core::protocol::{Cursor, Outcome, VersionEntry};
 use driftline_core::time::{Contact, Stamp};
 use rusqlite::Connection;
 
-use super::error::{Result, StorageError};
-use super::history::{Leaving, OpState, QueuedOp};
-use super::rebase::{Moved, Rebase};
+pub(super) use super::answer::check_span;
+pub(crate) use super::answer::{Applied, Page, PageError, Verdicts};
+use super::error::Result;
+use super::history::Leaving;
+use super::queued::{OpState, QueuedOp};
+use super::rebase::Rebase;
 use super::write::WriteTx;
-use super::{ledger, outbox, stage};
-
-/// Why an answer was not applied. Nothing changed then.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum PageError {
-    /// It follows another cursor than the file's: pull again from there.
-    #[error("the page does not follow the cursor")]
-    NotAtCursor,
-    /// It speaks of an op by name only, and the op is not here any more (discarded, or joined with a
-    /// later one, since it was sent): pull again without ops, and the server tells it in full.
-    #[error("the page leaves out what op {0} did, and the op is gone")]
-    EchoWithoutOp(OpId),
-    /// It changes a document that base does not have: base is not what the server believes, and must
-    /// be fetched anew.
-    #[error("the page changes a document that base does not have")]
-    BaseMissing,
-    /// A bootstrap is under way: base and cursor stand still until it is swapped in.
-    #[error("a bootstrap is under way")]
-    Bootstrapping,
-    /// No bootstrap is under way.
-    #[error("no bootstrap is under way")]
-    NoBootstrap,
-    /// The snapshot is another one than the bootstrap has begun with: begin again.
-    #[error("the snapshot is another one")]
-    OtherSnapshot,
-    /// Documents, versions or fates are missing for the swap.
-    #[error("the bootstrap is not ready to be swapped in")]
-    NotReady,
-    /// It is no page.
-    #[error("malformed page: {0}")]
-    Malformed(String),
-    /// The file.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
-}
-
-impl PageError {
-    pub(super) fn malformed(detail: impl Into<String>) -> PageError {
-        PageError::Malformed(detail.into())
-    }
-}
-
-impl From<rusqlite::Error> for PageError {
-    fn from(error: rusqlite::Error) -> PageError {
-        PageError::Storage(error.into())
-    }
-}
-
-/// Consecutive versions, and the cursors around them.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Page<'a> {
-    /// The cursor they follow: the request's, or a frame's `from`.
-    pub(crate) from: Cursor,
-    /// The cursor behind them.
-    pub(crate) to: Cursor,
-    /// The versions.
-    pub(crate) versions: &'a [VersionEntry],
-}
-
-/// What the server says of the ops a request carried.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Verdicts<'a> {
-    /// The request's cursor.
-    pub(crate) asked_at: Cursor,
-    /// One for each entry.
-    pub(crate) results: &'a [OpResult],
-}
-
-/// What applying an answer did.
-#[derive(Debug, Default, PartialEq)]
-pub(crate) struct Applied {
-    pub(crate) moved: Moved,
-    /// How many versions.
-    pub(crate) versions: usize,
-    /// Accepted, and to be named by a page to come: to be sent by id alone until then.
-    pub(crate) accepted: Vec<(OpId, Version)>,
-    /// Rejected now; they are in quarantine.
-    pub(crate) quarantined: Vec<(OpId, Refusal)>,
-    /// Discarded ops that the server had accepted before: they took effect.
-    pub(crate) discarded_too_late: Vec<OpId>,
-    /// Not decided: to be sent again, after the op named if one is.
-    pub(crate) retry_later: Vec<(OpId, Option<OpId>)>,
-    /// Not decided: text to be authored again.
-    pub(crate) rebase: Vec<OpId>,
-    /// Never decided although this device believed so: to be sent in full again.
-    pub(crate) unknown: Vec<OpId>,
-    /// Losses that are new in the ledger.
-    pub(crate) losses: usize,
-}
+use super::{ledger, repeal, stage};
 
 /// Applies a whole answer. `contact` is the request's readings and the server's time in the answer.
 /// If this fails the transaction must not be committed.
@@ -140,7 +53,9 @@ pub(crate) fn apply_answer(
 
 /// Remembers a contact, unless a later one is known: answers may come out of order.
 pub(super) fn note_contact(tx: &WriteTx<'_>, contact: &Contact) -> Result<()> {
-    let later = |known: &Contact| known.device.boot == contact.device.boot && known.device.mono > contact.device.mono;
+    let later = |known: &Contact| {
+        known.device.boot == contact.device.boot && known.device.mono > contact.device.mono
+    };
     match tx.contact()? {
         Some(known) if later(&known) => Ok(()),
         _ => tx.set_contact(contact),
@@ -148,8 +63,20 @@ pub(super) fn note_contact(tx: &WriteTx<'_>, contact: &Contact) -> Result<()> {
 }
 
 /// Applies versions alone: a frame of the live socket.
-pub(crate) fn apply_page(tx: &WriteTx<'_>, page: Page<'_>) -> std::result::Result<Applied, PageError> {
-    apply_answer(tx, Verdicts { asked_at: page.from, results: &[] }, Some(page), &[], None)
+pub(crate) fn apply_page(
+    tx: &WriteTx<'_>,
+    page: Page<'_>,
+) -> std::result::Result<Applied, PageError> {
+    apply_answer(
+        tx,
+        Verdicts {
+            asked_at: page.from,
+            results: &[],
+        },
+        Some(page),
+        &[],
+        None,
+    )
 }
 
 /// Applies verdicts alone: the page with them does not follow the cursor any more, or a bootstrap is
@@ -163,7 +90,11 @@ pub(crate) fn apply_results(
     apply_answer(tx, verdicts, None, losses, contact)
 }
 
-fn check(tx: &WriteTx<'_>, page: &Page<'_>, standing: Cursor) -> std::result::Result<(), PageError> {
+fn check(
+    tx: &WriteTx<'_>,
+    page: &Page<'_>,
+    standing: Cursor,
+) -> std::result::Result<(), PageError> {
     if stage::is_under_way(tx.conn())? {
         return Err(PageError::Bootstrapping);
     }
@@ -171,27 +102,6 @@ fn check(tx: &WriteTx<'_>, page: &Page<'_>, standing: Cursor) -> std::result::Re
         return Err(PageError::NotAtCursor);
     }
     check_span(page.from, page.to, page.versions)
-}
-
-/// Whether `versions` are those between `from` and `to`, without a gap.
-pub(super) fn check_span(from: Cursor, to: Cursor, versions: &[VersionEntry]) -> std::result::Result<(), PageError> {
-    let mut expected = from.version;
-    for entry in versions {
-        expected = expected.saturating_add(1);
-        if entry.version != expected {
-            return Err(PageError::malformed(format!("version {} where {expected} was expected", entry.version)));
-        }
-        if entry.ids.is_empty() {
-            return Err(PageError::malformed(format!("version {expected} names no op")));
-        }
-    }
-    if to.version != expected {
-        return Err(PageError::malformed(format!("the page ends at {expected}, its cursor at {}", to.version)));
-    }
-    if versions.is_empty() && to != from && from != Cursor::START {
-        return Err(PageError::malformed("another hash at the same version"));
-    }
-    Ok(())
 }
 
 /// One answer being applied.
@@ -228,14 +138,25 @@ impl<'t, 'c> Applying<'t, 'c> {
                 };
                 stage::note_fate(self.tx.conn(), result.id, version, &[])?;
             }
-            let Some(op) = self.rebase.ops.get(result.id)? else { continue };
+            let Some(op) = self.rebase.ops.get(result.id)? else {
+                continue;
+            };
             match &result.outcome {
                 Outcome::Accepted { version } if *version <= in_base => {
                     let landed = Leaving::landings(&op, *version, |c, d| self.rebase.base(c, d))?;
-                    self.leave(op, Some(*version), vec![result.id], landed)?;
+                    let accepted = Some(*version);
+                    let leaving = Leaving {
+                        op,
+                        accepted,
+                        names: Vec::new(),
+                        landed,
+                    };
+                    self.leave(leaving, false)?;
                 }
                 Outcome::Accepted { version } => self.applied.accepted.push((result.id, *version)),
-                Outcome::Rejected { .. } if op.body.withdraw => self.leave(op, None, Vec::new(), Vec::new())?,
+                Outcome::Rejected { .. } if op.body.withdraw => {
+                    self.leave(Leaving::unnamed(op), false)?;
+                }
                 Outcome::Rejected { refusal } => self.quarantine(&op, refusal)?,
                 Outcome::RetryLater { after } => self.applied.retry_later.push((result.id, *after)),
                 Outcome::Rebase => self.applied.rebase.push(result.id),
@@ -250,14 +171,14 @@ impl<'t, 'c> Applying<'t, 'c> {
             return Ok(());
         }
         let refused = match op.state {
-            OpState::Withdrawing if refused.code == refusal::WITHDRAWN => outbox::undeliverable(),
+            OpState::Withdrawing if refused.code == refusal::WITHDRAWN => repeal::undeliverable(),
             _ => refused.clone(),
         };
         for (collection, document) in op.documents() {
             let base = self.rebase.base(collection, document)?;
             ledger::keep_rejected(self.tx, op, (collection, document), base.as_ref())?;
         }
-        outbox::set_quarantined(self.tx, op.id, &refused)?;
+        repeal::set_quarantined(self.tx, op.id, &refused)?;
         self.rebase.refold(op.id)?;
         self.applied.quarantined.push((op.id, refused));
         Ok(())
@@ -276,57 +197,70 @@ impl<'t, 'c> Applying<'t, 'c> {
         for id in self.names.among(entry) {
             named.extend(self.rebase.ops.get(id)?);
         }
-        match entry.echo {
+        let in_order = match entry.echo {
             Some(stamp) => self.echoed(entry, stamp)?,
             None => {
                 for result in &entry.documents {
                     self.rebase.take(result, entry.version, !named.is_empty())?;
                 }
+                None
             }
-        }
+        };
         for op in named {
-            self.leave(op, Some(entry.version), entry.ids.clone(), landings(entry))?;
+            let in_order = in_order == Some(op.id);
+            let leaving = Leaving {
+                op,
+                accepted: Some(entry.version),
+                names: entry.ids.clone(),
+                landed: landings(entry),
+            };
+            self.leave(leaving, in_order)?;
         }
         Ok(())
     }
 
-    /// Works out what an own op did that did exactly what it says.
-    fn echoed(&mut self, entry: &VersionEntry, stamp: Stamp) -> std::result::Result<(), PageError> {
+    /// Works out what an own op did that did exactly what it says. Returns its id if its documents
+    /// need no folding any more.
+    fn echoed(
+        &mut self,
+        entry: &VersionEntry,
+        stamp: Stamp,
+    ) -> std::result::Result<Option<OpId>, PageError> {
         let id = entry.ids.first().copied().unwrap_or(OpId::ZERO);
         let gone = PageError::EchoWithoutOp(id);
-        let Some(op) = self.rebase.ops.get(id)? else { return Err(gone) };
-        if op.body.withdraw {
+        let Some(op) = self.rebase.ops.get(id)?.filter(|op| !op.body.withdraw) else {
             return Err(gone);
+        };
+        if self.rebase.echo_inserts(&op, stamp, entry.version)? {
+            return Ok(Some(id));
         }
-        for change in &op.body.changes {
-            let Some(collection) = self.tx.schema().collection_by_id(change.collection) else { return Err(gone) };
-            let before = self.rebase.base(change.collection, &change.document)?;
-            let after = echo(before.as_ref(), change, collection, (id, op.name()), stamp, entry.version);
-            let Some(after) = after else { return Err(gone) };
-            self.rebase.set_base(change.collection, &change.document, after)?;
+        match self.rebase.echo(&op, stamp, entry.version)? {
+            true => Ok(None),
+            false => Err(gone),
         }
-        Ok(())
     }
 
-    fn leave(
-        &mut self,
-        op: Rc<QueuedOp>,
-        accepted: Option<Version>,
-        names: Vec<OpId>,
-        landed: Vec<(CollectionId, DocumentId, OpId)>,
-    ) -> Result<()> {
+    /// `in_order` says that its documents need no folding.
+    fn leave(&mut self, leaving: Leaving, in_order: bool) -> Result<()> {
+        let op = &leaving.op;
         if op.state == OpState::Quarantined {
             ledger::drop_rejected(self.tx.conn(), op.id)?;
         }
-        if op.body.withdraw && accepted.is_some() {
+        if op.body.withdraw && leaving.accepted.is_some() {
             self.applied.discarded_too_late.push(op.id);
         }
-        self.rebase.leave(Leaving { op, accepted, names, landed })
+        if in_order {
+            return self.rebase.leave_in_order(leaving).map(drop);
+        }
+        self.rebase.leave(leaving)
     }
 
     fn finish(self) -> Result<Applied> {
         let mut applied = self.applied;
         applied.moved = self.rebase.finish()?;
+        // What a page named in the same answer waits for nothing.
+        let left: HashSet<OpId> = applied.moved.left.iter().copied().collect();
+        applied.accepted.retain(|(id, _)| !left.contains(id));
         Ok(applied)
     }
 }
@@ -334,7 +268,9 @@ impl<'t, 'c> Applying<'t, 'c> {
 /// Where the openers of a version landed.
 pub(super) fn landings(entry: &VersionEntry) -> Vec<(CollectionId, DocumentId, OpId)> {
     let landed = entry.landed.iter();
-    landed.filter_map(|link| Some((link.collection, link.document.clone(), link.landed?))).collect()
+    landed
+        .filter_map(|link| Some((link.collection, link.document.clone(), link.landed?)))
+        .collect()
 }
 
 /// Which queued ops a version answers to, without asking the file for every id of every page.
@@ -346,16 +282,24 @@ pub(super) struct Names {
 impl Names {
     pub(super) fn of(conn: &Connection) -> Result<Names> {
         let (least, greatest): (Option<[u8; 16]>, Option<[u8; 16]>) = conn
-            .prepare_cached("SELECT (SELECT min(op_id) FROM _dl_outbox), (SELECT max(op_id) FROM _dl_outbox)")?
+            .prepare_cached(
+                "SELECT (SELECT min(op_id) FROM _dl_outbox), (SELECT max(op_id) FROM _dl_outbox)",
+            )?
             .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        let span = least.zip(greatest).map(|(least, greatest)| (OpId(least), OpId(greatest)));
+        let span = least
+            .zip(greatest)
+            .map(|(least, greatest)| (OpId(least), OpId(greatest)));
         let mut retries: HashMap<OpId, Vec<OpId>> = HashMap::new();
         if span.is_some() {
-            let mut statement =
-                conn.prepare_cached("SELECT retry_of, op_id FROM _dl_outbox WHERE retry_of IS NOT NULL")?;
+            let mut statement = conn.prepare_cached(
+                "SELECT retry_of, op_id FROM _dl_outbox WHERE retry_of IS NOT NULL",
+            )?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
-                retries.entry(OpId(row.get(0)?)).or_default().push(OpId(row.get(1)?));
+                retries
+                    .entry(OpId(row.get(0)?))
+                    .or_default()
+                    .push(OpId(row.get(1)?));
             }
         }
         Ok(Names { span, retries })
@@ -363,16 +307,35 @@ impl Names {
 
     /// Whether `entry` may name a queued op.
     pub(super) fn may_answer(&self, entry: &VersionEntry) -> bool {
-        let within = |id: &OpId| self.span.is_some_and(|(least, greatest)| (least..=greatest).contains(&id));
-        entry.ids.iter().any(|id| within(id) || self.retries.contains_key(id))
+        let within = |id: &OpId| {
+            self.span
+                .is_some_and(|(least, greatest)| (least..=greatest).contains(&id))
+        };
+        entry
+            .ids
+            .iter()
+            .any(|id| within(id) || self.retries.contains_key(id))
     }
 
     /// Ids that may be queued ops named by `entry`: its own, and retries of them.
     pub(super) fn among(&self, entry: &VersionEntry) -> Vec<OpId> {
-        let Some((least, greatest)) = self.span else { return Vec::new() };
-        let mut named: Vec<OpId> = entry.ids.iter().copied().filter(|id| (least..=greatest).contains(id)).collect();
+        let Some((least, greatest)) = self.span else {
+            return Vec::new();
+        };
+        let mut named: Vec<OpId> = entry
+            .ids
+            .iter()
+            .copied()
+            .filter(|id| (least..=greatest).contains(id))
+            .collect();
         if !self.retries.is_empty() {
-            named.extend(entry.ids.iter().filter_map(|id| self.retries.get(id)).flatten());
+            named.extend(
+                entry
+                    .ids
+                    .iter()
+                    .filter_map(|id| self.retries.get(id))
+                    .flatten(),
+            );
         }
         named
     }

@@ -69,17 +69,25 @@ pub(super) fn linked(
             ))
         })
         .optional()?;
-    let Some((prev, covers, accepted, landed)) = row else { return Ok(None) };
+    let Some((prev, covers, accepted, landed)) = row else {
+        return Ok(None);
+    };
     let covers: Vec<OpId> = match covers {
         Some(bytes) => minicbor::decode(&bytes)?,
         None => Vec::new(),
     };
     let accepted = accepted.map(i64::cast_unsigned);
-    Ok(Some(Linked { prev: prev.map(OpId), covers, accepted, landed: landed.map(OpId) }))
+    Ok(Some(Linked {
+        prev: prev.map(OpId),
+        covers,
+        accepted,
+        landed: landed.map(OpId),
+    }))
 }
 
 /// Forgets everything: the queue has drained.
 pub(super) fn clear(conn: &Connection) -> Result<()> {
-    conn.prepare_cached("DELETE FROM _dl_departed")?.execute([])?;
+    conn.prepare_cached("DELETE FROM _dl_departed")?
+        .execute([])?;
     Ok(())
 }

@@ -10,8 +10,9 @@ use rusqlite::types::ToSql;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::error::{Result, StorageError};
-use super::history::{QueuedOp, as_of_now, predict};
+use super::history::{as_of_now, predict};
 use super::meta;
+use super::queued::QueuedOp;
 use super::write::WriteTx;
 
 /// One row.
@@ -68,13 +69,18 @@ pub(super) fn keep(tx: &WriteTx<'_>, losses: &[Loss]) -> Result<usize> {
 
 /// The greatest number stored, to be sent with every request.
 pub(crate) fn acknowledged(conn: &Connection) -> Result<u64> {
-    Ok(meta::get::<i64>(conn, meta::key::LOSSES_ACK)?.unwrap_or(0).cast_unsigned())
+    Ok(meta::get::<i64>(conn, meta::key::LOSSES_ACK)?
+        .unwrap_or(0)
+        .cast_unsigned())
 }
 
 /// Numbers belong to one history; the rows stay.
 pub(super) fn forget_numbers(tx: &WriteTx<'_>) -> Result<()> {
     tx.clear_meta(meta::key::LOSSES_ACK)?;
-    tx.conn().execute("UPDATE _dl_losses SET number = NULL WHERE number IS NOT NULL", [])?;
+    tx.conn().execute(
+        "UPDATE _dl_losses SET number = NULL WHERE number IS NOT NULL",
+        [],
+    )?;
     Ok(())
 }
 
@@ -88,7 +94,11 @@ pub(super) fn keep_rejected(
     let contact = as_of_now(tx.contact()?, tx.now());
     let at = contact.map_or(tx.now().wall, |contact| contact.server);
     let stamp = predict(op.written, contact.as_ref());
-    for part in op.changes_on(collection, document).into_iter().flat_map(parts) {
+    for part in op
+        .changes_on(collection, document)
+        .into_iter()
+        .flat_map(parts)
+    {
         let (field, value, removed) = part.told();
         let (base_value, standing) = standing(&part, base);
         let loss = Loss {
@@ -116,10 +126,30 @@ pub(super) fn keep_rejected(
 fn parts(change: &Change) -> Vec<LostPart> {
     use driftline_core::op::ChangeKind;
     let mut parts: Vec<LostPart> = Vec::new();
-    parts.extend(change.registers.iter().map(|(field, value)| LostPart::Register(field, value.clone())));
-    parts.extend(change.increments.iter().map(|(field, delta)| LostPart::Increment(field, *delta)));
-    parts.extend(change.adds.iter().map(|(field, elements)| LostPart::Added(field, elements.clone())));
-    parts.extend(change.removes.iter().map(|(field, elements)| LostPart::Removed(field, elements.clone())));
+    parts.extend(
+        change
+            .registers
+            .iter()
+            .map(|(field, value)| LostPart::Register(field, value.clone())),
+    );
+    parts.extend(
+        change
+            .increments
+            .iter()
+            .map(|(field, delta)| LostPart::Increment(field, *delta)),
+    );
+    parts.extend(
+        change
+            .adds
+            .iter()
+            .map(|(field, elements)| LostPart::Added(field, elements.clone())),
+    );
+    parts.extend(
+        change
+            .removes
+            .iter()
+            .map(|(field, elements)| LostPart::Removed(field, elements.clone())),
+    );
     if change.kind == ChangeKind::Delete {
         parts.push(LostPart::Delete);
     }
@@ -128,27 +158,41 @@ fn parts(change: &Change) -> Vec<LostPart> {
 
 /// What base has where a part would have gone, and who wrote it.
 fn standing(part: &LostPart, base: Option<&DocumentState>) -> (Value, Write) {
-    let nobody = Write { op: OpId::ZERO, stamp: Stamp::ZERO, version: Version::MIN };
-    let Some(base) = base else { return (Value::Null, nobody) };
+    let nobody = Write {
+        op: OpId::ZERO,
+        stamp: Stamp::ZERO,
+        version: Version::MIN,
+    };
+    let Some(base) = base else {
+        return (Value::Null, nobody);
+    };
     match part {
         LostPart::Register(field, _) => match base.registers.get(*field) {
             Some(register) => (register.value.clone(), register.write),
             None => (Value::Null, nobody),
         },
-        LostPart::Increment(field, _) => (base.counters.get(*field).map_or(Value::Null, |n| Value::Integer(*n)), nobody),
+        LostPart::Increment(field, _) => (
+            base.counters
+                .get(*field)
+                .map_or(Value::Null, |n| Value::Integer(*n)),
+            nobody,
+        ),
         LostPart::Added(..) | LostPart::Removed(..) | LostPart::Delete => (Value::Null, nobody),
     }
 }
 
 /// Forgets what a rejection took away: the op is tried again, or was accepted all the same.
 pub(super) fn drop_rejected(conn: &Connection, op: OpId) -> Result<()> {
-    conn.prepare_cached("DELETE FROM _dl_losses WHERE op_id = ?1 AND rule = ?2 AND restored IS NULL")?
-        .execute(params![op.0, LossRule::Rejected.name()])?;
+    conn.prepare_cached(
+        "DELETE FROM _dl_losses WHERE op_id = ?1 AND rule = ?2 AND restored IS NULL",
+    )?
+    .execute(params![op.0, LossRule::Rejected.name()])?;
     Ok(())
 }
 
 fn insert(conn: &Connection, loss: &Loss, number: Option<u64>) -> Result<usize> {
-    let body = minicbor::to_vec(loss).map_err(|_| StorageError::Internal("a loss does not encode".to_owned()))?;
+    let body = minicbor::to_vec(loss)
+        .map_err(|_| StorageError::Internal("a loss does not encode".to_owned()))?;
     let inserted = conn
         .prepare_cached(
             "INSERT INTO _dl_losses (number, op_id, collection, document, field, rule, at, body) \
@@ -178,14 +222,26 @@ pub(crate) fn query(conn: &Connection, filter: &Filter, limit: usize) -> Result<
         }
     };
     and("collection =", filter.collection.map(|n| Box::new(n) as _));
-    and("document =", filter.document.as_ref().map(|id| Box::new(id.as_str().to_owned()) as _));
+    and(
+        "document =",
+        filter
+            .document
+            .as_ref()
+            .map(|id| Box::new(id.as_str().to_owned()) as _),
+    );
     and("field =", filter.field.map(|n| Box::new(n) as _));
     and("rule =", filter.rule.map(|rule| Box::new(rule.name()) as _));
     and("at >=", filter.since.map(|at| Box::new(at) as _));
     and("at <", filter.until.map(|at| Box::new(at) as _));
-    and("(restored IS NOT NULL) =", filter.restored.map(|restored| Box::new(restored) as _));
+    and(
+        "(restored IS NOT NULL) =",
+        filter.restored.map(|restored| Box::new(restored) as _),
+    );
     and("id <", filter.before.map(|id| Box::new(id) as _));
-    sql += &format!(" ORDER BY id DESC LIMIT {}", i64::try_from(limit).unwrap_or(i64::MAX));
+    sql += &format!(
+        " ORDER BY id DESC LIMIT {}",
+        i64::try_from(limit).unwrap_or(i64::MAX)
+    );
     let mut statement = conn.prepare_cached(&sql)?;
     let mut rows = statement.query(rusqlite::params_from_iter(values))?;
     let mut entries = Vec::new();
@@ -197,27 +253,40 @@ pub(crate) fn query(conn: &Connection, filter: &Filter, limit: usize) -> Result<
 
 /// One row.
 pub(crate) fn get(conn: &Connection, id: i64) -> Result<Option<Entry>> {
-    let mut statement = conn.prepare_cached("SELECT id, body, restored FROM _dl_losses WHERE id = ?1")?;
+    let mut statement =
+        conn.prepare_cached("SELECT id, body, restored FROM _dl_losses WHERE id = ?1")?;
     let mut rows = statement.query([id])?;
     rows.next()?.map(entry).transpose()
 }
 
 fn entry(row: &Row<'_>) -> Result<Entry> {
-    let body = row.get_ref(1)?.as_blob().map_err(|_| StorageError::unreadable("loss"))?;
+    let body = row
+        .get_ref(1)?
+        .as_blob()
+        .map_err(|_| StorageError::unreadable("loss"))?;
     let restored: Option<[u8; 16]> = row.get(2)?;
-    Ok(Entry { id: row.get(0)?, loss: minicbor::decode(body)?, restored: restored.map(OpId) })
+    Ok(Entry {
+        id: row.get(0)?,
+        loss: minicbor::decode(body)?,
+        restored: restored.map(OpId),
+    })
 }
 
 /// How many rows nobody has restored yet.
 pub(crate) fn count(conn: &Connection) -> Result<u64> {
-    let mut statement = conn.prepare_cached("SELECT count(*) FROM _dl_losses WHERE restored IS NULL")?;
-    Ok(statement.query_row([], |row| row.get::<_, i64>(0))?.cast_unsigned())
+    let mut statement =
+        conn.prepare_cached("SELECT count(*) FROM _dl_losses WHERE restored IS NULL")?;
+    Ok(statement
+        .query_row([], |row| row.get::<_, i64>(0))?
+        .cast_unsigned())
 }
 
 impl Entry {
     /// What a write has to do to bring the value back; `None` if the row's value cannot be told.
     pub(crate) fn restoration(&self, is_counter: bool, is_set: bool) -> Option<Restoration> {
-        let Some(field) = self.loss.field else { return Some(Restoration::Delete) };
+        let Some(field) = self.loss.field else {
+            return Some(Restoration::Delete);
+        };
         match (&self.loss.value, is_counter, is_set) {
             (Value::Integer(delta), true, _) => Some(Restoration::Increment(field, *delta)),
             (Value::Text(json), _, true) => {

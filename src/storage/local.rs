@@ -22,7 +22,7 @@ use super::error::{Result, StorageError};
 use super::history::{self, Ops, QueuedOp};
 use super::row::StoredDocument;
 use super::write::WriteTx;
-use super::{meta, rebase};
+use super::{meta, refold};
 
 /// The transaction under way.
 pub(crate) struct LocalWrite<'t> {
@@ -433,7 +433,7 @@ impl<'t> LocalWrite<'t> {
 
 /// The document a write starts from. A row that only keeps the way to ops that show nothing is none.
 fn shown_in(stored: &StoredDocument) -> Option<&DocumentState> {
-    Some(&stored.shown).filter(|shown| !rebase::is_ghost(shown))
+    Some(&stored.shown).filter(|shown| !refold::is_ghost(shown))
 }
 
 /// The opener that an update or delete of a document names: the newest pending op that opened or

@@ -19,8 +19,11 @@
 //! `migrations/*.sql` for the private tables. Modules below this one that add words to these doors
 //! do so as `impl ReadTx<'_>`, `impl WriteTx<'_>` or `impl Storage`.
 
+mod answer;
 pub(crate) mod apply;
+mod aside;
 mod checkpoint;
+mod conflicts;
 mod connection;
 mod copies;
 mod departed;
@@ -29,6 +32,7 @@ mod gate;
 mod history;
 mod hooks;
 pub(crate) mod inspect;
+mod kinds;
 pub(crate) mod ledger;
 mod local;
 pub(crate) mod meta;
@@ -37,13 +41,17 @@ mod open;
 pub(crate) mod outbox;
 mod pragmas;
 mod queue;
+mod queued;
 mod read;
 pub(crate) mod rebase;
+mod refold;
+mod repeal;
 mod reshape;
 mod row;
 pub(crate) mod runs;
 mod sql;
 pub(crate) mod stage;
+mod swap;
 mod tables;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -156,9 +164,8 @@ impl Storage {
             Err(failed) if !in_doubt => return Err(failed.error.into()),
             Err(failed) => self.find_out(&mut writer, failed)?,
         };
-        if self.checkpoints.is_behind()
-            && let Ok(connection) = self.connected(&mut writer)
-            && let Err(error) = checkpoint::passive(&connection.conn)
+        if let Some(connection) = &writer.connection
+            && let Err(error) = self.checkpoints.by_writer(&connection.conn)
         {
             tracing::warn!(%error, "a checkpoint failed");
         }
@@ -274,7 +281,7 @@ impl Storage {
         let mut writer = self.writer();
         let connection = self.connected(&mut writer)?;
         full_commit(&connection.conn, &self.spec)?;
-        checkpoint::passive(&connection.conn)
+        checkpoint::passive(&connection.conn).map(drop)
     }
 
     /// Checkpoints and lets go of the file: no connection, no lock. Calls fail until
@@ -321,7 +328,7 @@ impl Storage {
             return Ok(());
         };
         let flushed = full_commit(&connection.conn, &self.spec)
-            .and_then(|()| checkpoint::passive(&connection.conn));
+            .and_then(|()| checkpoint::passive(&connection.conn).map(drop));
         // The file is let go of whatever the checkpoint said: the log holds what it did not move.
         drop(connection);
         flushed

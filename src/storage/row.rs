@@ -15,7 +15,7 @@ use rusqlite::{Connection, Row};
 
 use super::error::{Result, StorageError};
 use super::meta::Bind;
-use super::tables::{Table, column_name, value_of};
+use super::tables::{Layout, Table, column_name, value_of};
 
 /// A document as the device holds it: what it shows, and what is needed to get back to base.
 #[derive(Clone, Debug, PartialEq)]
@@ -199,6 +199,34 @@ pub(crate) fn store(
         (Place::Nowhere, true) => insert_row(conn, table, id, after)?,
     };
     Ok(())
+}
+
+/// A document whose only own op, its first insert, is in base now exactly as it was written: the row
+/// shows `state` already, and takes over its provenance. Returns whether that is how the row was.
+pub(super) fn settle_insert(
+    conn: &Connection,
+    layout: &Layout,
+    collection: CollectionId,
+    id: &DocumentId,
+    insert: OpId,
+    state: &DocumentState,
+) -> Result<bool> {
+    let Some(table) = layout.table(collection).filter(|table| !table.lacks_a_column_for(state)) else {
+        return Ok(false);
+    };
+    let sql = format!(
+        "UPDATE {} SET _state = ?2, _base = NULL, _pending = NULL \
+         WHERE id = ?1 AND _pending = ?3 AND _base = ?4 AND _deleted = 0",
+        table.name
+    );
+    let mut statement = conn.prepare_cached(&sql)?;
+    let changed = statement.execute((
+        id.as_str(),
+        provenance(table, state, None)?,
+        insert.0,
+        encoded(&BaseImage::Absent),
+    ))?;
+    Ok(changed == 1)
 }
 
 /// Takes a document out of the file without a trace.

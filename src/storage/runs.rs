@@ -50,7 +50,8 @@ pub(crate) fn record(tx: &WriteTx<'_>, run: &Run) -> Result<()> {
         run.bytes_down.cast_signed(),
     ])?;
     let newest = conn.last_insert_rowid();
-    conn.prepare_cached("DELETE FROM _dl_sync_runs WHERE id <= ?1")?.execute([newest - KEPT])?;
+    conn.prepare_cached("DELETE FROM _dl_sync_runs WHERE id <= ?1")?
+        .execute([newest - KEPT])?;
     Ok(())
 }
 

@@ -10,10 +10,11 @@ use driftline_core::op::Op;
 
 use super::server::{Documents, Key};
 use super::{Device, Server, schema};
-use crate::storage::history::{OpState, as_of_now, predict};
-use crate::storage::outbox::{self, Listed};
-use crate::storage::row::StoredDocument;
 use crate::storage::StorageError;
+use crate::storage::history::{as_of_now, predict};
+use crate::storage::outbox::{self, Listed};
+use crate::storage::queued::OpState;
+use crate::storage::row::StoredDocument;
 
 /// Every document in the file.
 fn stored(device: &Device) -> BTreeMap<Key, StoredDocument> {
@@ -39,28 +40,54 @@ fn stored(device: &Device) -> BTreeMap<Key, StoredDocument> {
 pub(crate) fn check_device(device: &Device, server: &Server) {
     let cursor = device.cursor();
     let stored = stored(device);
-    let base: Documents =
-        stored.iter().filter_map(|(key, stored)| Some((key.clone(), stored.base()?))).collect();
+    let base: Documents = stored
+        .iter()
+        .filter_map(|(key, stored)| Some((key.clone(), stored.base()?)))
+        .collect();
     if server.has(cursor) && !(device.is_staging() && cursor.version == 0) {
-        assert_eq!(&base, server.state_at(cursor.version), "base is not the server's state at version {}", cursor.version);
+        assert_eq!(
+            &base,
+            server.state_at(cursor.version),
+            "base is not the server's state at version {}",
+            cursor.version
+        );
     }
-    let shown: Documents = stored.iter().map(|(key, stored)| (key.clone(), stored.shown.clone())).collect();
+    let shown: Documents = stored
+        .iter()
+        .map(|(key, stored)| (key.clone(), stored.shown.clone()))
+        .collect();
     let expected = folded(device, server, base, cursor.version);
     for (key, state) in &expected {
         let shown = shown.get(key);
-        assert_eq!(shown, Some(state), "{key:?} shows something else than its fold");
+        assert_eq!(
+            shown,
+            Some(state),
+            "{key:?} shows something else than its fold"
+        );
     }
     for (key, state) in &shown {
-        assert!(expected.contains_key(key) || !state.is_alive(), "{key:?} shows without reason: {state:?}");
+        assert!(
+            expected.contains_key(key) || !state.is_alive(),
+            "{key:?} shows without reason: {state:?}"
+        );
     }
     if device.pending().is_empty() {
         let departed: i64 = device
             .storage
-            .read(|tx| Ok::<_, StorageError>(tx.conn().query_row("SELECT count(*) FROM _dl_departed", [], |r| r.get(0))?))
+            .read(|tx| {
+                Ok::<_, StorageError>(tx.conn().query_row(
+                    "SELECT count(*) FROM _dl_departed",
+                    [],
+                    |r| r.get(0),
+                )?)
+            })
             .unwrap();
         assert_eq!(departed, 0, "links are kept although the queue has drained");
         for (key, stored) in &stored {
-            assert!(stored.image.is_none() && stored.pending.is_none(), "{key:?} differs from base without an op");
+            assert!(
+                stored.image.is_none() && stored.pending.is_none(),
+                "{key:?} differs from base without an op"
+            );
         }
     }
 }
@@ -74,11 +101,26 @@ struct Everything<'a> {
 
 impl History for Everything<'_> {
     type Error = Infallible;
-    fn linked(&mut self, op: OpId, collection: CollectionId, document: &DocumentId) -> Result<Option<Linked>, Infallible> {
-        let Some(body) = self.device.known.get(&op) else { return Ok(None) };
-        let named = self.server.record(op).filter(|r| matches!(r.verdict, Verdict::Accepted(v) if v <= self.version));
+    fn linked(
+        &mut self,
+        op: OpId,
+        collection: CollectionId,
+        document: &DocumentId,
+    ) -> Result<Option<Linked>, Infallible> {
+        let Some(body) = self.device.known.get(&op) else {
+            return Ok(None);
+        };
+        let named = self
+            .server
+            .record(op)
+            .filter(|r| matches!(r.verdict, Verdict::Accepted(v) if v <= self.version));
         let landed = named.and_then(|record| record.linked(op, collection, document).landed);
-        Ok(Some(Linked { prev: body.prev_on(collection, document), covers: body.covers.clone(), accepted: None, landed }))
+        Ok(Some(Linked {
+            prev: body.prev_on(collection, document),
+            covers: body.covers.clone(),
+            accepted: None,
+            landed,
+        }))
     }
 }
 
@@ -86,15 +128,29 @@ impl History for Everything<'_> {
 fn folded(device: &Device, server: &Server, base: Documents, version: Version) -> Documents {
     let (contact, queue) = device
         .storage
-        .read(|tx| Ok::<_, StorageError>((tx.contact()?, outbox::list(tx.conn(), OpId::ZERO, None, usize::MAX)?)))
+        .read(|tx| {
+            Ok::<_, StorageError>((
+                tx.contact()?,
+                outbox::list(tx.conn(), OpId::ZERO, None, usize::MAX)?,
+            ))
+        })
         .unwrap();
     let contact = as_of_now(contact, device.now());
-    let live: Vec<&Listed> =
-        queue.iter().filter(|l| l.op.state != OpState::Quarantined && !l.op.body.withdraw).collect();
-    let dead: Vec<&Listed> =
-        queue.iter().filter(|l| l.op.state == OpState::Quarantined || l.op.body.withdraw).collect();
+    let live: Vec<&Listed> = queue
+        .iter()
+        .filter(|l| l.op.state != OpState::Quarantined && !l.op.body.withdraw)
+        .collect();
+    let dead: Vec<&Listed> = queue
+        .iter()
+        .filter(|l| l.op.state == OpState::Quarantined || l.op.body.withdraw)
+        .collect();
     let mut keys: BTreeSet<Key> = base.keys().cloned().collect();
-    keys.extend(live.iter().flat_map(|l| l.op.body.changes.iter().map(|c| (c.collection, c.document.clone()))));
+    keys.extend(live.iter().flat_map(|l| {
+        l.op.body
+            .changes
+            .iter()
+            .map(|c| (c.collection, c.document.clone()))
+    }));
     let schema = schema();
     let mut without: BTreeSet<OpId> = BTreeSet::new();
     loop {
@@ -103,11 +159,23 @@ fn folded(device: &Device, server: &Server, base: Documents, version: Version) -
         for key in &keys {
             let (mut pending, mut blocked) = (Vec::new(), Vec::new());
             for listed in live.iter().filter(|l| !without.contains(&l.op.id)) {
-                let changes: Vec<_> = listed.op.body.changes.iter().filter(|c| c.is_on(key.0, &key.1)).cloned().collect();
+                let changes: Vec<_> = listed
+                    .op
+                    .body
+                    .changes
+                    .iter()
+                    .filter(|c| c.is_on(key.0, &key.1))
+                    .cloned()
+                    .collect();
                 let builds_on_dead = changes.iter().any(|c| {
                     c.generation.is_some_and(|g| {
                         let opens = |l: &&&Listed| {
-                            l.op.name() == g && l.op.body.changes.iter().any(|c| c.kind.is_opener() && c.is_on(key.0, &key.1))
+                            l.op.name() == g
+                                && l.op
+                                    .body
+                                    .changes
+                                    .iter()
+                                    .any(|c| c.kind.is_opener() && c.is_on(key.0, &key.1))
                         };
                         dead.iter().any(|l| opens(&l)) && !live.iter().any(|l| opens(&l))
                     })
@@ -126,7 +194,11 @@ fn folded(device: &Device, server: &Server, base: Documents, version: Version) -
                 }
             }
             let collection = schema.collection_by_id(key.0).unwrap();
-            let mut history = Everything { device, server, version };
+            let mut history = Everything {
+                device,
+                server,
+                version,
+            };
             let Ok(fold) = fold_telling(collection, base.get(key).cloned(), &pending, &mut history);
             let groups = |id: &OpId| live.iter().any(|l| l.op.id == *id && l.op.is_group());
             refused.extend(fold.refused.into_iter().chain(blocked).filter(groups));
@@ -146,36 +218,74 @@ fn folded(device: &Device, server: &Server, base: Documents, version: Version) -
 
 /// What a person sees of a document.
 fn content(state: &DocumentState) -> Option<impl PartialEq + std::fmt::Debug + use<>> {
-    let registers: Vec<_> = state.registers.iter().map(|(f, r)| (f, r.value.clone())).collect();
-    let counters: Vec<_> = state.counters.iter().filter(|(_, n)| **n != 0).map(|(f, n)| (f, *n)).collect();
-    let sets: Vec<_> = state.sets.iter().map(|(f, s)| (f, s.elements.keys().cloned().collect::<Vec<_>>())).collect();
+    let registers: Vec<_> = state
+        .registers
+        .iter()
+        .map(|(f, r)| (f, r.value.clone()))
+        .collect();
+    let counters: Vec<_> = state
+        .counters
+        .iter()
+        .filter(|(_, n)| **n != 0)
+        .map(|(f, n)| (f, *n))
+        .collect();
+    let sets: Vec<_> = state
+        .sets
+        .iter()
+        .map(|(f, s)| (f, s.elements.keys().cloned().collect::<Vec<_>>()))
+        .collect();
     state.is_alive().then_some((registers, counters, sets))
 }
 
 fn contents(documents: &Documents) -> BTreeMap<Key, impl PartialEq + std::fmt::Debug + use<>> {
-    documents.iter().filter_map(|(key, state)| Some((key.clone(), content(state)?))).collect()
+    documents
+        .iter()
+        .filter_map(|(key, state)| Some((key.clone(), content(state)?)))
+        .collect()
 }
 
 /// If the device is at the head and nothing of its queue is decided, the server decides what it shows.
 pub(crate) fn check_prediction(device: &Device, server: &Server) {
-    let listed = device.storage.read(|tx| outbox::list(tx.conn(), OpId::ZERO, None, usize::MAX)).unwrap();
-    let pending: Vec<&Listed> = listed.iter().filter(|l| l.op.state != OpState::Quarantined).collect();
+    let listed = device
+        .storage
+        .read(|tx| outbox::list(tx.conn(), OpId::ZERO, None, usize::MAX))
+        .unwrap();
+    let pending: Vec<&Listed> = listed
+        .iter()
+        .filter(|l| l.op.state != OpState::Quarantined)
+        .collect();
     let undecided = |l: &&Listed| {
-        let ids = std::iter::once(&l.op.id).chain(&l.op.body.covers).chain(&l.op.body.retry_of);
+        let ids = std::iter::once(&l.op.id)
+            .chain(&l.op.body.covers)
+            .chain(&l.op.body.retry_of);
         ids.clone().all(|id| !matches!(server.record(*id), Some(r) if l.op.id == *id || matches!(r.verdict, Verdict::Accepted(_))))
             && !server.refuse.contains(&l.op.id)
     };
     if device.is_staging() || device.cursor() != server.cursor() || !pending.iter().all(undecided) {
         return;
     }
-    let contact = as_of_now(device.storage.read(|tx| tx.contact()).unwrap(), device.now());
+    let contact = as_of_now(
+        device.storage.read(|tx| tx.contact()).unwrap(),
+        device.now(),
+    );
     let mut decided = server.clone();
     for listed in pending {
-        let op = Op { id: listed.op.id, written: listed.op.written, body: listed.op.body.clone() };
+        let op = Op {
+            id: listed.op.id,
+            written: listed.op.written,
+            body: listed.op.body.clone(),
+        };
         decided.decide(op, predict(listed.op.written, contact.as_ref()));
     }
-    let shown: Documents = stored(device).into_iter().map(|(key, stored)| (key, stored.shown)).collect();
-    assert_eq!(contents(&shown), contents(decided.state_at(decided.version())), "the server decides something else than is shown");
+    let shown: Documents = stored(device)
+        .into_iter()
+        .map(|(key, stored)| (key, stored.shown))
+        .collect();
+    assert_eq!(
+        contents(&shown),
+        contents(decided.state_at(decided.version())),
+        "the server decides something else than is shown"
+    );
 }
 
 /// After everybody has synced: all show what the server has, and every op is told its fate.
@@ -183,10 +293,16 @@ pub(crate) fn check_healed(devices: &[Device], server: &Server) {
     for device in devices {
         assert_eq!(device.cursor(), server.cursor());
         assert_eq!(device.pending(), [], "the queue has not drained");
-        let shown: Documents = stored(device).into_iter().map(|(key, stored)| (key, stored.shown)).collect();
+        let shown: Documents = stored(device)
+            .into_iter()
+            .map(|(key, stored)| (key, stored.shown))
+            .collect();
         assert_eq!(&shown, server.state_at(server.version()));
         for op in device.quarantined() {
-            assert!(matches!(server.record(op).unwrap().verdict, Verdict::Rejected(_)), "{op} is in quarantine though accepted");
+            assert!(
+                matches!(server.record(op).unwrap().verdict, Verdict::Rejected(_)),
+                "{op} is in quarantine though accepted"
+            );
         }
     }
 }

@@ -16,7 +16,9 @@ use driftline_core::value::Value;
 use super::server::Key;
 use super::{Server, TestClock, Time, environment, schema};
 use crate::config::Durability;
-use crate::storage::apply::{Applied, Page, PageError, Verdicts, apply_answer, apply_page, apply_results};
+use crate::storage::apply::{
+    Applied, Page, PageError, Verdicts, apply_answer, apply_page, apply_results,
+};
 use crate::storage::outbox::{self, Batch};
 use crate::storage::{LocalWrite, OpenOptions, Origin, Storage, StorageError, WriteTx, stage};
 
@@ -28,7 +30,9 @@ pub(crate) struct Draft {
 
 impl Draft {
     fn new(collection: CollectionId, document: &str, kind: ChangeKind) -> Draft {
-        Draft { change: Change::new(collection, DocumentId::new(document).unwrap(), kind) }
+        Draft {
+            change: Change::new(collection, DocumentId::new(document).unwrap(), kind),
+        }
     }
     pub(crate) fn insert(collection: CollectionId, document: &str) -> Draft {
         Draft::new(collection, document, ChangeKind::Insert)
@@ -80,7 +84,11 @@ pub(crate) struct Device {
 
 impl Device {
     pub(crate) fn open(directory: &Path, name: &str, time: &Time, seed: u64) -> Device {
-        let clock = Arc::new(TestClock { time: time.clone(), skew: AtomicI64::new(0), boot: seed as u32 });
+        let clock = Arc::new(TestClock {
+            time: time.clone(),
+            skew: AtomicI64::new(0),
+            boot: seed as u32,
+        });
         let path = directory.join(name);
         let storage = Storage::open(OpenOptions {
             path: path.clone(),
@@ -93,14 +101,21 @@ impl Device {
             environment: environment(Arc::clone(&clock), seed),
         })
         .unwrap();
-        Device { storage, clock, path, accepted: HashSet::new(), known: HashMap::new() }
+        Device {
+            storage,
+            clock,
+            path,
+            accepted: HashSet::new(),
+            known: HashMap::new(),
+        }
     }
 
     /// A copy of the file, as a backup makes one.
     pub(crate) fn copy(&self, directory: &Path, name: &str, seed: u64) -> Device {
         let target = directory.join(name);
         let conn = rusqlite::Connection::open(&self.path).unwrap();
-        conn.execute("VACUUM INTO ?1", [target.to_str().unwrap()]).unwrap();
+        conn.execute("VACUUM INTO ?1", [target.to_str().unwrap()])
+            .unwrap();
         let mut copy = Device::open(directory, name, &self.clock.time, seed);
         copy.known = self.known.clone();
         copy
@@ -141,18 +156,31 @@ impl Device {
 
     /// The whole queue with quarantine, in order.
     pub(crate) fn queue(&self) -> Vec<(OpId, OpBody)> {
-        let listed = self.storage.read(|tx| outbox::list(tx.conn(), OpId::ZERO, None, usize::MAX)).unwrap();
-        listed.into_iter().map(|listed| (listed.op.id, listed.op.body)).collect()
+        let listed = self
+            .storage
+            .read(|tx| outbox::list(tx.conn(), OpId::ZERO, None, usize::MAX))
+            .unwrap();
+        listed
+            .into_iter()
+            .map(|listed| (listed.op.id, listed.op.body))
+            .collect()
     }
 
     pub(crate) fn quarantined(&self) -> Vec<OpId> {
-        let listed = self.storage.read(|tx| outbox::list(tx.conn(), OpId::ZERO, Some(true), usize::MAX)).unwrap();
+        let listed = self
+            .storage
+            .read(|tx| outbox::list(tx.conn(), OpId::ZERO, Some(true), usize::MAX))
+            .unwrap();
         listed.into_iter().map(|listed| listed.op.id).collect()
     }
 
     pub(crate) fn pending(&self) -> Vec<OpId> {
         let quarantined = self.quarantined();
-        self.queue().into_iter().map(|(id, _)| id).filter(|id| !quarantined.contains(id)).collect()
+        self.queue()
+            .into_iter()
+            .map(|(id, _)| id)
+            .filter(|id| !quarantined.contains(id))
+            .collect()
     }
 
     pub(crate) fn discard(&mut self, op: OpId) -> bool {
@@ -174,7 +202,10 @@ impl Device {
     }
 
     pub(crate) fn is_staging(&self) -> bool {
-        self.storage.read(|tx| stage::status(tx.conn())).unwrap().is_some()
+        self.storage
+            .read(|tx| stage::status(tx.conn()))
+            .unwrap()
+            .is_some()
     }
 
     pub(crate) fn request(&mut self, max_ops: usize) -> SyncRequest {
@@ -183,9 +214,17 @@ impl Device {
 
     fn request_at(&mut self, cursor: Cursor, max_ops: usize) -> SyncRequest {
         let now = self.now();
-        let batch = Batch { max_ops, max_bytes: 1 << 20, accepted: &self.accepted, set_aside: &[], only: None };
+        let batch = Batch {
+            max_ops,
+            max_bytes: 1 << 20,
+            accepted: &self.accepted,
+            set_aside: &[],
+            only: None,
+        };
         let choose = || {
-            let queued = self.storage.read(|tx| outbox::next_batch(tx.conn(), &batch))?;
+            let queued = self
+                .storage
+                .read(|tx| outbox::next_batch(tx.conn(), &batch))?;
             let ids = queued.iter().map(|op| op.id).collect();
             Ok((queued, ids))
         };
@@ -194,7 +233,8 @@ impl Device {
             true => SentOp::Named(op.id),
             // The bytes as they are spliced into a real request.
             false => {
-                let entry = SentOp::encode_around(op.id, protocol::When::of(op.written, now), &op.body);
+                let entry =
+                    SentOp::encode_around(op.id, protocol::When::of(op.written, now), &op.body);
                 minicbor::decode(&entry).unwrap()
             }
         });
@@ -213,25 +253,50 @@ impl Device {
     }
 
     /// Sends, and returns the answer without taking it; `None` for another history.
-    pub(crate) fn send(&mut self, server: &mut Server, max_ops: usize, most: usize) -> Option<Exchange> {
+    pub(crate) fn send(
+        &mut self,
+        server: &mut Server,
+        max_ops: usize,
+        most: usize,
+    ) -> Option<Exchange> {
         let request = self.request(max_ops);
         let response = server.answer(&request, most)?;
-        let contact = Contact { device: request.now, server: response.server_time };
-        Some(Exchange { asked_at: request.cursor, response, contact })
+        let contact = Contact {
+            device: request.now,
+            server: response.server_time,
+        };
+        Some(Exchange {
+            asked_at: request.cursor,
+            response,
+            contact,
+        })
     }
 
     /// Takes an answer; if its page does not fit, its results alone.
     pub(crate) fn take(&mut self, exchange: &Exchange) -> Result<Applied, PageError> {
-        let Exchange { asked_at, response, contact } = exchange;
-        let verdicts = Verdicts { asked_at: *asked_at, results: &response.results };
-        let page = Page { from: *asked_at, to: response.cursor, versions: &response.versions };
+        let Exchange {
+            asked_at,
+            response,
+            contact,
+        } = exchange;
+        let verdicts = Verdicts {
+            asked_at: *asked_at,
+            results: &response.results,
+        };
+        let page = Page {
+            from: *asked_at,
+            to: response.cursor,
+            versions: &response.versions,
+        };
         let whole = self.storage.write_tx(Origin::Remote, |tx| {
             apply_answer(tx, verdicts, Some(page), &response.losses, Some(contact))
         });
         let applied = match whole {
-            Err(PageError::NotAtCursor | PageError::EchoWithoutOp(_) | PageError::Bootstrapping) => {
-                self.storage.write_tx(Origin::Remote, |tx| apply_results(tx, verdicts, &[], Some(contact)))?
-            }
+            Err(
+                PageError::NotAtCursor | PageError::EchoWithoutOp(_) | PageError::Bootstrapping,
+            ) => self.storage.write_tx(Origin::Remote, |tx| {
+                apply_results(tx, verdicts, &[], Some(contact))
+            })?,
             other => other?,
         };
         self.note(&applied);
@@ -239,8 +304,10 @@ impl Device {
     }
 
     fn note(&mut self, applied: &Applied) {
-        self.accepted.extend(applied.accepted.iter().map(|(id, _)| *id));
-        self.accepted.retain(|id| !applied.moved.left.contains(id) && !applied.unknown.contains(id));
+        self.accepted
+            .extend(applied.accepted.iter().map(|(id, _)| *id));
+        self.accepted
+            .retain(|id| !applied.moved.left.contains(id) && !applied.unknown.contains(id));
     }
 
     /// One whole exchange.
@@ -259,8 +326,14 @@ impl Device {
     pub(crate) fn frame(&mut self, server: &Server, most: usize) -> Result<Applied, PageError> {
         let from = self.cursor();
         let (versions, to) = server.versions(from.version, most);
-        let page = Page { from, to, versions: &versions };
-        let applied = self.storage.write_tx(Origin::Remote, |tx| apply_page(tx, page))?;
+        let page = Page {
+            from,
+            to,
+            versions: &versions,
+        };
+        let applied = self
+            .storage
+            .write_tx(Origin::Remote, |tx| apply_page(tx, page))?;
         self.note(&applied);
         Ok(applied)
     }
@@ -277,15 +350,26 @@ impl Device {
 
     /// Receives some of the snapshot, as it is on the server now. Returns whether that was all.
     pub(crate) fn stage_some(&mut self, server: &Server, most: usize) -> bool {
-        let status = self.storage.read(|tx| stage::status(tx.conn())).unwrap().unwrap();
+        let status = self
+            .storage
+            .read(|tx| stage::status(tx.conn()))
+            .unwrap()
+            .unwrap();
         let behind = |key: &Key| status.last.as_ref().is_none_or(|last| last < key);
         let all = server.snapshot();
-        let left: Vec<_> = all.into_iter().filter(|d| behind(&(d.collection, d.document.clone()))).collect();
+        let left: Vec<_> = all
+            .into_iter()
+            .filter(|d| behind(&(d.collection, d.document.clone())))
+            .collect();
         let some = &left[..most.min(left.len())];
         self.storage
             .write_tx(Origin::Remote, |tx| {
                 stage::add_documents(tx, some)?;
-                if some.len() == left.len() { stage::documents_complete(tx) } else { Ok(()) }
+                if some.len() == left.len() {
+                    stage::documents_complete(tx)
+                } else {
+                    Ok(())
+                }
             })
             .unwrap();
         some.len() == left.len()
@@ -294,22 +378,51 @@ impl Device {
     /// Follows the log, asks for fates and swaps.
     pub(crate) fn finish_bootstrap(&mut self, server: &mut Server) -> Applied {
         loop {
-            let from = self.storage.read(|tx| stage::cursor(tx.conn())).unwrap().unwrap();
-            let request = SyncRequest { ops: Vec::new(), ..self.request_at(from, 0) };
+            let from = self
+                .storage
+                .read(|tx| stage::cursor(tx.conn()))
+                .unwrap()
+                .unwrap();
+            let request = SyncRequest {
+                ops: Vec::new(),
+                ..self.request_at(from, 0)
+            };
             let response = server.answer(&request, 3).unwrap();
-            let contact = Contact { device: request.now, server: response.server_time };
-            let page = Page { from, to: response.cursor, versions: &response.versions };
-            self.storage.write_tx(Origin::Remote, |tx| stage::add_page(tx, page, &contact)).unwrap();
+            let contact = Contact {
+                device: request.now,
+                server: response.server_time,
+            };
+            let page = Page {
+                from,
+                to: response.cursor,
+                versions: &response.versions,
+            };
+            self.storage
+                .write_tx(Origin::Remote, |tx| stage::add_page(tx, page, &contact))
+                .unwrap();
             if !response.has_more {
                 break;
             }
         }
-        let cursor = self.storage.read(|tx| stage::cursor(tx.conn())).unwrap().unwrap();
-        let asked = self.storage.read(|tx| stage::unanswered(tx.conn(), usize::MAX)).unwrap();
+        let cursor = self
+            .storage
+            .read(|tx| stage::cursor(tx.conn()))
+            .unwrap()
+            .unwrap();
+        let asked = self
+            .storage
+            .read(|tx| stage::unanswered(tx.conn(), usize::MAX))
+            .unwrap();
         let ops = asked.into_iter().map(SentOp::Named).collect();
-        let request = SyncRequest { ops, ..self.request_at(cursor, 0) };
+        let request = SyncRequest {
+            ops,
+            ..self.request_at(cursor, 0)
+        };
         let response = server.answer(&request, 0).unwrap();
-        let applied = self.storage.write_tx(Origin::Remote, |tx| stage::swap(tx, &response.results)).unwrap();
+        let applied = self
+            .storage
+            .write_tx(Origin::Remote, |tx| stage::swap(tx, &response.results))
+            .unwrap();
         self.note(&applied);
         applied
     }
@@ -325,20 +438,36 @@ impl Device {
     pub(crate) fn shown(&self, collection: CollectionId, document: &str) -> Option<DocumentState> {
         let id = DocumentId::new(document).unwrap();
         let stored = self.storage.read(|tx| tx.load(collection, &id)).unwrap();
-        stored.map(|stored| stored.shown).filter(DocumentState::is_alive)
+        stored
+            .map(|stored| stored.shown)
+            .filter(DocumentState::is_alive)
     }
 
     /// A register's value as shown; `None` if the document is not there.
-    pub(crate) fn value(&self, collection: CollectionId, document: &str, field: u16) -> Option<Value> {
-        self.shown(collection, document).map(|shown| shown.value(field).cloned().unwrap_or_default())
+    pub(crate) fn value(
+        &self,
+        collection: CollectionId,
+        document: &str,
+        field: u16,
+    ) -> Option<Value> {
+        self.shown(collection, document)
+            .map(|shown| shown.value(field).cloned().unwrap_or_default())
     }
 
     pub(crate) fn count(&self, collection: CollectionId, document: &str) -> i64 {
-        self.shown(collection, document).and_then(|shown| shown.counters.get(3).copied()).unwrap_or(0)
+        self.shown(collection, document)
+            .and_then(|shown| shown.counters.get(3).copied())
+            .unwrap_or(0)
     }
 
     pub(crate) fn tags(&self, collection: CollectionId, document: &str) -> Vec<String> {
         let shown = self.shown(collection, document);
-        shown.and_then(|s| s.sets.get(4).map(|set| set.elements.keys().cloned().collect())).unwrap_or_default()
+        shown
+            .and_then(|s| {
+                s.sets
+                    .get(4)
+                    .map(|set| set.elements.keys().cloned().collect())
+            })
+            .unwrap_or_default()
     }
 }

@@ -17,7 +17,7 @@ use driftline_core::schema::Schema;
 
 use crate::environment::{BoxFuture, Environment, Executor};
 
-pub(crate) use check::{check_healed, check_prediction, check_device};
+pub(crate) use check::{check_device, check_healed, check_prediction};
 pub(crate) use device::{Device, Draft, Exchange};
 pub(crate) use server::Server;
 

@@ -21,9 +21,20 @@ impl World {
         let directory = tempfile::tempdir().unwrap();
         let time = Time::new();
         let server = Server::new(schema(), time.clone());
-        let devices = (0..2).map(|n| Device::open(directory.path(), &format!("d{n}"), &time, 10 * seed + n)).collect();
+        let devices = (0..2)
+            .map(|n| Device::open(directory.path(), &format!("d{n}"), &time, 10 * seed + n))
+            .collect();
         let (dice, wide) = (Dice::new(seed), seed % 2 == 0);
-        World { dice, time, directory, server, devices, on_the_way: Vec::new(), copies: 0, wide }
+        World {
+            dice,
+            time,
+            directory,
+            server,
+            devices,
+            on_the_way: Vec::new(),
+            copies: 0,
+            wide,
+        }
     }
 
     fn step(&mut self) -> String {
@@ -46,7 +57,11 @@ impl World {
     }
 
     fn draft(&mut self) -> Draft {
-        let collection = if self.wide { 1 + self.dice.below(3) as u16 } else { 1 + self.dice.below(2) as u16 };
+        let collection = if self.wide {
+            1 + self.dice.below(3) as u16
+        } else {
+            1 + self.dice.below(2) as u16
+        };
         let document = ["a", "b"][self.dice.below(if self.wide { 2 } else { 1 })];
         let value = format!("v{}", self.dice.below(1000));
         let field = 1 + self.dice.below(2) as u16;
@@ -54,13 +69,18 @@ impl World {
         let sets = collection != 3;
         match self.dice.below(12) {
             0 | 1 => Draft::insert(collection, document).set(1, &value),
-            2 if sets => Draft::insert(collection, document).set(2, &value).count(1).add(element),
+            2 if sets => Draft::insert(collection, document)
+                .set(2, &value)
+                .count(1)
+                .add(element),
             3 => Draft::delete(collection, document),
             4 => Draft::restore(collection, document),
             5 | 6 if sets => Draft::update(collection, document).count(1),
             7 | 8 if sets => Draft::update(collection, document).add(element),
             9 if sets => Draft::update(collection, document).remove(element),
-            10 => Draft::update(collection, document).set(1, &value).set(2, &value),
+            10 => Draft::update(collection, document)
+                .set(1, &value)
+                .set(2, &value),
             _ => Draft::update(collection, document).set(field, &value),
         }
     }
@@ -69,7 +89,10 @@ impl World {
         let mut drafts = vec![self.draft()];
         if self.wide && self.dice.one_in(3) {
             let more = self.draft();
-            if !drafts[0].change.is_on(more.change.collection, &more.change.document) {
+            if !drafts[0]
+                .change
+                .is_on(more.change.collection, &more.change.document)
+            {
                 drafts.push(more);
             }
         }
@@ -79,11 +102,20 @@ impl World {
         {
             self.server.refuse.insert(op);
         }
-        format!("d{d} writes {:?} as {op:?}", drafts.iter().map(|d| (d.change.kind, d.change.collection)).collect::<Vec<_>>())
+        format!(
+            "d{d} writes {:?} as {op:?}",
+            drafts
+                .iter()
+                .map(|d| (d.change.kind, d.change.collection))
+                .collect::<Vec<_>>()
+        )
     }
 
     fn sizes(&mut self) -> (usize, usize) {
-        ([1, 2, 100][self.dice.below(3)], [1, 2, 100][self.dice.below(3)])
+        (
+            [1, 2, 100][self.dice.below(3)],
+            [1, 2, 100][self.dice.below(3)],
+        )
     }
 
     fn exchange(&mut self, d: usize) -> String {
@@ -118,12 +150,18 @@ impl World {
 
     fn frame(&mut self, d: usize) -> String {
         let most = 1 + self.dice.below(3);
-        format!("d{d} gets a frame: {:?}", self.devices[d].frame(&self.server, most).map(|a| a.moved))
+        format!(
+            "d{d} gets a frame: {:?}",
+            self.devices[d].frame(&self.server, most).map(|a| a.moved)
+        )
     }
 
     fn pull(&mut self, d: usize) -> String {
         let most = self.sizes().1;
-        format!("d{d} pulls {most}: {:?}", self.devices[d].pull(&mut self.server, most).moved)
+        format!(
+            "d{d} pulls {most}: {:?}",
+            self.devices[d].pull(&mut self.server, most).moved
+        )
     }
 
     fn discard(&mut self, d: usize) -> String {
@@ -149,7 +187,11 @@ impl World {
             return "no copy".to_owned();
         }
         self.copies += 1;
-        let copy = self.devices[d].copy(self.directory.path(), &format!("c{}", self.copies), self.dice.next() >> 40);
+        let copy = self.devices[d].copy(
+            self.directory.path(),
+            &format!("c{}", self.copies),
+            self.dice.next() >> 40,
+        );
         self.devices.push(copy);
         format!("d{d} is copied")
     }
@@ -193,7 +235,10 @@ impl World {
             return "nothing to withdraw".to_owned();
         }
         let op = pending[self.dice.below(pending.len())];
-        format!("d{d} withdraws {op}: {}", self.devices[d].withdraw_undeliverable(op))
+        format!(
+            "d{d} withdraws {op}: {}",
+            self.devices[d].withdraw_undeliverable(op)
+        )
     }
 
     fn heal(&mut self) {
@@ -232,7 +277,11 @@ fn play(seed: u64, steps: usize) {
 /// `DRIFTLINE_SEEDS` plays more of them, `DRIFTLINE_SEED` one alone.
 #[test]
 fn base_is_the_server_s_and_what_shows_is_the_queue_on_top() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let number = |name: &str| {
+        std::env::var(name)
+            .ok()
+            .and_then(|text| text.parse::<u64>().ok())
+    };
     if let Some(seed) = number("DRIFTLINE_SEED") {
         return play(seed, 30);
     }
@@ -240,7 +289,11 @@ fn base_is_the_server_s_and_what_shows_is_the_queue_on_top() {
     let workers = 2;
     std::thread::scope(|scope| {
         for worker in 0..workers {
-            scope.spawn(move || (worker..seeds).step_by(workers as usize).for_each(|seed| play(seed, 30)));
+            scope.spawn(move || {
+                (worker..seeds)
+                    .step_by(workers as usize)
+                    .for_each(|seed| play(seed, 30))
+            });
         }
     });
 }

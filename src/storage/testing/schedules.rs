@@ -22,17 +22,31 @@ impl Stage {
     fn new() -> Stage {
         let time = Time::new();
         let server = Server::new(schema(), time.clone());
-        Stage { directory: tempfile::tempdir().unwrap(), time, server, opened: 0 }
+        Stage {
+            directory: tempfile::tempdir().unwrap(),
+            time,
+            server,
+            opened: 0,
+        }
     }
 
     fn device(&mut self) -> Device {
         self.opened += 1;
-        Device::open(self.directory.path(), &format!("d{}", self.opened), &self.time, self.opened)
+        Device::open(
+            self.directory.path(),
+            &format!("d{}", self.opened),
+            &self.time,
+            self.opened,
+        )
     }
 
     fn copy(&mut self, device: &Device) -> Device {
         self.opened += 1;
-        device.copy(self.directory.path(), &format!("d{}", self.opened), self.opened)
+        device.copy(
+            self.directory.path(),
+            &format!("d{}", self.opened),
+            self.opened,
+        )
     }
 
     /// One write, the clock going on.
@@ -96,7 +110,10 @@ fn k4_an_answer_of_a_lost_history_takes_no_op_away() {
     s.write(&mut x, Draft::insert(NOTES, "a").set(TITLE, "mine"));
     let backup = s.server.clone();
     let exchange = x.send(&mut s.server, 10, 0).unwrap();
-    assert!(matches!(exchange.response.results[0].outcome, Outcome::Accepted { version: 1 }));
+    assert!(matches!(
+        exchange.response.results[0].outcome,
+        Outcome::Accepted { version: 1 }
+    ));
     x.take(&exchange).unwrap();
     s.server = backup;
     s.write(&mut z, Draft::insert(NOTES, "b").set(TITLE, "other"));
@@ -124,7 +141,10 @@ fn k6_a_discarded_write_still_links_what_came_before_it() {
     let mut s = Stage::new();
     let (mut x, mut z) = s.pair();
     s.write(&mut x, Draft::update(NOTES, "a").add("e"));
-    let set = s.write(&mut x, Draft::update(NOTES, "a").set(TITLE, "typed by mistake"));
+    let set = s.write(
+        &mut x,
+        Draft::update(NOTES, "a").set(TITLE, "typed by mistake"),
+    );
     s.write(&mut x, Draft::update(NOTES, "a").remove("e"));
     assert!(x.discard(set));
     assert_eq!(x.value(NOTES, "a", TITLE), Some("first".into()));
@@ -144,7 +164,11 @@ fn k7_a_retry_is_a_write_of_now() {
     assert_eq!(x.value(NOTES, "a", TITLE), Some("b".into()));
     assert_eq!(x.quarantined(), [a]);
     x.retry(a).unwrap();
-    assert_eq!(x.value(NOTES, "a", TITLE), Some("a".into()), "what is retried has seen everything");
+    assert_eq!(
+        x.value(NOTES, "a", TITLE),
+        Some("a".into()),
+        "what is retried has seen everything"
+    );
     s.heal(&mut [&mut x, &mut z]);
     assert_eq!(z.value(NOTES, "a", TITLE), Some("a".into()));
 }
@@ -240,7 +264,10 @@ fn k15_a_generation_goes_by_its_opener_not_by_its_version() {
     s.write(&mut x, Draft::update(NOTES, "a").set(2, "of mine"));
     change_history(&mut x, &mut s);
     s.heal(&mut [&mut x, &mut z]);
-    assert_eq!(z.value(NOTES, "a", 2), Some(driftline_core::value::Value::Null));
+    assert_eq!(
+        z.value(NOTES, "a", 2),
+        Some(driftline_core::value::Value::Null)
+    );
 }
 
 /// The server says that the cursor belongs to another history.
@@ -266,7 +293,11 @@ fn k18_an_accepted_write_is_sent_until_it_is_named() {
     s.write(&mut x, Draft::update(NOTES, "a").remove("e"));
     s.server = backup;
     let applied = x.sync(&mut s.server);
-    assert_eq!((applied.unknown.len(), applied.retry_later.len()), (1, 1), "the remove waits for the add");
+    assert_eq!(
+        (applied.unknown.len(), applied.retry_later.len()),
+        (1, 1),
+        "the remove waits for the add"
+    );
     s.heal(&mut [&mut x, &mut z]);
     assert!(z.tags(NOTES, "a").is_empty());
 }
@@ -279,7 +310,10 @@ fn k19_frames_are_refused_while_a_bootstrap_is_under_way() {
     z.sync(&mut s.server);
     x.begin_bootstrap(&s.server);
     let cursor = x.cursor();
-    assert!(matches!(x.frame(&s.server, 1), Err(PageError::Bootstrapping)));
+    assert!(matches!(
+        x.frame(&s.server, 1),
+        Err(PageError::Bootstrapping)
+    ));
     assert_eq!(x.cursor(), cursor);
     while !x.stage_some(&s.server, 1) {}
     x.finish_bootstrap(&mut s.server);
@@ -292,21 +326,38 @@ fn k20_another_history_is_met_with_a_copy_and_a_new_base() {
     let mut s = Stage::new();
     let (mut x, mut z) = s.pair();
     let backup = s.server.clone();
-    s.write(&mut x, Draft::update(NOTES, "a").set(TITLE, "lost on the server"));
+    s.write(
+        &mut x,
+        Draft::update(NOTES, "a").set(TITLE, "lost on the server"),
+    );
     x.sync(&mut s.server);
     s.write(&mut x, Draft::insert(NOTES, "b").set(TITLE, "queued"));
     s.server = backup;
-    s.write(&mut z, Draft::update(NOTES, "a").set(TITLE, "of the new history"));
+    s.write(
+        &mut z,
+        Draft::update(NOTES, "a").set(TITLE, "of the new history"),
+    );
     z.sync(&mut s.server);
-    assert_eq!(x.cursor().version, s.server.version(), "the numbers look right");
+    assert_eq!(
+        x.cursor().version,
+        s.server.version(),
+        "the numbers look right"
+    );
     change_history(&mut x, &mut s);
-    assert_eq!(x.value(NOTES, "a", TITLE), Some("of the new history".into()));
+    assert_eq!(
+        x.value(NOTES, "a", TITLE),
+        Some("of the new history".into())
+    );
     assert_eq!(x.value(NOTES, "b", TITLE), Some("queued".into()));
     assert!(x.queue().iter().all(|(_, body)| body.base == 0));
     s.heal(&mut [&mut x, &mut z]);
     assert_eq!(z.value(NOTES, "b", TITLE), Some("queued".into()));
     let copied = rusqlite::Connection::open(s.directory.path().join("d1.aside-1")).unwrap();
-    let title: String = copied.query_row("SELECT title FROM notes WHERE id = 'a'", [], |row| row.get(0)).unwrap();
+    let title: String = copied
+        .query_row("SELECT title FROM notes WHERE id = 'a'", [], |row| {
+            row.get(0)
+        })
+        .unwrap();
     assert_eq!(title, "lost on the server");
 }
 
@@ -316,7 +367,10 @@ fn a_group_shows_on_all_of_its_documents_or_on_none() {
     let mut x = s.device();
     let insert = s.write(&mut x, Draft::insert(NOTES, "a").set(TITLE, "base of it"));
     s.time.pass(1_000);
-    let drafts = [Draft::update(NOTES, "a").count(1), Draft::insert(NOTES, "b").set(TITLE, "with it")];
+    let drafts = [
+        Draft::update(NOTES, "a").count(1),
+        Draft::insert(NOTES, "b").set(TITLE, "with it"),
+    ];
     let group = x.write(&drafts).unwrap();
     s.server.refuse.insert(insert);
     // Only the insert is sent: the group's verdict is not known, but can be told.
@@ -338,12 +392,20 @@ fn a_hidden_group_shows_again_when_nothing_stands_against_it() {
     let mut s = Stage::new();
     let (mut x, mut z) = s.pair();
     s.time.pass(1_000);
-    x.write(&[Draft::update(NOTES, "a").count(1), Draft::insert(NOTES, "b").set(TITLE, "with it")]).unwrap();
+    x.write(&[
+        Draft::update(NOTES, "a").count(1),
+        Draft::insert(NOTES, "b").set(TITLE, "with it"),
+    ])
+    .unwrap();
     s.write(&mut z, Draft::update(NOTES, "a").count(i64::MAX));
     z.sync(&mut s.server);
     x.pull(&mut s.server, 10);
     check_device(&x, &s.server);
-    assert_eq!((x.count(NOTES, "a"), x.shown(NOTES, "b")), (i64::MAX, None), "the counter is full");
+    assert_eq!(
+        (x.count(NOTES, "a"), x.shown(NOTES, "b")),
+        (i64::MAX, None),
+        "the counter is full"
+    );
     s.write(&mut z, Draft::update(NOTES, "a").count(-5));
     z.sync(&mut s.server);
     x.pull(&mut s.server, 10);
@@ -361,7 +423,11 @@ fn a_retried_insert_takes_along_what_it_blocked_in_order() {
     let insert = s.write(&mut x, Draft::insert(NOTES, "a").set(TITLE, "1"));
     s.write(&mut x, Draft::update(NOTES, "a").set(TITLE, "2").count(1));
     s.time.pass(1_000);
-    x.write(&[Draft::update(NOTES, "a").set(TITLE, "3").count(1), Draft::insert(NOTES, "b").set(TITLE, "with 3")]).unwrap();
+    x.write(&[
+        Draft::update(NOTES, "a").set(TITLE, "3").count(1),
+        Draft::insert(NOTES, "b").set(TITLE, "with 3"),
+    ])
+    .unwrap();
     s.write(&mut x, Draft::update(NOTES, "b").set(2, "on b"));
     s.write(&mut x, Draft::insert(NOTES, "c").set(TITLE, "on its own"));
     s.server.refuse.insert(insert);
@@ -373,14 +439,20 @@ fn a_retried_insert_takes_along_what_it_blocked_in_order() {
     check_prediction(&x, &s.server);
     s.heal(&mut [&mut x, &mut z]);
     assert_eq!(z.value(NOTES, "a", TITLE), Some("3".into()));
-    assert_eq!((z.count(NOTES, "a"), z.value(NOTES, "b", 2)), (2, Some("on b".into())));
+    assert_eq!(
+        (z.count(NOTES, "a"), z.value(NOTES, "b", 2)),
+        (2, Some("on b".into()))
+    );
 }
 
 #[test]
 fn an_answer_about_a_discarded_write_is_asked_for_again() {
     let mut s = Stage::new();
     let (mut x, _) = s.pair();
-    let op = s.write(&mut x, Draft::update(NOTES, "a").set(TITLE, "sent, then regretted"));
+    let op = s.write(
+        &mut x,
+        Draft::update(NOTES, "a").set(TITLE, "sent, then regretted"),
+    );
     let exchange = x.send(&mut s.server, 10, 10).unwrap();
     assert!(exchange.response.versions[0].echo.is_some());
     assert!(x.discard(op));
@@ -390,7 +462,10 @@ fn an_answer_about_a_discarded_write_is_asked_for_again() {
     let applied = x.pull(&mut s.server, 10);
     assert_eq!(applied.discarded_too_late, [op]);
     check_device(&x, &s.server);
-    assert_eq!(x.value(NOTES, "a", TITLE), Some("sent, then regretted".into()));
+    assert_eq!(
+        x.value(NOTES, "a", TITLE),
+        Some("sent, then regretted".into())
+    );
 }
 
 #[test]
@@ -401,7 +476,10 @@ fn an_op_that_cannot_be_delivered_goes_to_quarantine_with_its_content() {
     assert!(x.withdraw_undeliverable(op));
     assert_eq!(x.value(NOTES, "a", TITLE), Some("poison".into()));
     let applied = x.sync(&mut s.server);
-    assert_eq!(applied.quarantined[0].1.code, crate::storage::outbox::UNDELIVERABLE);
+    assert_eq!(
+        applied.quarantined[0].1.code,
+        crate::storage::repeal::UNDELIVERABLE
+    );
     assert_eq!(x.value(NOTES, "a", TITLE), Some("first".into()));
     x.retry(op).unwrap();
     x.sync(&mut s.server);
@@ -415,25 +493,44 @@ fn a_page_that_does_not_fit_changes_nothing() {
     let (mut x, mut z) = s.pair();
     s.write(&mut x, Draft::update(NOTES, "a").set(TITLE, "mine"));
     for n in 0..3 {
-        s.write(&mut z, Draft::update(NOTES, "a").set(TITLE, &format!("other {n}")).count(1));
+        s.write(
+            &mut z,
+            Draft::update(NOTES, "a")
+                .set(TITLE, &format!("other {n}"))
+                .count(1),
+        );
     }
     z.sync(&mut s.server);
     let good = x.send(&mut s.server, 0, 10).unwrap();
     let refused = |x: &Device, exchange: &Exchange| {
-        let before = x.storage.read(|tx| tx.load(NOTES, &"a".to_owned().try_into_id())).unwrap();
+        let before = x
+            .storage
+            .read(|tx| tx.load(NOTES, &"a".to_owned().try_into_id()))
+            .unwrap();
         let cursor = x.cursor();
         let page = crate::storage::apply::Page {
             from: exchange.asked_at,
             to: exchange.response.cursor,
             versions: &exchange.response.versions,
         };
-        let result = x.storage.write_tx(crate::storage::Origin::Remote, |tx| crate::storage::apply::apply_page(tx, page));
-        assert_eq!(x.storage.read(|tx| tx.load(NOTES, &"a".to_owned().try_into_id())).unwrap(), before);
+        let result = x.storage.write_tx(crate::storage::Origin::Remote, |tx| {
+            crate::storage::apply::apply_page(tx, page)
+        });
+        assert_eq!(
+            x.storage
+                .read(|tx| tx.load(NOTES, &"a".to_owned().try_into_id()))
+                .unwrap(),
+            before
+        );
         assert_eq!(x.cursor(), cursor);
         result.unwrap_err()
     };
     let bent = |bend: &dyn Fn(&mut Exchange)| {
-        let mut exchange = Exchange { asked_at: good.asked_at, response: good.response.clone(), contact: good.contact };
+        let mut exchange = Exchange {
+            asked_at: good.asked_at,
+            response: good.response.clone(),
+            contact: good.contact,
+        };
         bend(&mut exchange);
         exchange
     };
@@ -445,9 +542,17 @@ fn a_page_that_does_not_fit_changes_nothing() {
     assert!(matches!(refused(&x, &short), PageError::Malformed(_)));
     let nameless = bent(&|e| e.response.versions[2].ids.clear());
     assert!(matches!(refused(&x, &nameless), PageError::Malformed(_)));
-    let kind = bent(&|e| e.response.versions[1].documents[0].state.registers.get_mut(TITLE).unwrap().value = 7.into());
+    let kind = bent(&|e| {
+        e.response.versions[1].documents[0]
+            .state
+            .registers
+            .get_mut(TITLE)
+            .unwrap()
+            .value = 7.into()
+    });
     assert!(matches!(refused(&x, &kind), PageError::Malformed(_)));
-    let stranger = bent(&|e| e.response.versions[1].documents[0].document = "nobody".to_owned().try_into_id());
+    let stranger =
+        bent(&|e| e.response.versions[1].documents[0].document = "nobody".to_owned().try_into_id());
     assert!(matches!(refused(&x, &stranger), PageError::BaseMissing));
     x.take(&good).unwrap();
     check_device(&x, &s.server);
@@ -467,13 +572,21 @@ impl TryIntoId for String {
 fn own_values_that_meet_others_are_told_as_conflicts() {
     let mut s = Stage::new();
     let (mut x, mut z) = s.pair();
-    s.write(&mut z, Draft::update(NOTES, "a").set(TITLE, "theirs").set(2, "body"));
+    s.write(
+        &mut z,
+        Draft::update(NOTES, "a")
+            .set(TITLE, "theirs")
+            .set(2, "body"),
+    );
     s.write(&mut x, Draft::update(NOTES, "a").set(TITLE, "mine"));
     z.sync(&mut s.server);
     let moved = x.pull(&mut s.server, 10).moved;
     assert_eq!((moved.documents, moved.conflicts.len()), (1, 1));
     let conflict = &moved.conflicts[0];
-    assert_eq!((conflict.field, &conflict.local, &conflict.remote), (TITLE, &"mine".into(), &"theirs".into()));
+    assert_eq!(
+        (conflict.field, &conflict.local, &conflict.remote),
+        (TITLE, &"mine".into(), &"theirs".into())
+    );
     assert_eq!(conflict.winner, "mine".into());
 }
 
@@ -482,7 +595,10 @@ fn a_bootstrap_goes_on_after_a_restart_and_asks_for_every_fate() {
     let mut s = Stage::new();
     let (mut x, mut z) = s.pair();
     for n in 0..5 {
-        s.write(&mut z, Draft::insert(NOTES, &format!("z{n}")).set(TITLE, "z"));
+        s.write(
+            &mut z,
+            Draft::insert(NOTES, &format!("z{n}")).set(TITLE, "z"),
+        );
     }
     z.sync(&mut s.server);
     // Accepted, and the answer is lost: only the server knows.
@@ -495,22 +611,43 @@ fn a_bootstrap_goes_on_after_a_restart_and_asks_for_every_fate() {
     // Out of order, or of another snapshot: refused.
     let again = s.server.snapshot();
     let tx = |work: &dyn Fn(&crate::storage::WriteTx<'_>) -> Result<(), PageError>| {
-        x.storage.write_tx(crate::storage::Origin::Remote, |tx| work(tx))
+        x.storage
+            .write_tx(crate::storage::Origin::Remote, |tx| work(tx))
     };
-    assert!(matches!(tx(&|tx| stage::add_documents(tx, &again[..1])), Err(PageError::Malformed(_))));
-    assert!(matches!(tx(&|tx| stage::pin(tx, s.server.cursor_at(1))), Err(PageError::OtherSnapshot)));
+    assert!(matches!(
+        tx(&|tx| stage::add_documents(tx, &again[..1])),
+        Err(PageError::Malformed(_))
+    ));
+    assert!(matches!(
+        tx(&|tx| stage::pin(tx, s.server.cursor_at(1))),
+        Err(PageError::OtherSnapshot)
+    ));
     tx(&|tx| stage::pin(tx, s.server.cursor())).unwrap();
-    assert!(matches!(tx(&|tx| stage::swap(tx, &[]).map(drop)), Err(PageError::NotReady)));
+    assert!(matches!(
+        tx(&|tx| stage::swap(tx, &[]).map(drop)),
+        Err(PageError::NotReady)
+    ));
     x.accepted.clear();
     while !x.stage_some(&s.server, 2) {}
     // All documents are there, but the fate of the sent op is not known.
-    let swap = x.storage.write_tx(crate::storage::Origin::Remote, |tx| stage::swap(tx, &[]));
+    let swap = x
+        .storage
+        .write_tx(crate::storage::Origin::Remote, |tx| stage::swap(tx, &[]));
     assert!(matches!(swap, Err(PageError::NotReady)));
     check_device(&x, &s.server);
     let applied = x.finish_bootstrap(&mut s.server);
     assert_eq!(applied.moved.left.len(), 1);
     assert_eq!(x.count(NOTES, "a"), 1, "counted once");
     check_device(&x, &s.server);
-    let kept: i64 = x.storage.read(|tx| Ok::<_, StorageError>(tx.conn().query_row("SELECT count(*) FROM _dl_staged", [], |r| r.get(0))?)).unwrap();
+    let kept: i64 = x
+        .storage
+        .read(|tx| {
+            Ok::<_, StorageError>(tx.conn().query_row(
+                "SELECT count(*) FROM _dl_staged",
+                [],
+                |r| r.get(0),
+            )?)
+        })
+        .unwrap();
     assert_eq!(kept, 0);
 }

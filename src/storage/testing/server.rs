@@ -5,7 +5,9 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use driftline_core::id::{CollectionId, DocumentId, OpId, Version};
-use driftline_core::merge::{DocumentState, History, Link, Linked, Record, Verdict, Workspace, decide};
+use driftline_core::merge::{
+    DocumentState, History, Link, Linked, Record, Verdict, Workspace, decide,
+};
 use driftline_core::op::{Op, Refusal, refusal};
 use driftline_core::protocol::{
     Cursor, DocumentResult, OpResult, Outcome, SentOp, SyncRequest, SyncResponse, VersionEntry,
@@ -46,13 +48,25 @@ struct Store {
 
 impl History for Store {
     type Error = Infallible;
-    fn linked(&mut self, op: OpId, collection: CollectionId, document: &DocumentId) -> Result<Option<Linked>, Infallible> {
-        Ok(self.records.get(&op).map(|record| record.linked(op, collection, document)))
+    fn linked(
+        &mut self,
+        op: OpId,
+        collection: CollectionId,
+        document: &DocumentId,
+    ) -> Result<Option<Linked>, Infallible> {
+        Ok(self
+            .records
+            .get(&op)
+            .map(|record| record.linked(op, collection, document)))
     }
 }
 
 impl Workspace for Store {
-    fn document(&mut self, collection: CollectionId, document: &DocumentId) -> Result<Option<DocumentState>, Infallible> {
+    fn document(
+        &mut self,
+        collection: CollectionId,
+        document: &DocumentId,
+    ) -> Result<Option<DocumentState>, Infallible> {
         Ok(self.documents.get(&(collection, document.clone())).cloned())
     }
     fn record(&mut self, op: OpId) -> Result<Option<Record>, Infallible> {
@@ -100,13 +114,28 @@ impl Server {
     /// Decides one op as it stands.
     pub(crate) fn decide(&mut self, mut op: Op, stamp: Stamp) -> Verdict {
         let version = self.version() + 1;
-        let refused = self.refuse.contains(&op.id).then(|| Refusal::new(refusal::QUOTA, "the workspace is full"));
-        let decided = decide(&self.schema, &mut self.store, "ann", &mut op, stamp, version, refused);
+        let refused = self
+            .refuse
+            .contains(&op.id)
+            .then(|| Refusal::new(refusal::QUOTA, "the workspace is full"));
+        let decided = decide(
+            &self.schema,
+            &mut self.store,
+            "ann",
+            &mut op,
+            stamp,
+            version,
+            refused,
+        );
         let decision = match decided {
             Ok(decision) => decision,
             Err(never) => match never {},
         };
-        let landed = decision.records.first().map(|(_, record)| landings(record)).unwrap_or_default();
+        let landed = decision
+            .records
+            .first()
+            .map(|(_, record)| landings(record))
+            .unwrap_or_default();
         self.store.records.extend(decision.records);
         if let Some(accepted) = decision.accepted {
             let documents = accepted
@@ -120,11 +149,23 @@ impl Server {
                 })
                 .collect();
             for touched in accepted.documents {
-                self.store.documents.insert((touched.collection, touched.document), touched.after);
+                self.store
+                    .documents
+                    .insert((touched.collection, touched.document), touched.after);
             }
-            let entry = VersionEntry { version, ids: accepted.names, documents, echo: None, landed };
-            self.cursors.push(self.cursor().next(&minicbor::to_vec(&entry).unwrap()));
-            self.log.push(Logged { entry, echo: accepted.echo });
+            let entry = VersionEntry {
+                version,
+                ids: accepted.names,
+                documents,
+                echo: None,
+                landed,
+            };
+            self.cursors
+                .push(self.cursor().next(&minicbor::to_vec(&entry).unwrap()));
+            self.log.push(Logged {
+                entry,
+                echo: accepted.echo,
+            });
             self.states.push(self.store.documents.clone());
         }
         decision.verdict
@@ -135,7 +176,10 @@ impl Server {
         if !self.has(request.cursor) {
             return None;
         }
-        let contact = Contact { device: request.now, server: self.time.now() };
+        let contact = Contact {
+            device: request.now,
+            server: self.time.now(),
+        };
         let mut carried = HashSet::new();
         let mut undecided = HashSet::new();
         let mut results = Vec::new();
@@ -145,13 +189,22 @@ impl Server {
             if self.version() > before {
                 carried.insert(result.id);
             }
-            if matches!(result.outcome, Outcome::Unknown | Outcome::RetryLater { .. }) {
+            if matches!(
+                result.outcome,
+                Outcome::Unknown | Outcome::RetryLater { .. }
+            ) {
                 undecided.insert(result.id);
             }
             results.push(result);
         }
         let from = request.cursor.version as usize;
-        let versions: Vec<VersionEntry> = self.log.iter().skip(from).take(most).map(|logged| logged.told(&carried)).collect();
+        let versions: Vec<VersionEntry> = self
+            .log
+            .iter()
+            .skip(from)
+            .take(most)
+            .map(|logged| logged.told(&carried))
+            .collect();
         let to = self.cursor_at((from + versions.len()) as Version);
         Some(SyncResponse {
             results,
@@ -169,14 +222,29 @@ impl Server {
 
     fn result(&mut self, sent: &SentOp, contact: &Contact, undecided: &HashSet<OpId>) -> OpResult {
         let verdict = match sent {
-            SentOp::Named(id) => self.store.records.get(id).map(|record| record.verdict.clone()),
+            SentOp::Named(id) => self
+                .store
+                .records
+                .get(id)
+                .map(|record| record.verdict.clone()),
             SentOp::Full { id, when, body } => {
                 // An op waits for undecided earlier ones on its documents.
-                let after = body.changes.iter().filter_map(|c| c.prev).find(|prev| undecided.contains(prev));
+                let after = body
+                    .changes
+                    .iter()
+                    .filter_map(|c| c.prev)
+                    .find(|prev| undecided.contains(prev));
                 if let (Some(after), None) = (after, self.store.records.get(id)) {
-                    return OpResult { id: *id, outcome: Outcome::RetryLater { after: Some(after) } };
+                    return OpResult {
+                        id: *id,
+                        outcome: Outcome::RetryLater { after: Some(after) },
+                    };
                 }
-                let op = Op { id: *id, written: contact.device, body: body.clone() };
+                let op = Op {
+                    id: *id,
+                    written: contact.device,
+                    body: body.clone(),
+                };
                 Some(self.decide(op, when.place(contact)))
             }
         };
@@ -185,12 +253,21 @@ impl Server {
             Some(Verdict::Accepted(version)) => Outcome::Accepted { version },
             Some(Verdict::Rejected(refusal)) => Outcome::Rejected { refusal },
         };
-        OpResult { id: sent.id(), outcome }
+        OpResult {
+            id: sent.id(),
+            outcome,
+        }
     }
 
     /// Versions behind `from`, as the live socket tells them.
     pub(crate) fn versions(&self, from: Version, most: usize) -> (Vec<VersionEntry>, Cursor) {
-        let versions: Vec<VersionEntry> = self.log.iter().skip(from as usize).take(most).map(|l| l.entry.clone()).collect();
+        let versions: Vec<VersionEntry> = self
+            .log
+            .iter()
+            .skip(from as usize)
+            .take(most)
+            .map(|l| l.entry.clone())
+            .collect();
         let to = self.cursor_at(from + versions.len() as Version);
         (versions, to)
     }
@@ -212,14 +289,24 @@ impl Logged {
     /// In full, or by its stamp alone to whoever just sent the op.
     fn told(&self, carried: &HashSet<OpId>) -> VersionEntry {
         match self.echo {
-            Some(stamp) if carried.contains(&self.entry.ids[0]) => {
-                VersionEntry { documents: Vec::new(), echo: Some(stamp), ..self.entry.clone() }
-            }
+            Some(stamp) if carried.contains(&self.entry.ids[0]) => VersionEntry {
+                documents: Vec::new(),
+                echo: Some(stamp),
+                ..self.entry.clone()
+            },
             _ => self.entry.clone(),
         }
     }
 }
 
 fn landings(record: &Record) -> Vec<Link> {
-    record.links.iter().filter(|link| link.landed.is_some()).map(|link| Link { prev: None, ..link.clone() }).collect()
+    record
+        .links
+        .iter()
+        .filter(|link| link.landed.is_some())
+        .map(|link| Link {
+            prev: None,
+            ..link.clone()
+        })
+        .collect()
 }

@@ -21,11 +21,28 @@ fn one() -> (tempfile::TempDir, Time, Device) {
     (directory, time, device)
 }
 
-fn batch(device: &Device, max_ops: usize, max_bytes: usize, accepted: &[OpId], set_aside: &[OpId], only: Option<OpId>) -> Vec<OpId> {
+fn batch(
+    device: &Device,
+    max_ops: usize,
+    max_bytes: usize,
+    accepted: &[OpId],
+    set_aside: &[OpId],
+    only: Option<OpId>,
+) -> Vec<OpId> {
     let accepted: HashSet<OpId> = accepted.iter().copied().collect();
-    let batch = Batch { max_ops, max_bytes, accepted: &accepted, set_aside, only };
-    let ops = device.storage.read(|tx| outbox::next_batch(tx.conn(), &batch)).unwrap();
-    ops.iter().for_each(|op| assert_eq!(op.body.is_empty(), accepted.contains(&op.id)));
+    let batch = Batch {
+        max_ops,
+        max_bytes,
+        accepted: &accepted,
+        set_aside,
+        only,
+    };
+    let ops = device
+        .storage
+        .read(|tx| outbox::next_batch(tx.conn(), &batch))
+        .unwrap();
+    ops.iter()
+        .for_each(|op| assert_eq!(op.body.is_empty(), accepted.contains(&op.id)));
     ops.into_iter().map(|op| op.id).collect()
 }
 
@@ -35,18 +52,39 @@ fn a_batch_keeps_order_limits_and_what_must_wait() {
     let mut write = |drafts: &[Draft]| d.write(drafts).unwrap();
     let a = write(&[Draft::insert(NOTES, "a").set(1, "a")]);
     let b = write(&[Draft::insert(NOTES, "b").set(1, "b")]);
-    let ab = write(&[Draft::update(NOTES, "a").count(1), Draft::update(NOTES, "c2").count(1)].as_slice()[..1]);
-    let both = write(&[Draft::update(NOTES, "a").count(1), Draft::insert(NOTES, "c").set(1, "c")]);
+    let ab = write(
+        &[
+            Draft::update(NOTES, "a").count(1),
+            Draft::update(NOTES, "c2").count(1),
+        ]
+        .as_slice()[..1],
+    );
+    let both = write(&[
+        Draft::update(NOTES, "a").count(1),
+        Draft::insert(NOTES, "c").set(1, "c"),
+    ]);
     let c = write(&[Draft::update(NOTES, "c").count(1)]);
     let b2 = write(&[Draft::update(NOTES, "b").count(1)]);
     let all = [a, b, ab, both, c, b2];
     assert_eq!(batch(&d, 100, 1 << 20, &[], &[], None), all);
     assert_eq!(batch(&d, 2, 1 << 20, &[], &[], None), [a, b]);
-    assert_eq!(batch(&d, 100, 1, &[], &[], None), [a], "one larger op travels alone");
-    assert_eq!(batch(&d, 100, 1 << 20, &[], &[a], None), [b, b2], "through shared documents, further");
+    assert_eq!(
+        batch(&d, 100, 1, &[], &[], None),
+        [a],
+        "one larger op travels alone"
+    );
+    assert_eq!(
+        batch(&d, 100, 1 << 20, &[], &[a], None),
+        [b, b2],
+        "through shared documents, further"
+    );
     assert_eq!(batch(&d, 100, 1 << 20, &[], &[b], None), [a, ab, both, c]);
     assert_eq!(batch(&d, 100, 1 << 20, &[], &[a], Some(a)), [a]);
-    assert_eq!(batch(&d, 4, 1 << 20, &[a, b, ab], &[], None), [a, both, c, b2], "accepted ones leave room");
+    assert_eq!(
+        batch(&d, 4, 1 << 20, &[a, b, ab], &[], None),
+        [a, both, c, b2],
+        "accepted ones leave room"
+    );
     assert!(batch(&d, 100, 1 << 20, &[], &[], Some(OpId([9; 16]))).is_empty());
     let size = d.storage.read(|tx| outbox::size(tx.conn())).unwrap();
     assert_eq!((size.pending, size.quarantined), (6, 0));
@@ -57,10 +95,13 @@ fn a_batch_keeps_order_limits_and_what_must_wait() {
 fn dropping_everything_shows_what_the_server_said() {
     let (_directory, time, mut d) = one();
     let mut server = Server::new(schema(), time);
-    d.write(&[Draft::insert(NOTES, "a").set(1, "base")]).unwrap();
+    d.write(&[Draft::insert(NOTES, "a").set(1, "base")])
+        .unwrap();
     d.sync(&mut server);
-    d.write(&[Draft::update(NOTES, "a").set(1, "mine")]).unwrap();
-    d.write(&[Draft::insert(NOTES, "b").set(1, "mine")]).unwrap();
+    d.write(&[Draft::update(NOTES, "a").set(1, "mine")])
+        .unwrap();
+    d.write(&[Draft::insert(NOTES, "b").set(1, "mine")])
+        .unwrap();
     d.write(&[Draft::delete(NOTES, "a")]).unwrap();
     let dropped = d.storage.write_tx(Origin::Local, outbox::drop_all).unwrap();
     assert_eq!(dropped, 3);
@@ -73,20 +114,36 @@ fn dropping_everything_shows_what_the_server_said() {
 fn a_rejected_write_is_in_the_ledger_with_what_was_there_before() {
     let (_directory, time, mut d) = one();
     let mut server = Server::new(schema(), time);
-    d.write(&[Draft::insert(NOTES, "a").set(1, "before").count(5)]).unwrap();
+    d.write(&[Draft::insert(NOTES, "a").set(1, "before").count(5)])
+        .unwrap();
     d.sync(&mut server);
-    let op = d.write(&[Draft::update(NOTES, "a").set(1, "after").count(2).remove("x").add("y")]).unwrap();
+    let op = d
+        .write(&[Draft::update(NOTES, "a")
+            .set(1, "after")
+            .count(2)
+            .remove("x")
+            .add("y")])
+        .unwrap();
     server.refuse.insert(op);
     d.sync(&mut server);
-    let entries = d.storage.read(|tx| ledger::query(tx.conn(), &Filter::default(), 10)).unwrap();
+    let entries = d
+        .storage
+        .read(|tx| ledger::query(tx.conn(), &Filter::default(), 10))
+        .unwrap();
     let mut restorations = Vec::new();
     for entry in &entries {
         assert_eq!((entry.loss.rule, entry.loss.op), (LossRule::Rejected, op));
         let field = entry.loss.field.unwrap();
         restorations.push(entry.restoration(field == 3, field == 4).unwrap());
         match field {
-            1 => assert_eq!((&entry.loss.value, &entry.loss.base_value), (&"after".into(), &"before".into())),
-            3 => assert_eq!((&entry.loss.value, &entry.loss.base_value), (&2.into(), &5.into())),
+            1 => assert_eq!(
+                (&entry.loss.value, &entry.loss.base_value),
+                (&"after".into(), &"before".into())
+            ),
+            3 => assert_eq!(
+                (&entry.loss.value, &entry.loss.base_value),
+                (&2.into(), &5.into())
+            ),
             _ => assert!(entry.loss.base_value.is_null()),
         }
     }
@@ -128,25 +185,90 @@ fn loss(number: u64, document: &str, at: i64) -> Loss {
 #[test]
 fn losses_are_stored_once_filtered_marked_and_pruned() {
     let (_directory, _time, d) = one();
-    let keep = |losses: &[Loss]| d.storage.write_tx(Origin::Remote, |tx| ledger::keep(tx, losses)).unwrap();
+    let keep = |losses: &[Loss]| {
+        d.storage
+            .write_tx(Origin::Remote, |tx| ledger::keep(tx, losses))
+            .unwrap()
+    };
     assert_eq!(keep(&[loss(1, "a", 100), loss(2, "b", 200)]), 2);
     assert_eq!(keep(&[loss(2, "b", 200), loss(3, "a", 300)]), 1);
-    assert_eq!(d.storage.read(|tx| ledger::acknowledged(tx.conn())).unwrap(), 3);
+    assert_eq!(
+        d.storage
+            .read(|tx| ledger::acknowledged(tx.conn()))
+            .unwrap(),
+        3
+    );
     let numbers = |filter: Filter| -> Vec<u64> {
-        let entries = d.storage.read(|tx| ledger::query(tx.conn(), &filter, 10)).unwrap();
+        let entries = d
+            .storage
+            .read(|tx| ledger::query(tx.conn(), &filter, 10))
+            .unwrap();
         entries.iter().map(|entry| entry.loss.number).collect()
     };
     assert_eq!(numbers(Filter::default()), [3, 2, 1]);
-    assert_eq!(numbers(Filter { document: Some(DocumentId::new("a").unwrap()), ..Filter::default() }), [3, 1]);
-    assert_eq!(numbers(Filter { since: Some(200), until: Some(300), ..Filter::default() }), [2]);
-    assert!(numbers(Filter { rule: Some(LossRule::TooLate), ..Filter::default() }).is_empty());
-    assert_eq!(numbers(Filter { field: Some(1), collection: Some(NOTES), ..Filter::default() }), [3, 2, 1]);
-    let latest = d.storage.read(|tx| ledger::query(tx.conn(), &Filter::default(), 1)).unwrap().remove(0);
-    assert_eq!(numbers(Filter { before: Some(latest.id), ..Filter::default() }), [2, 1]);
-    let mark = || d.storage.write_tx(Origin::Local, |tx| ledger::mark_restored(tx, latest.id, OpId([7; 16]))).unwrap();
+    assert_eq!(
+        numbers(Filter {
+            document: Some(DocumentId::new("a").unwrap()),
+            ..Filter::default()
+        }),
+        [3, 1]
+    );
+    assert_eq!(
+        numbers(Filter {
+            since: Some(200),
+            until: Some(300),
+            ..Filter::default()
+        }),
+        [2]
+    );
+    assert!(
+        numbers(Filter {
+            rule: Some(LossRule::TooLate),
+            ..Filter::default()
+        })
+        .is_empty()
+    );
+    assert_eq!(
+        numbers(Filter {
+            field: Some(1),
+            collection: Some(NOTES),
+            ..Filter::default()
+        }),
+        [3, 2, 1]
+    );
+    let latest = d
+        .storage
+        .read(|tx| ledger::query(tx.conn(), &Filter::default(), 1))
+        .unwrap()
+        .remove(0);
+    assert_eq!(
+        numbers(Filter {
+            before: Some(latest.id),
+            ..Filter::default()
+        }),
+        [2, 1]
+    );
+    let mark = || {
+        d.storage
+            .write_tx(Origin::Local, |tx| {
+                ledger::mark_restored(tx, latest.id, OpId([7; 16]))
+            })
+            .unwrap()
+    };
     assert!(mark() && !mark());
-    assert_eq!(numbers(Filter { restored: Some(false), ..Filter::default() }), [2, 1]);
-    assert_eq!(d.storage.write_tx(Origin::Local, |tx| ledger::prune(tx, 250)).unwrap(), 2);
+    assert_eq!(
+        numbers(Filter {
+            restored: Some(false),
+            ..Filter::default()
+        }),
+        [2, 1]
+    );
+    assert_eq!(
+        d.storage
+            .write_tx(Origin::Local, |tx| ledger::prune(tx, 250))
+            .unwrap(),
+        2
+    );
     assert_eq!(numbers(Filter::default()), [3]);
     // What was pruned does not come back.
     assert_eq!(keep(&[loss(1, "a", 100)]), 0);
@@ -155,9 +277,16 @@ fn losses_are_stored_once_filtered_marked_and_pruned() {
 #[test]
 fn of_the_runs_the_latest_are_kept() {
     let (_directory, _time, d) = one();
-    let run = |n: i64| Run { started: n, cause: "timer".to_owned(), sent: n.unsigned_abs(), ..Run::default() };
+    let run = |n: i64| Run {
+        started: n,
+        cause: "timer".to_owned(),
+        sent: n.unsigned_abs(),
+        ..Run::default()
+    };
     for n in 0..runs::KEPT + 50 {
-        d.storage.write_tx(Origin::Remote, |tx| runs::record(tx, &run(n))).unwrap();
+        d.storage
+            .write_tx(Origin::Remote, |tx| runs::record(tx, &run(n)))
+            .unwrap();
     }
     let latest = d.storage.read(|tx| runs::latest(tx.conn(), 1_000)).unwrap();
     assert_eq!(latest.len() as i64, runs::KEPT);
@@ -181,14 +310,88 @@ fn ids_never_go_back_after_the_queue_has_drained() {
 fn a_large_group_is_applied_in_time_that_grows_with_its_size() {
     let (_directory, time, mut d) = one();
     let mut server = Server::new(schema(), time);
-    let drafts: Vec<Draft> = (0..2_000).map(|n| Draft::insert(NOTES, &format!("n{n:05}")).set(1, "x")).collect();
+    let drafts: Vec<Draft> = (0..2_000)
+        .map(|n| Draft::insert(NOTES, &format!("n{n:05}")).set(1, "x"))
+        .collect();
     d.write(&drafts).unwrap();
     d.sync(&mut server);
     assert!(d.queue().is_empty());
     check_device(&d, &server);
     let rows: i64 = d
         .storage
-        .read(|tx| Ok::<_, StorageError>(tx.conn().query_row("SELECT count(*) FROM notes", [], |row| row.get(0))?))
+        .read(|tx| {
+            Ok::<_, StorageError>(
+                tx.conn()
+                    .query_row("SELECT count(*) FROM notes", [], |row| row.get(0))?,
+            )
+        })
         .unwrap();
     assert_eq!(rows, 2_000);
+}
+
+#[test]
+#[ignore]
+fn zz_speed() {
+    use std::time::Instant;
+    let (directory, time, mut d) = one();
+    let mut server = Server::new(schema(), time.clone());
+    let t = Instant::now();
+    for n in 0..5_000 {
+        d.storage
+            .write_tx(Origin::Local, |tx| {
+                let mut write = crate::storage::LocalWrite::new(tx);
+                write.apply(
+                    Draft::insert(2, &format!("0190a3b4-0000-7000-8000-{n:012}"))
+                        .set(1, "some text of some length")
+                        .set(2, "and another one which is about as long as that")
+                        .count(1)
+                        .add("x")
+                        .change,
+                )?;
+                write.finish()
+            })
+            .unwrap();
+    }
+    eprintln!("local inserts {:?} us each", t.elapsed().as_micros() / 5000);
+    let now = d.now();
+    let _ = now;
+    let exchange = d.send(&mut server, 100_000, 100_000).unwrap();
+    eprintln!("ops {}", exchange.response.results.len());
+    let t = Instant::now();
+    let applied = d.take(&exchange).unwrap();
+    eprintln!(
+        "echoes {:?} us each, left {}",
+        t.elapsed().as_micros() / 5000,
+        applied.moved.left.len()
+    );
+    let mut other = Device::open(directory.path(), "other", &time, 2);
+    let exchange = other.send(&mut server, 0, 100_000).unwrap();
+    let t = Instant::now();
+    other.take(&exchange).unwrap();
+    eprintln!("foreign {:?} us each", t.elapsed().as_micros() / 5000);
+    let mut third = Device::open(directory.path(), "third", &time, 3);
+    third.begin_bootstrap(&server);
+    let all = server.snapshot();
+    let t = Instant::now();
+    for some in all.chunks(800) {
+        third
+            .storage
+            .write_tx(Origin::Remote, |tx| {
+                crate::storage::stage::add_documents(tx, some)
+            })
+            .unwrap();
+    }
+    third
+        .storage
+        .write_tx(Origin::Remote, |tx| {
+            crate::storage::stage::documents_complete(tx)
+        })
+        .unwrap();
+    eprintln!("staging {:?} us each", t.elapsed().as_micros() / 5000);
+    let t = Instant::now();
+    third
+        .storage
+        .write_tx(Origin::Remote, |tx| crate::storage::stage::swap(tx, &[]))
+        .unwrap();
+    eprintln!("swap {:?} us each", t.elapsed().as_micros() / 5000);
 }

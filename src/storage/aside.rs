@@ -1,0 +1,46 @@
+//! Another history on the server: the file is copied aside, and base begun anew.
+
+use driftline_core::protocol::Cursor;
+use rusqlite::limits::Limit;
+
+use super::error::{Result, StorageError};
+use super::write::WriteTx;
+use super::{Origin, Storage, ledger, repeal, stage};
+
+/// The server has another history: what queued ops had seen there means nothing now, and base must
+/// be fetched anew. Until then the file stands at the beginning, so that new ops claim nothing.
+pub(crate) fn forget_history(tx: &WriteTx<'_>) -> Result<()> {
+    repeal::forget_bases(tx.conn())?;
+    ledger::forget_numbers(tx)?;
+    tx.set_cursor(Cursor::START)?;
+    tx.touch_queue();
+    stage::begin(tx)
+}
+
+/// Copies the file beside itself and begins anew with the server's other history; queued ops stay
+/// queued. Repeated after a crash, it makes another copy. Returns the copy's path.
+pub(crate) fn set_aside(storage: &Storage, now: i64) -> Result<String> {
+    let copy = copy_aside(storage, now)?;
+    storage.write_tx(Origin::Remote, forget_history)?;
+    Ok(copy)
+}
+
+fn copy_aside(storage: &Storage, now: i64) -> Result<String> {
+    let mut writer = storage.writer();
+    let connection = storage.connected(&mut writer)?;
+    let path = storage
+        .spec
+        .path
+        .to_str()
+        .ok_or_else(|| StorageError::CannotOpen("a path that is not UTF-8".to_owned()))?;
+    let copy = format!("{path}.aside-{now}");
+    // VACUUM INTO attaches the copy, which app's SQL may not do.
+    let limit = connection.conn.limit(Limit::SQLITE_LIMIT_ATTACHED)?;
+    connection.conn.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 1)?;
+    let copied = connection.conn.execute("VACUUM INTO ?1", [&copy]);
+    connection
+        .conn
+        .set_limit(Limit::SQLITE_LIMIT_ATTACHED, limit)?;
+    copied?;
+    Ok(copy)
+}

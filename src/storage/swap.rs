@@ -1,0 +1,245 @@
+//! The end of a bootstrap: the new base in place of the old, in one transaction.
+
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+
+use driftline_core::id::{CollectionId, DocumentId, OpId, Version};
+use driftline_core::protocol::{DocumentResult, OpResult, VersionEntry};
+use rusqlite::Connection;
+
+use super::apply::{Applied, PageError, Verdicts, apply_results};
+use super::error::{Result, StorageError};
+use super::history::Leaving;
+use super::queued::{self, OpState, QueuedOp, reading};
+use super::rebase::Rebase;
+use super::row::StoredDocument;
+use super::stage::{self, DOCUMENTS};
+use super::tables::quoted;
+use super::write::WriteTx;
+use super::{ledger, refold};
+
+/// Documents with own ops folded in one go: they are held in memory.
+const FOLDED_AT_ONCE: usize = 1_000;
+
+/// Puts the staged base in place of the old one. `fates` are the server's answers on ops it was
+/// asked about, should they not have been applied yet.
+///
+/// # Errors
+/// [`PageError::NotReady`] while documents, versions or fates are missing. Then, and whenever this
+/// fails, the transaction must not be committed.
+pub(crate) fn swap(
+    tx: &WriteTx<'_>,
+    fates: &[OpResult],
+) -> std::result::Result<Applied, PageError> {
+    let stage = stage::under_way(tx.conn())?;
+    let verdicts = Verdicts {
+        asked_at: stage.cursor,
+        results: fates,
+    };
+    let mut applied = apply_results(tx, verdicts, &[], None)?;
+    let behind = stage.cursor.version < stage.highest;
+    if !stage.complete || behind || !stage::unanswered(tx.conn(), 1)?.is_empty() {
+        return Err(PageError::NotReady);
+    }
+    let queue = sort_queue(tx, stage.cursor.version)?;
+    clear_base(tx)?;
+    unpack(tx)?;
+    keep_links(tx, &queue)?;
+    fold_on_top(tx, queue.newest)?;
+    tx.set_cursor(stage.cursor)?;
+    stage::forget(tx)?;
+    refold::tidy(tx, &queue.left)?;
+    applied
+        .accepted
+        .retain(|(_, version)| *version > stage.cursor.version);
+    applied.moved.left.extend(queue.left);
+    applied.moved.documents = usize::try_from(stage.documents).unwrap_or(usize::MAX);
+    Ok(applied)
+}
+
+/// The queue, seen from the new base.
+struct Sorted {
+    /// Ops that base contains; they are out of the queue already.
+    left: Vec<OpId>,
+    /// Those of them whose documents have others in the queue.
+    linked: Vec<Leaving>,
+    /// The newest op of each document that has any.
+    newest: BTreeMap<(CollectionId, DocumentId), OpId>,
+}
+
+fn sort_queue(tx: &WriteTx<'_>, version: Version) -> Result<Sorted> {
+    let conn = tx.conn();
+    let fates = fates(conn, version)?;
+    let mut sorted = Sorted {
+        left: Vec::new(),
+        linked: Vec::new(),
+        newest: BTreeMap::new(),
+    };
+    let mut leaving = Vec::new();
+    let mut statement = conn.prepare_cached(
+        "SELECT op_id, wall, boot, mono, state, body FROM _dl_outbox ORDER BY op_id",
+    )?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let body = row
+            .get_ref(5)?
+            .as_blob()
+            .map_err(|_| StorageError::unreadable("outbox body"))?;
+        let op = QueuedOp::decode(
+            OpId(row.get(0)?),
+            reading(row, 1)?,
+            OpState::from_number(row.get(4)?)?,
+            body,
+        )?;
+        match fates.get(&op.id).or_else(|| fates.get(&op.body.retry_of?)) {
+            Some(fate) => leaving.push((op.id, fate)),
+            None if op.is_undecided() => {
+                for (collection, document) in op.documents() {
+                    sorted.newest.insert((collection, document.clone()), op.id);
+                }
+            }
+            None => {}
+        }
+    }
+    drop(rows);
+    for (id, fate) in leaving {
+        let Some(op) = queued::read(conn, id)?.map(Rc::new) else {
+            continue;
+        };
+        if op.state == OpState::Quarantined {
+            ledger::drop_rejected(conn, id)?;
+        }
+        conn.prepare_cached("DELETE FROM _dl_outbox WHERE op_id = ?1")?
+            .execute([id.0])?;
+        let needed = |(collection, document): (_, &DocumentId)| {
+            sorted.newest.contains_key(&(collection, document.clone()))
+        };
+        if op.documents().into_iter().any(needed) {
+            let names = Vec::from_iter(op.body.retry_of);
+            sorted.linked.push(Leaving {
+                op,
+                accepted: Some(fate.version),
+                names,
+                landed: fate.landed.clone(),
+            });
+        }
+        sorted.left.push(id);
+    }
+    Ok(sorted)
+}
+
+/// Keeps the links of what has left, for what is folded on the new base.
+fn keep_links(tx: &WriteTx<'_>, queue: &Sorted) -> Result<()> {
+    for leaving in &queue.linked {
+        let base = |collection, document: &DocumentId| {
+            Ok(tx
+                .load(collection, document)?
+                .as_ref()
+                .and_then(StoredDocument::base))
+        };
+        let mut leaving = leaving.clone();
+        if leaving.landed.is_empty() {
+            leaving.landed = Leaving::landings(&leaving.op, leaving.accepted.unwrap_or(0), base)?;
+        }
+        let leaving = Rc::new(leaving);
+        for (collection, document) in leaving.op.documents() {
+            if queue.newest.contains_key(&(collection, document.clone())) {
+                refold::keep_links(
+                    tx.conn(),
+                    collection,
+                    document,
+                    std::slice::from_ref(&leaving),
+                )?;
+            }
+        }
+    }
+    Ok(())
+}
+
+struct Fate {
+    version: Version,
+    landed: Vec<(CollectionId, DocumentId, OpId)>,
+}
+
+/// Ops accepted at or below `version`.
+fn fates(conn: &Connection, version: Version) -> Result<HashMap<OpId, Fate>> {
+    let mut statement = conn
+        .prepare_cached("SELECT op_id, version, landed FROM _dl_fates WHERE version IS NOT NULL")?;
+    let mut rows = statement.query([])?;
+    let mut fates = HashMap::new();
+    while let Some(row) = rows.next()? {
+        let accepted = row.get::<_, i64>(1)?.cast_unsigned();
+        let landed: Option<Vec<u8>> = row.get(2)?;
+        let landed = landed.map_or(Ok(Vec::new()), |bytes| minicbor::decode(&bytes))?;
+        if accepted <= version {
+            fates.insert(
+                OpId(row.get(0)?),
+                Fate {
+                    version: accepted,
+                    landed,
+                },
+            );
+        }
+    }
+    Ok(fates)
+}
+
+/// Empties all collections, also those that only a newer schema declares.
+fn clear_base(tx: &WriteTx<'_>) -> Result<()> {
+    let conn = tx.conn();
+    let mut statement = conn.prepare_cached(
+        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name GLOB '_dl_c_[0-9]*'",
+    )?;
+    let names: Vec<String> = statement
+        .query_map([], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    for name in names {
+        conn.execute(&format!("DELETE FROM {}", quoted(&name)), [])?;
+    }
+    for table in tx.layout().tables() {
+        if let Some(search) = &table.search {
+            conn.execute(&format!("DELETE FROM {}", quoted(&search.name)), [])?;
+        }
+        if table.declared {
+            tx.touch_all(table.collection);
+        }
+    }
+    conn.execute("DELETE FROM _dl_tombstones", [])?;
+    Ok(())
+}
+
+/// Writes what was kept, part by part.
+fn unpack(tx: &WriteTx<'_>) -> std::result::Result<(), PageError> {
+    let mut after = 0;
+    while let Some((seq, kind, body)) = stage::next_part(tx.conn(), after)? {
+        after = seq;
+        let damaged = |_| StorageError::unreadable("bootstrap");
+        if kind == DOCUMENTS {
+            for document in minicbor::decode::<Vec<DocumentResult>>(&body).map_err(damaged)? {
+                let mut stored = StoredDocument::new(document.state, None, None);
+                tx.store(document.collection, &document.document, None, &mut stored)?;
+            }
+        } else {
+            let mut rebase = Rebase::new(tx)?;
+            for entry in minicbor::decode::<Vec<VersionEntry>>(&body).map_err(damaged)? {
+                for result in &entry.documents {
+                    rebase.take(result, entry.version, true)?;
+                }
+            }
+            rebase.finish()?;
+        }
+    }
+    Ok(())
+}
+
+fn fold_on_top(tx: &WriteTx<'_>, newest: BTreeMap<(CollectionId, DocumentId), OpId>) -> Result<()> {
+    let mut newest = newest.into_iter().peekable();
+    while newest.peek().is_some() {
+        let mut rebase = Rebase::new(tx)?;
+        for ((collection, document), op) in newest.by_ref().take(FOLDED_AT_ONCE) {
+            rebase.append(op, collection, &document)?;
+        }
+        rebase.finish()?;
+    }
+    Ok(())
+}
