@@ -47,7 +47,10 @@ impl Driver {
 
     pub(super) fn settle(&mut self, answer: Answer) {
         let failed = match &answer {
-            Answer::Failed { status, code, .. } => Some(format!("{status} {code}")),
+            Answer::Failed { status: 0, .. } => Some("unreachable".to_owned()),
+            Answer::Failed { status, code, .. } => {
+                Some(format!("{status} {code}").trim_end().to_owned())
+            }
             Answer::StorageFailed => Some("storage".to_owned()),
             _ => None,
         };
@@ -160,8 +163,8 @@ impl Driver {
         let run = Run {
             ended: Some(now),
             outcome: Some("done".to_owned()),
-            bytes_up: self.bytes_up,
-            bytes_down: self.bytes_down,
+            bytes_up: self.bytes_up - self.run_began_at.0,
+            bytes_down: self.bytes_down - self.run_began_at.1,
             ..self.run.clone()
         };
         match self.store.take(flight.cursor, &response, contact, run) {

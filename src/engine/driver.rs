@@ -54,6 +54,8 @@ pub(crate) struct Driver {
     pub(super) quota: Option<Quota>,
     pub(super) progress: Arc<SnapshotProgress>,
     pub(super) run: Run,
+    /// Bytes sent and received when the run began.
+    pub(super) run_began_at: (u64, u64),
     pub(super) set_aside: Vec<OpId>,
 }
 
@@ -121,6 +123,7 @@ impl Driver {
             quota: None,
             progress: Arc::default(),
             run: Run::default(),
+            run_began_at: (0, 0),
             set_aside: Vec::new(),
         }
     }

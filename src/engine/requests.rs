@@ -58,9 +58,15 @@ impl Driver {
                         bytes,
                     });
                 }
+                let cause = if flight.sent.is_empty() {
+                    "pull"
+                } else {
+                    "push"
+                };
+                self.run_began_at = (self.bytes_up, self.bytes_down);
                 self.run = Run {
                     started: contact.wall,
-                    cause: "sync".to_owned(),
+                    cause: cause.to_owned(),
                     sent: flight.sent.len() as u64,
                     ..Run::default()
                 };
