@@ -40,12 +40,7 @@ const GROUPS: &[Group] = &[
     Group {
         name: "durable updates",
         figures: &["update_full"],
-        measure: update::full,
-    },
-    Group {
-        name: "updates without waiting for the disk",
-        figures: &["update_normal"],
-        measure: update::normal,
+        measure: update::measure,
     },
     Group {
         name: "100,000 documents in bulk",

@@ -7,7 +7,7 @@ use driftline::{EventSubscription, State, Sync, SyncEvent};
 use crate::Outcome;
 
 /// Nothing that is measured here takes so long unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A connection.
 pub(crate) struct Link {
