@@ -110,10 +110,6 @@ impl Rows {
     pub fn scalar(&self) -> Option<&Value> {
         self.rows.first()?.values.first()
     }
-
-    pub(crate) fn into_rows(self) -> Vec<Row> {
-        self.rows
-    }
 }
 
 impl IntoIterator for Rows {
@@ -159,11 +155,7 @@ pub(crate) fn run(
 ) -> Result<Rows> {
     let mut statement = connection.compile(sql)?;
     bind(&mut statement, params)?;
-    let columns: Arc<[String]> = statement
-        .column_names()
-        .into_iter()
-        .map(str::to_owned)
-        .collect();
+    let columns: Arc<[String]> = statement.column_names().map(str::to_owned).collect();
     connection.within(timeout_millis, || {
         let _running = connection.gate.run();
         let mut rows = Vec::new();

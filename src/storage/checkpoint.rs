@@ -13,8 +13,14 @@ use super::connection::FileSpec;
 use super::error::Result;
 use crate::environment::Environment;
 
-/// A log of this many pages (4 MiB) is worth moving.
+/// This many pages (4 MiB) that are in the log alone are worth moving.
 const PAGES: i32 = 1_000;
+
+/// A log of this many pages should begin again from its start. It can only where all of it has been
+/// moved, which never is while somebody writes: so the writer moves the rest itself, right after the
+/// task has moved most of it. Once in some thousand writes one of them waits for that; a log that
+/// grew instead would make all of them wait for new pages.
+const PAGES_TO_RESTART: i32 = 4_000;
 
 /// The background task did not keep up, or there is none: the writer moves the log itself.
 const PAGES_BEHIND: i32 = 16_000;
@@ -25,6 +31,10 @@ pub(super) struct Checkpoints {
     environment: Environment,
     /// Pages in the log after the last commit.
     pages: Arc<AtomicI32>,
+    /// How many of them are in the file as well.
+    moved: AtomicI32,
+    /// The log's pages when the writer last tried to move the rest of it.
+    tried: AtomicI32,
     wake: Notify,
     started: AtomicBool,
     closed: AtomicBool,
@@ -43,6 +53,8 @@ impl Checkpoints {
             spec,
             environment,
             pages: Arc::default(),
+            moved: AtomicI32::new(0),
+            tried: AtomicI32::new(0),
             wake: Notify::new(),
             started: AtomicBool::new(false),
             closed: AtomicBool::new(false),
@@ -71,9 +83,24 @@ impl Checkpoints {
         Ok(())
     }
 
-    /// Wakes the task if the log has grown enough.
+    /// Pages of the log that are not in the file yet.
+    fn waiting(&self) -> i32 {
+        let (pages, moved) = (
+            self.pages.load(Ordering::Relaxed),
+            self.moved.load(Ordering::Relaxed),
+        );
+        if pages < moved {
+            // It has begun again from its start.
+            self.moved.store(0, Ordering::Relaxed);
+            self.tried.store(0, Ordering::Relaxed);
+            return pages;
+        }
+        pages - moved
+    }
+
+    /// Wakes the task if there is enough to move.
     pub(super) fn after_commit(self: &Arc<Self>) {
-        if self.pages.load(Ordering::Relaxed) < PAGES || self.closed.load(Ordering::Acquire) {
+        if self.waiting() < PAGES || self.closed.load(Ordering::Acquire) {
             return;
         }
         if !self.started.swap(true, Ordering::AcqRel) {
@@ -103,22 +130,30 @@ impl Checkpoints {
             .connection
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if !self.held.load(Ordering::Acquire) || self.pages.load(Ordering::Relaxed) < PAGES {
+        if !self.held.load(Ordering::Acquire) || self.waiting() < PAGES {
             return Ok(());
         }
         let conn = match connection.take() {
             Some(conn) => conn,
             None => self.spec.open_checkpointer()?,
         };
-        passive(&conn)?;
-        self.pages.store(0, Ordering::Relaxed);
+        self.moved.store(passive(&conn)?, Ordering::Relaxed);
         *connection = Some(conn);
         Ok(())
     }
 
-    /// Whether the writer should not wait for the task.
-    pub(super) fn is_behind(&self) -> bool {
-        self.pages.load(Ordering::Relaxed) > PAGES_BEHIND
+    /// Has the writer, which calls this between two writes, move the log where it must: the task does
+    /// not keep up, or the log should begin again.
+    pub(super) fn by_writer(&self, conn: &Connection) -> Result<()> {
+        let (waiting, pages) = (self.waiting(), self.pages.load(Ordering::Relaxed));
+        let restart = pages >= PAGES_TO_RESTART && waiting < PAGES;
+        // A reader that stays keeps it from beginning again; asking at every write would be dear.
+        let again = pages >= self.tried.load(Ordering::Relaxed).saturating_add(PAGES);
+        if (restart || waiting > PAGES_BEHIND) && again {
+            self.tried.store(pages, Ordering::Relaxed);
+            self.moved.store(passive(conn)?, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Closes the connection; none is opened until the file is written to again.
@@ -138,8 +173,7 @@ impl Checkpoints {
     }
 }
 
-/// Moves what no reader needs in the log.
-pub(super) fn passive(conn: &Connection) -> Result<()> {
-    conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
-    Ok(())
+/// Moves what no reader needs in the log. Returns how many of its pages are in the file now.
+pub(super) fn passive(conn: &Connection) -> Result<i32> {
+    Ok(conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get(2))?)
 }

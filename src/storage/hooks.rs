@@ -83,9 +83,10 @@ impl Capacity {
         self.ops + 1 > self.max_ops || self.bytes.saturating_add(bytes) > self.max_bytes
     }
 
-    /// Whether four fifths of a limit are used: time to tell the app.
-    pub(crate) fn is_high(&self) -> bool {
-        self.ops >= self.max_ops / 5 * 4 || self.bytes >= self.max_bytes / 5 * 4
+    /// Whether another op of `bytes` takes it above four fifths of a limit: time to tell the app.
+    pub(crate) fn is_high_with(&self, bytes: u64) -> bool {
+        let high = |limit: u64| limit / 5 * 4;
+        self.ops >= high(self.max_ops) || self.bytes.saturating_add(bytes) >= high(self.max_bytes)
     }
 }
 

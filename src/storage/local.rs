@@ -374,7 +374,7 @@ impl<'t> LocalWrite<'t> {
             .map_err(|error| StorageError::Internal(error.to_string()))?;
         let bytes = body.len() as u64;
         if absorbed.is_none() {
-            let capacity = self.tx.storage().capacity(conn)?;
+            let capacity = self.tx.storage().capacity(conn, bytes)?;
             if capacity.is_exceeded_by(bytes) {
                 return Err(StorageError::QueueFull {
                     ops: capacity.ops,

@@ -63,13 +63,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub(crate) use connection::GatedConnection;
 pub(crate) use error::{Result, StorageError};
-pub(crate) use hooks::{Capacity, Changes, Hooks, Origin};
+pub(crate) use hooks::{Changes, Hooks, Origin};
 pub(crate) use local::LocalWrite;
 pub(crate) use meta::Bind;
 pub(crate) use open::OpenOptions;
-pub(crate) use read::{ReadTx, Reader};
-pub(crate) use row::StoredDocument;
-pub(crate) use tables::{Cell, Column, Layout, Table, value_of, value_ref};
+pub(crate) use read::ReadTx;
+#[cfg(test)]
+pub(crate) use tables::{Layout, Table, value_of, value_ref};
 pub(crate) use write::WriteTx;
 
 use checkpoint::Checkpoints;
@@ -202,7 +202,9 @@ impl Storage {
     /// Has the next commit report an error although it took effect.
     #[cfg(test)]
     pub(crate) fn fail_next_commit(&self) {
-        self.checkpoints.fail_once.store(true, std::sync::atomic::Ordering::Relaxed);
+        self.checkpoints
+            .fail_once
+            .store(true, std::sync::atomic::Ordering::Relaxed);
     }
 
     fn writer(&self) -> MutexGuard<'_, Writer> {

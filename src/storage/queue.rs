@@ -10,7 +10,7 @@ use driftline_core::time::Reading;
 use rusqlite::Connection;
 
 use super::error::Result;
-use super::hooks::Capacity;
+use super::hooks::{Capacity, Origin};
 use super::{Storage, meta};
 
 /// Facts that may be lost: all of them are derived again from the file or forgotten safely.
@@ -28,6 +28,18 @@ pub(super) struct Queue {
 struct Counts {
     ops: u64,
     bytes: u64,
+    /// Whether it may be less.
+    at_most: bool,
+}
+
+fn count(conn: &Connection) -> Result<Counts> {
+    let sql = "SELECT count(*), ifnull(sum(length(body)), 0) FROM _dl_outbox";
+    let (ops, bytes): (i64, i64) = conn.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(Counts {
+        ops: ops.unsigned_abs(),
+        bytes: bytes.unsigned_abs(),
+        at_most: false,
+    })
 }
 
 /// Who may have seen an op.
@@ -44,8 +56,12 @@ struct Exposure {
 const MOST_FRESH: usize = 100_000;
 
 impl Queue {
+    fn counts(&self) -> MutexGuard<'_, Option<Counts>> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn forget_counts(&self) {
-        *self.counts.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.counts() = None;
     }
 
     fn exposure(&self) -> MutexGuard<'_, Exposure> {
@@ -116,24 +132,14 @@ impl Storage {
         }
     }
 
-    /// How full the outbox is, as known in memory; counted if it is not.
-    pub(crate) fn capacity(&self, conn: &Connection) -> Result<Capacity> {
-        let mut counts = self
-            .queue
-            .counts
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+    /// How full the outbox is with another op of `bytes` on its way. Exact where it matters: what may
+    /// be less than known is counted again before a write is refused or the app is told.
+    pub(crate) fn capacity(&self, conn: &Connection, bytes: u64) -> Result<Capacity> {
+        let mut counts = self.queue.counts();
         let known = match *counts {
-            Some(known) => known,
-            None => {
-                let sql = "SELECT count(*), ifnull(sum(length(body)), 0) FROM _dl_outbox";
-                let (ops, bytes): (i64, i64) =
-                    conn.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
-                Counts {
-                    ops: ops.unsigned_abs(),
-                    bytes: bytes.unsigned_abs(),
-                }
-            }
+            Some(known) if !known.at_most => known,
+            Some(known) if !self.capacity_with(known).is_high_with(bytes) => known,
+            _ => count(conn)?,
         };
         *counts = Some(known);
         Ok(self.capacity_with(known))
@@ -142,18 +148,15 @@ impl Storage {
     /// Tells the app when the outbox was too full for a write, and once when it has become four fifths
     /// full.
     pub(crate) fn after_local_write(&self, was_too_full: bool) {
-        let counts = *self
+        let known = *self.queue.counts();
+        let Some(capacity) = known.map(|known| self.capacity_with(known)) else {
+            return;
+        };
+        let told = self
             .queue
-            .counts
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let Some(known) = counts else { return };
-        let capacity = self.capacity_with(known);
-        if was_too_full {
-            self.hooks().capacity(&capacity);
-        } else if capacity.is_high() != self.queue.told.swap(capacity.is_high(), Ordering::Relaxed)
-            && capacity.is_high()
-        {
+            .told
+            .swap(capacity.is_high_with(0), Ordering::Relaxed);
+        if was_too_full || (capacity.is_high_with(0) && !told) {
             self.hooks().capacity(&capacity);
         }
     }
@@ -170,17 +173,18 @@ impl Storage {
     }
 
     /// Follows what a committed transaction did to the outbox: bytes of the op it added and of the one
-    /// it took out; what is not known is counted again when next asked for.
-    pub(super) fn follow_queue(&self, counted: Option<(u64, Option<u64>)>) {
-        let mut counts = self
-            .queue
-            .counts
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+    /// it took out. Of the server's answers it is known that they add nothing.
+    pub(super) fn follow_queue(&self, counted: Option<(u64, Option<u64>)>, origin: Origin) {
+        let mut counts = self.queue.counts();
         *counts = match (*counts, counted) {
             (Some(known), Some((added, removed))) => Some(Counts {
                 ops: known.ops + 1 - u64::from(removed.is_some()),
                 bytes: (known.bytes + added).saturating_sub(removed.unwrap_or(0)),
+                ..known
+            }),
+            (Some(known), None) if origin == Origin::Remote => Some(Counts {
+                at_most: true,
+                ..known
             }),
             _ => None,
         };

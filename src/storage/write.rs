@@ -1,6 +1,6 @@
 //! Writing: one connection, one IMMEDIATE transaction at a time, and what to do when a commit fails.
 
-use std::cell::{Cell, Ref, RefCell};
+use std::cell::{Cell, RefCell};
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -143,11 +143,6 @@ impl<'c> WriteTx<'c> {
         self.storage.draw_op_id(self.conn(), self.now)
     }
 
-    /// Notes a change made by SQL of one's own.
-    pub(crate) fn touch(&self, collection: CollectionId, id: &DocumentId) {
-        self.changes.borrow_mut().add(collection, id);
-    }
-
     /// Notes that a whole collection may have changed.
     pub(crate) fn touch_all(&self, collection: CollectionId) {
         let mut changes = self.changes.borrow_mut();
@@ -164,11 +159,6 @@ impl<'c> WriteTx<'c> {
     /// next asked for.
     pub(super) fn count(&self, added: u64, removed: Option<u64>) {
         self.counted.set(Some((added, removed)));
-    }
-
-    /// What has changed so far.
-    pub(crate) fn changes(&self) -> Ref<'_, Changes> {
-        self.changes.borrow()
     }
 
     /// How to find out, should the commit fail, whether it took effect all the same. Without one a
@@ -195,7 +185,8 @@ impl<'c> WriteTx<'c> {
             Ok(_) => {
                 self.open = false;
                 if self.changes.borrow().queue {
-                    self.storage.follow_queue(self.counted.get());
+                    let origin = self.changes.borrow().origin;
+                    self.storage.follow_queue(self.counted.get(), origin);
                 }
                 Ok(self.changes.replace(Changes::none(Origin::Local)))
             }

@@ -9,7 +9,8 @@ fn bytes_of(dir: &tempfile::TempDir) -> Vec<u8> {
 
 #[test]
 fn a_file_that_is_not_ours_is_left_as_it_was() {
-    let cases: [(&str, fn(&std::path::Path)); 5] = [
+    type Make = fn(&std::path::Path);
+    let cases: [(&str, Make); 5] = [
         ("not_a_database", |path| {
             std::fs::write(path, vec![7; 8192]).unwrap()
         }),
