@@ -380,9 +380,10 @@ impl Device {
         loop {
             let from = self
                 .storage
-                .read(|tx| stage::cursor(tx.conn()))
+                .read(|tx| stage::status(tx.conn()))
                 .unwrap()
-                .unwrap();
+                .unwrap()
+                .cursor;
             let request = SyncRequest {
                 ops: Vec::new(),
                 ..self.request_at(from, 0)
@@ -406,9 +407,10 @@ impl Device {
         }
         let cursor = self
             .storage
-            .read(|tx| stage::cursor(tx.conn()))
+            .read(|tx| stage::status(tx.conn()))
             .unwrap()
-            .unwrap();
+            .unwrap()
+            .cursor;
         let asked = self
             .storage
             .read(|tx| stage::unanswered(tx.conn(), usize::MAX))

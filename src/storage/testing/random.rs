@@ -24,7 +24,7 @@ impl World {
         let devices = (0..2)
             .map(|n| Device::open(directory.path(), &format!("d{n}"), &time, 10 * seed + n))
             .collect();
-        let (dice, wide) = (Dice::new(seed), seed % 2 == 0);
+        let (dice, wide) = (Dice::new(seed), seed.is_multiple_of(2));
         World {
             dice,
             time,

@@ -606,8 +606,8 @@ fn a_bootstrap_goes_on_after_a_restart_and_asks_for_every_fate() {
     let _ = x.send(&mut s.server, 10, 10);
     x.begin_bootstrap(&s.server);
     x.stage_some(&s.server, 2);
-    let progress = x.storage.read(|tx| stage::progress(tx.conn())).unwrap();
-    assert_eq!(progress.documents, 2);
+    let staged = x.storage.read(|tx| stage::status(tx.conn())).unwrap();
+    assert_eq!(staged.unwrap().documents, 2);
     // Out of order, or of another snapshot: refused.
     let again = s.server.snapshot();
     let tx = |work: &dyn Fn(&crate::storage::WriteTx<'_>) -> Result<(), PageError>| {
