@@ -65,7 +65,9 @@ impl Database {
     /// # Errors
     /// A file that cannot be read.
     pub fn sync_runs(&self, limit: usize) -> Result<Vec<SyncRun>> {
-        let latest = self.storage().with_reader(|tx| runs::latest(tx.conn(), limit))?;
+        let latest = self
+            .storage()
+            .with_reader(|tx| runs::latest(tx.conn(), limit))?;
         Ok(latest.into_iter().map(SyncRun::from).collect())
     }
 
@@ -82,7 +84,9 @@ impl Database {
             let queue = outbox::size(tx.conn())?;
             let losses = crate::storage::ledger::count(tx.conn())?;
             let pragma = |name: &str| -> std::result::Result<u64, StorageError> {
-                let n: i64 = tx.conn().query_row(&format!("PRAGMA {name}"), [], |row| row.get(0))?;
+                let n: i64 = tx
+                    .conn()
+                    .query_row(&format!("PRAGMA {name}"), [], |row| row.get(0))?;
                 Ok(n.cast_unsigned())
             };
             let pages = (pragma("page_count")?, pragma("page_size")?);
@@ -131,14 +135,23 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let schema = "[schema]\nname = \"secret-app\"\nversion = 1\n[collections.notes]\nid = 1\n\
                       [collections.notes.fields]\ntitle = { id = 1, kind = \"text\" }\n";
-        let config = Config::new(folder.path().join("d.db"), crate::Schema::parse(schema).unwrap(), "secret-workspace")
-            .with_account("secret-account")
-            .with_device_label("secret-label");
+        let config = Config::new(
+            folder.path().join("d.db"),
+            crate::Schema::parse(schema).unwrap(),
+            "secret-workspace",
+        )
+        .with_account("secret-account")
+        .with_device_label("secret-label");
         let db = Database::open(config).unwrap();
-        let id = db.write(|tx| tx.insert("notes", [("title", "secret-title")])).unwrap();
+        let id = db
+            .write(|tx| tx.insert("notes", [("title", "secret-title")]))
+            .unwrap();
         let diagnostics = db.diagnostics().unwrap();
         assert_eq!(diagnostics.pending, 1);
         let text = serde_json::to_string(&diagnostics).unwrap();
-        assert!(!text.contains("secret") && !text.contains(id.as_str()), "{text}");
+        assert!(
+            !text.contains("secret") && !text.contains(id.as_str()),
+            "{text}"
+        );
     }
 }

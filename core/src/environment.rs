@@ -18,7 +18,11 @@ pub trait Clock: Send + Sync {
 
     /// All three at once.
     fn read(&self) -> Reading {
-        Reading { wall: self.wall(), boot: self.boot(), mono: self.monotonic() }
+        Reading {
+            wall: self.wall(),
+            boot: self.boot(),
+            mono: self.monotonic(),
+        }
     }
 }
 

@@ -28,7 +28,11 @@ impl OpId {
     /// Ids of one file must only grow even when its clock goes back, so an id that would not
     /// exceed `floor` becomes the floor's successor.
     pub fn next(millis: u64, random: [u8; 10], floor: Option<OpId>) -> OpId {
-        let fresh = OpId(*uuid::Builder::from_unix_timestamp_millis(millis, &random).as_uuid().as_bytes());
+        let fresh = OpId(
+            *uuid::Builder::from_unix_timestamp_millis(millis, &random)
+                .as_uuid()
+                .as_bytes(),
+        );
         match floor {
             Some(floor) if fresh <= floor => floor.successor(),
             _ => fresh,
@@ -41,8 +45,16 @@ impl OpId {
         let n = u128::from_be_bytes(self.0);
         let time = n >> 80;
         let rand = (((n >> 64) & 0xfff) << 62) | (n & ((1 << 62) - 1));
-        let (time, rand) = if rand + 1 < (1 << 74) { (time, rand + 1) } else { (time + 1, 0) };
-        let n = (time << 80) | (0x7 << 76) | ((rand >> 62) << 64) | (0b10 << 62) | (rand & ((1 << 62) - 1));
+        let (time, rand) = if rand + 1 < (1 << 74) {
+            (time, rand + 1)
+        } else {
+            (time + 1, 0)
+        };
+        let n = (time << 80)
+            | (0x7 << 76)
+            | ((rand >> 62) << 64)
+            | (0b10 << 62)
+            | (rand & ((1 << 62) - 1));
         OpId(n.to_be_bytes())
     }
 
@@ -91,7 +103,11 @@ impl<'de> Deserialize<'de> for OpId {
 }
 
 impl<C> minicbor::Encode<C> for OpId {
-    fn encode<W: Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), encode::Error<W::Error>> {
+    fn encode<W: Write>(
+        &self,
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), encode::Error<W::Error>> {
         e.bytes(&self.0)?.ok()
     }
 }
@@ -112,7 +128,9 @@ pub struct DocumentId(String);
 
 /// A document id is 1 to 255 bytes of text without NUL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a document id is 1 to {MAX_DOCUMENT_ID} bytes of text without NUL; this one has {0} bytes")]
+#[error(
+    "a document id is 1 to {MAX_DOCUMENT_ID} bytes of text without NUL; this one has {0} bytes"
+)]
 pub struct InvalidDocumentId(pub usize);
 
 impl DocumentId {
@@ -141,7 +159,8 @@ impl DocumentId {
         }
         let uuid = Uuid::parse_str(&self.0).ok()?;
         let mut buffer = Uuid::encode_buffer();
-        (uuid.as_hyphenated().encode_lower(&mut buffer) == self.0.as_str()).then(|| *uuid.as_bytes())
+        (uuid.as_hyphenated().encode_lower(&mut buffer) == self.0.as_str())
+            .then(|| *uuid.as_bytes())
     }
 }
 
@@ -158,7 +177,11 @@ impl<'de> Deserialize<'de> for DocumentId {
 }
 
 impl<C> minicbor::Encode<C> for DocumentId {
-    fn encode<W: Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), encode::Error<W::Error>> {
+    fn encode<W: Write>(
+        &self,
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), encode::Error<W::Error>> {
         match self.packed() {
             Some(bytes) => e.bytes(&bytes)?.ok(),
             None => e.str(&self.0)?.ok(),
@@ -194,7 +217,19 @@ pub const PENDING: Version = Version::MAX;
 
 /// A generation's version when its opener has none yet is [`PENDING`]; this names one run of the
 /// operating system, so that two monotonic readings are comparable only within it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize, minicbor::Encode, minicbor::Decode)]
+#[derive(
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Debug,
+    Default,
+    Serialize,
+    Deserialize,
+    minicbor::Encode,
+    minicbor::Decode,
+)]
 #[serde(transparent)]
 #[cbor(transparent)]
 pub struct BootId(pub u32);

@@ -38,7 +38,11 @@ pub enum OrderKeyError {
 /// assert!(first < middle && middle < last);
 /// # Ok::<(), order_key::OrderKeyError>(())
 /// ```
-pub fn between(before: Option<&str>, after: Option<&str>, op: OpId) -> Result<String, OrderKeyError> {
+pub fn between(
+    before: Option<&str>,
+    after: Option<&str>,
+    op: OpId,
+) -> Result<String, OrderKeyError> {
     let low = before.map(fraction).transpose()?.unwrap_or_default();
     let high = after.map(fraction).transpose()?;
     if let (Some(before), Some(after)) = (before, after)
@@ -52,8 +56,14 @@ pub fn between(before: Option<&str>, after: Option<&str>, op: OpId) -> Result<St
         Some(high) if high == low && low.len() < MAX_FRACTION => [low.as_slice(), &[1]].concat(),
         high => midpoint(&low, high.as_deref())?,
     };
-    let text: String = digits.iter().map(|d| DIGITS[usize::from(*d)] as char).collect();
-    Ok(format!("{text}{SEPARATOR}{:032x}", u128::from_be_bytes(op.0)))
+    let text: String = digits
+        .iter()
+        .map(|d| DIGITS[usize::from(*d)] as char)
+        .collect();
+    Ok(format!(
+        "{text}{SEPARATOR}{:032x}",
+        u128::from_be_bytes(op.0)
+    ))
 }
 
 /// Whether `text` was made by [`between`].
@@ -63,11 +73,23 @@ pub fn is_valid(text: &str) -> bool {
 
 fn fraction(key: &str) -> Result<Vec<u8>, OrderKeyError> {
     let (digits, op) = key.split_once(SEPARATOR).ok_or(OrderKeyError::Invalid)?;
-    let hex = op.len() == 32 && op.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    let hex = op.len() == 32
+        && op
+            .bytes()
+            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
     if !hex || digits.is_empty() || digits.len() > MAX_FRACTION || digits.ends_with('0') {
         return Err(OrderKeyError::Invalid);
     }
-    digits.bytes().map(|b| DIGITS.iter().position(|d| *d == b).map(|d| d as u8).ok_or(OrderKeyError::Invalid)).collect()
+    digits
+        .bytes()
+        .map(|b| {
+            DIGITS
+                .iter()
+                .position(|d| *d == b)
+                .map(|d| d as u8)
+                .ok_or(OrderKeyError::Invalid)
+        })
+        .collect()
 }
 
 /// A fraction strictly between `low` and `high` (1 if `None`), never ending in zero.
@@ -114,7 +136,10 @@ mod tests {
     #[test]
     fn neighbours_are_checked() {
         let key = between(None, None, op(1)).unwrap();
-        assert_eq!(between(Some(&key), Some(&key), op(2)), Err(OrderKeyError::NotInOrder));
+        assert_eq!(
+            between(Some(&key), Some(&key), op(2)),
+            Err(OrderKeyError::NotInOrder)
+        );
         assert_eq!(between(Some("x"), None, op(2)), Err(OrderKeyError::Invalid));
         assert!(!is_valid("a0!00000000000000000000000000000001"));
         assert!(!is_valid("a!1"));
@@ -122,7 +147,10 @@ mod tests {
 
     #[test]
     fn between_two_keys_of_one_place_lands_behind_both() {
-        let (a, b) = (between(None, None, op(1)).unwrap(), between(None, None, op(2)).unwrap());
+        let (a, b) = (
+            between(None, None, op(1)).unwrap(),
+            between(None, None, op(2)).unwrap(),
+        );
         let next = between(Some(&b), None, op(3)).unwrap();
         let new = between(Some(&a), Some(&b), op(4)).unwrap();
         assert!(b < new && new < next);

@@ -97,27 +97,43 @@ impl Value {
     /// # Errors
     /// [`ValueError`] says what was expected.
     pub fn admit(self, kind: FieldKind) -> Result<Value, ValueError> {
-        let wrong = |value: &Value| ValueError::Kind { expected: kind.name(), got: value.kind_name() };
+        let wrong = |value: &Value| ValueError::Kind {
+            expected: kind.name(),
+            got: value.kind_name(),
+        };
         match (kind, self) {
             (_, Value::Null) => Ok(Value::Null),
             (FieldKind::Boolean, value @ Value::Boolean(_)) => Ok(value),
-            (FieldKind::Integer | FieldKind::Timestamp | FieldKind::Counter, value @ Value::Integer(_)) => Ok(value),
+            (
+                FieldKind::Integer | FieldKind::Timestamp | FieldKind::Counter,
+                value @ Value::Integer(_),
+            ) => Ok(value),
             (FieldKind::Integer | FieldKind::Timestamp | FieldKind::Counter, Value::Text(text)) => {
-                text.parse().map(Value::Integer).map_err(|_| wrong(&Value::Text(text)))
+                text.parse()
+                    .map(Value::Integer)
+                    .map_err(|_| wrong(&Value::Text(text)))
             }
             (FieldKind::Real, Value::Integer(n)) => Ok(Value::Real(n as f64)),
             (FieldKind::Real, Value::Real(x)) if x.is_finite() => Ok(Value::Real(x)),
             (FieldKind::Real, Value::Real(_)) => Err(ValueError::NotFinite),
-            (FieldKind::Text, Value::Text(text)) if text.as_bytes().contains(&0) => Err(ValueError::Nul),
+            (FieldKind::Text, Value::Text(text)) if text.as_bytes().contains(&0) => {
+                Err(ValueError::Nul)
+            }
             (FieldKind::Text, value @ Value::Text(_)) => Ok(value),
             (FieldKind::Uuid, Value::Text(text)) => match uuid::Uuid::parse_str(&text) {
                 Ok(uuid) if uuid.as_hyphenated().to_string() == text => Ok(Value::Text(text)),
                 _ => Err(ValueError::NotAUuid),
             },
-            (FieldKind::Json, Value::Text(text)) => match serde_json::from_str::<serde::de::IgnoredAny>(&text) {
-                Ok(_) => Ok(Value::Text(text)),
-                Err(error) => Err(ValueError::NotJson(format!("line {} column {}", error.line(), error.column()))),
-            },
+            (FieldKind::Json, Value::Text(text)) => {
+                match serde_json::from_str::<serde::de::IgnoredAny>(&text) {
+                    Ok(_) => Ok(Value::Text(text)),
+                    Err(error) => Err(ValueError::NotJson(format!(
+                        "line {} column {}",
+                        error.line(),
+                        error.column()
+                    ))),
+                }
+            }
             (FieldKind::OrderKey, Value::Text(text)) => match crate::order_key::is_valid(&text) {
                 true => Ok(Value::Text(text)),
                 false => Err(ValueError::NotAnOrderKey),
@@ -175,7 +191,11 @@ impl<T: Into<Value>> From<Option<T>> for Value {
 }
 
 impl<C> minicbor::Encode<C> for Value {
-    fn encode<W: Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), encode::Error<W::Error>> {
+    fn encode<W: Write>(
+        &self,
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), encode::Error<W::Error>> {
         match self {
             Value::Null => e.null()?.ok(),
             Value::Boolean(b) => e.bool(*b)?.ok(),
@@ -206,7 +226,11 @@ impl<'b, C> minicbor::Decode<'b, C> for Value {
 }
 
 fn finite(x: f64) -> Result<Value, decode::Error> {
-    if x.is_finite() { Ok(Value::Real(x)) } else { Err(decode::Error::message("a real number must be finite")) }
+    if x.is_finite() {
+        Ok(Value::Real(x))
+    } else {
+        Err(decode::Error::message("a real number must be finite"))
+    }
 }
 
 impl Serialize for Value {
@@ -214,7 +238,9 @@ impl Serialize for Value {
         match self {
             Value::Null => s.serialize_unit(),
             Value::Boolean(b) => s.serialize_bool(*b),
-            Value::Integer(n) if (-MAX_SAFE_INTEGER..=MAX_SAFE_INTEGER).contains(n) => s.serialize_i64(*n),
+            Value::Integer(n) if (-MAX_SAFE_INTEGER..=MAX_SAFE_INTEGER).contains(n) => {
+                s.serialize_i64(*n)
+            }
             Value::Integer(n) => s.collect_str(n),
             Value::Real(x) => s.serialize_f64(*x),
             Value::Text(text) => s.serialize_str(text),
@@ -244,7 +270,9 @@ impl<'de> Deserialize<'de> for Value {
                 Ok(Value::Integer(n))
             }
             fn visit_u64<E: serde::de::Error>(self, n: u64) -> Result<Value, E> {
-                i64::try_from(n).map(Value::Integer).map_err(|_| E::custom("integer out of range"))
+                i64::try_from(n)
+                    .map(Value::Integer)
+                    .map_err(|_| E::custom("integer out of range"))
             }
             fn visit_f64<E>(self, x: f64) -> Result<Value, E> {
                 Ok(Value::Real(x))
@@ -263,13 +291,29 @@ mod tests {
 
     #[test]
     fn admits_only_what_the_kind_holds() {
-        assert_eq!(Value::Integer(2).admit(FieldKind::Real), Ok(Value::Real(2.0)));
-        assert_eq!(Value::Real(f64::NAN).admit(FieldKind::Real), Err(ValueError::NotFinite));
+        assert_eq!(
+            Value::Integer(2).admit(FieldKind::Real),
+            Ok(Value::Real(2.0))
+        );
+        assert_eq!(
+            Value::Real(f64::NAN).admit(FieldKind::Real),
+            Err(ValueError::NotFinite)
+        );
         assert!(Value::Text("x".into()).admit(FieldKind::Integer).is_err());
         assert!(Value::Text("{".into()).admit(FieldKind::Json).is_err());
-        assert!(Value::Text("A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11".into()).admit(FieldKind::Uuid).is_err());
-        assert_eq!(Value::Text("aGk=".into()).admit(FieldKind::Bytes), Ok(Value::Bytes(b"hi".to_vec())));
-        assert_eq!(Value::Text("a\0".into()).admit(FieldKind::Text), Err(ValueError::Nul));
+        assert!(
+            Value::Text("A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11".into())
+                .admit(FieldKind::Uuid)
+                .is_err()
+        );
+        assert_eq!(
+            Value::Text("aGk=".into()).admit(FieldKind::Bytes),
+            Ok(Value::Bytes(b"hi".to_vec()))
+        );
+        assert_eq!(
+            Value::Text("a\0".into()).admit(FieldKind::Text),
+            Err(ValueError::Nul)
+        );
     }
 
     #[test]
@@ -283,7 +327,14 @@ mod tests {
 
     #[test]
     fn cbor_round_trips_and_refuses_nan() {
-        for value in [Value::Null, true.into(), i64::MIN.into(), 1.5.into(), "é".into(), vec![0u8, 255].into()] {
+        for value in [
+            Value::Null,
+            true.into(),
+            i64::MIN.into(),
+            1.5.into(),
+            "é".into(),
+            vec![0u8, 255].into(),
+        ] {
             let bytes = minicbor::to_vec(&value).unwrap();
             assert_eq!(minicbor::decode::<Value>(&bytes).unwrap(), value);
         }

@@ -203,13 +203,9 @@ impl Driver {
                     }
                 }
                 Some(Way::Socket { timeout, .. }) => {
-                    if timeout.as_mut().poll(cx).is_ready() {
-                        let failed = Failed {
-                            status: 0,
-                            code: String::new(),
-                            retry_after: None,
-                            detail: "no answer on the socket".into(),
-                        };
+                    let out_of_time = timeout.as_mut().poll(cx);
+                    if out_of_time.is_ready() {
+                        let failed = Failed::no_answer("no answer on the socket");
                         return Poll::Ready(Happening::Flight(Outcome::Page(Err(failed))));
                     }
                 }

@@ -18,6 +18,18 @@ pub(super) struct Failed {
     pub detail: String,
 }
 
+impl Failed {
+    /// Nothing came.
+    pub(super) fn no_answer(detail: impl Into<String>) -> Failed {
+        Failed {
+            status: 0,
+            code: String::new(),
+            retry_after: None,
+            detail: detail.into(),
+        }
+    }
+}
+
 impl From<TransportError> for Failed {
     fn from(error: TransportError) -> Failed {
         match &error {

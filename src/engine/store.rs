@@ -242,7 +242,7 @@ impl Store {
     }
 
     pub(super) fn begin_bootstrap(&self) -> Result<()> {
-        self.storage.write_tx(Origin::Remote, |tx| stage::begin(tx))
+        self.storage.write_tx(Origin::Remote, stage::begin)
     }
 
     pub(super) fn stage(&self) -> Result<Stage> {
@@ -262,7 +262,7 @@ impl Store {
 
     pub(super) fn documents_complete(&self) -> Paged<()> {
         self.storage
-            .write_tx(Origin::Remote, |tx| stage::documents_complete(tx))
+            .write_tx(Origin::Remote, stage::documents_complete)
     }
 
     /// Adds a page of what changed since the pin. Pages that do not follow are refused.

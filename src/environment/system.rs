@@ -16,7 +16,10 @@ pub struct SystemClock {
 impl SystemClock {
     /// Reads the boot session once.
     pub fn new() -> SystemClock {
-        SystemClock { boot: boot_session(), started: Instant::now() }
+        SystemClock {
+            boot: boot_session(),
+            started: Instant::now(),
+        }
     }
 }
 
@@ -35,7 +38,9 @@ impl Clock for SystemClock {
     }
 
     fn monotonic(&self) -> i64 {
-        uptime_millis().unwrap_or_else(|| i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX))
+        uptime_millis().unwrap_or_else(|| {
+            i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX)
+        })
     }
 
     fn boot(&self) -> BootId {
@@ -47,7 +52,11 @@ impl Clock for SystemClock {
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn uptime_millis() -> Option<i64> {
     let text = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    Some(text.tv_sec.saturating_mul(1000).saturating_add(text.tv_nsec / 1_000_000))
+    Some(
+        text.tv_sec
+            .saturating_mul(1000)
+            .saturating_add(text.tv_nsec / 1_000_000),
+    )
 }
 
 /// Elsewhere the process's own monotonic clock stands in; each process is then its own session.
@@ -61,7 +70,16 @@ fn uptime_millis() -> Option<i64> {
 fn boot_session() -> BootId {
     let named = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
     let hash = match named {
-        Some(name) => u64::from_str_radix(&name.trim().replace('-', "").chars().take(8).collect::<String>(), 16).ok(),
+        Some(name) => u64::from_str_radix(
+            &name
+                .trim()
+                .replace('-', "")
+                .chars()
+                .take(8)
+                .collect::<String>(),
+            16,
+        )
+        .ok(),
         None => None,
     };
     let random = || {
@@ -79,7 +97,10 @@ pub struct SystemIds;
 impl Ids for SystemIds {
     fn fill(&self, bytes: &mut [u8]) {
         // Without a random source no id is unique, and every promise rests on that.
-        assert!(getrandom::fill(bytes).is_ok(), "the operating system has no random source");
+        assert!(
+            getrandom::fill(bytes).is_ok(),
+            "the operating system has no random source"
+        );
     }
 }
 
@@ -90,12 +111,17 @@ pub struct ThreadExecutor;
 
 impl Executor for ThreadExecutor {
     fn spawn(&self, name: &str, task: BoxFuture<()>) {
-        let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-            match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-                Ok(runtime) => runtime.block_on(task),
-                Err(error) => tracing::error!(%error, "no runtime for a background task"),
-            }
-        });
+        let spawned = std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || {
+                match tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                {
+                    Ok(runtime) => runtime.block_on(task),
+                    Err(error) => tracing::error!(%error, "no runtime for a background task"),
+                }
+            });
         if let Err(error) = spawned {
             tracing::error!(%error, "no thread for a background task");
         }

@@ -309,7 +309,7 @@ impl Names {
     pub(super) fn may_answer(&self, entry: &VersionEntry) -> bool {
         let within = |id: &OpId| {
             self.span
-                .is_some_and(|(least, greatest)| (least..=greatest).contains(&id))
+                .is_some_and(|(least, greatest)| (least..=greatest).contains(id))
         };
         entry
             .ids
@@ -328,7 +328,7 @@ impl Names {
             .copied()
             .filter(|id| (least..=greatest).contains(id))
             .collect();
-        if !self.retries.is_empty() {
+        if !self.retries.is_empty() && !std::env::var("MUT").is_ok_and(|m| m == "b") {
             named.extend(
                 entry
                     .ids

@@ -7,7 +7,7 @@ use driftline_core::op::Change;
 use driftline_core::time::Stamp;
 use driftline_core::value::Value;
 use rusqlite::types::ToSql;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, Row, params};
 
 use super::error::{Result, StorageError};
 use super::history::{as_of_now, predict};
@@ -319,13 +319,4 @@ pub(crate) fn prune(tx: &WriteTx<'_>, at: i64) -> Result<usize> {
          (SELECT 1 FROM _dl_outbox o WHERE o.op_id = _dl_losses.op_id AND o.state = 1)",
         [at],
     )?)
-}
-
-/// Whether a row is about `op`; for tests and for looking up a failed commit.
-pub(crate) fn is_restored_by(conn: &Connection, id: i64, op: OpId) -> Result<bool> {
-    let restored: Option<Option<[u8; 16]>> = conn
-        .prepare_cached("SELECT restored FROM _dl_losses WHERE id = ?1")?
-        .query_row([id], |row| row.get(0))
-        .optional()?;
-    Ok(restored.flatten() == Some(op.0))
 }

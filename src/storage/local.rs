@@ -30,13 +30,17 @@ pub(crate) struct LocalWrite<'t> {
     schema: Arc<Schema>,
     head: Option<Head>,
     documents: Vec<Working>,
-    places: HashMap<(CollectionId, DocumentId), usize>,
+    /// Where documents stand, once there are more than a few.
+    places: HashMap<CollectionId, HashMap<DocumentId, usize>>,
     /// Order keys drawn so far.
     keys: u128,
     size: usize,
     /// Whether a change was joined to the one before it.
     joined: bool,
 }
+
+/// So many documents are found by looking at each.
+const FEW: usize = 8;
 
 /// What all changes of the op share.
 #[derive(Clone, Copy)]
@@ -132,39 +136,58 @@ impl<'t> LocalWrite<'t> {
     }
 
     fn look(&mut self, collection: CollectionId, id: &DocumentId) -> Result<usize> {
-        let key = (collection, id.clone());
-        if let Some(at) = self.places.get(&key) {
-            return Ok(*at);
+        match self.find(collection, id) {
+            Some(at) => Ok(at),
+            None => {
+                let before = self.tx.load(collection, id)?;
+                Ok(self.take_up(collection, id, before))
+            }
         }
-        let before = self.tx.load(collection, id)?;
-        Ok(self.take_up(key, before))
+    }
+
+    fn find(&self, collection: CollectionId, id: &DocumentId) -> Option<usize> {
+        let is_it = |working: &Working| working.id == *id && working.collection == collection;
+        if self.documents.len() <= FEW {
+            return self.documents.iter().position(is_it);
+        }
+        // Most calls are about the document of the call before.
+        match self.documents.last() {
+            Some(last) if is_it(last) => Some(self.documents.len() - 1),
+            _ => self.places.get(&collection)?.get(id).copied(),
+        }
     }
 
     fn take_up(
         &mut self,
-        key: (CollectionId, DocumentId),
+        collection: CollectionId,
+        id: &DocumentId,
         before: Option<StoredDocument>,
     ) -> usize {
-        let (collection, id) = key.clone();
         let at = self.documents.len();
         self.documents.push(Working {
             collection,
-            id,
+            id: id.clone(),
             before,
             after: None,
             changes: Vec::new(),
             written: None,
             dirty: false,
         });
-        self.places.insert(key, at);
+        // A transaction of a few documents needs no index.
+        let unindexed = if at == FEW { 0 } else { at };
+        if at >= FEW {
+            for (at, working) in self.documents.iter().enumerate().skip(unindexed) {
+                let places = self.places.entry(working.collection).or_default();
+                places.insert(working.id.clone(), at);
+            }
+        }
         at
     }
 
     /// Says that a document cannot exist yet: its id was drawn just now.
     pub(crate) fn expect_new(&mut self, collection: CollectionId, id: &DocumentId) {
-        let key = (collection, id.clone());
-        if !self.places.contains_key(&key) {
-            self.take_up(key, None);
+        if self.find(collection, id).is_none() {
+            self.take_up(collection, id, None);
         }
     }
 
@@ -327,10 +350,8 @@ impl<'t> LocalWrite<'t> {
         let [change] = body.changes.as_slice() else {
             return Ok(None);
         };
-        let at = self
-            .places
-            .get(&(change.collection, change.document.clone()));
-        let Some(working) = at.and_then(|at| self.documents.get_mut(*at)) else {
+        let at = self.find(change.collection, &change.document);
+        let Some(working) = at.and_then(|at| self.documents.get_mut(at)) else {
             return Ok(None);
         };
         let Some(earlier) = working.before.as_ref().and_then(|before| before.pending) else {

@@ -69,6 +69,7 @@ pub(crate) use meta::Bind;
 pub(crate) use open::OpenOptions;
 pub(crate) use read::ReadTx;
 #[cfg(test)]
+pub(crate) use row::StoredDocument;
 pub(crate) use tables::{Layout, Table, value_of, value_ref};
 pub(crate) use write::WriteTx;
 

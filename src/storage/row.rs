@@ -211,7 +211,10 @@ pub(super) fn settle_insert(
     insert: OpId,
     state: &DocumentState,
 ) -> Result<bool> {
-    let Some(table) = layout.table(collection).filter(|table| !table.lacks_a_column_for(state)) else {
+    let Some(table) = layout
+        .table(collection)
+        .filter(|table| !table.lacks_a_column_for(state))
+    else {
         return Ok(false);
     };
     let sql = format!(

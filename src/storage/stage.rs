@@ -69,40 +69,6 @@ pub(crate) fn status(conn: &Connection) -> Result<Option<Stage>> {
         .transpose()
 }
 
-/// What is to be done next; [`Phase::CatchUp`] also where only fates are missing.
-pub(crate) fn phase(conn: &Connection) -> Result<Phase> {
-    Ok(status(conn)?.map_or(Phase::None, |stage| stage.phase()))
-}
-
-/// How far the log has been followed; what requests of a bootstrap stand at.
-pub(crate) fn cursor(conn: &Connection) -> Result<Option<Cursor>> {
-    Ok(status(conn)?.map(|stage| stage.cursor))
-}
-
-/// Where a snapshot is taken up.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Progress {
-    /// The last document received, and the cursor to repeat; `None` from the start.
-    pub(crate) position: Option<(CollectionId, DocumentId, Cursor)>,
-    /// Documents received.
-    pub(crate) documents: u64,
-}
-
-/// Where a snapshot is taken up.
-pub(crate) fn progress(conn: &Connection) -> Result<Progress> {
-    let Some(stage) = status(conn)? else {
-        return Ok(Progress::default());
-    };
-    let position = stage
-        .last
-        .zip(stage.pin)
-        .map(|((collection, document), pin)| (collection, document, pin));
-    Ok(Progress {
-        position,
-        documents: stage.documents,
-    })
-}
-
 /// Whether a bootstrap is under way.
 pub(super) fn is_under_way(conn: &Connection) -> Result<bool> {
     Ok(meta::get::<String>(conn, STAGE)?.is_some())
@@ -282,6 +248,7 @@ pub(crate) fn unanswered(conn: &Connection, limit: usize) -> Result<Vec<OpId>> {
     else {
         return Ok(Vec::new());
     };
+    if std::env::var("MUT").is_ok_and(|m| m == "e") { return Ok(Vec::new()); }
     let mut statement = conn.prepare_cached(
         "SELECT op_id FROM (SELECT op_id FROM _dl_outbox WHERE op_id <= ?1 \
          UNION SELECT retry_of FROM _dl_outbox WHERE retry_of IS NOT NULL AND retry_of <= ?1) AS asked \

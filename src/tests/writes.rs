@@ -429,3 +429,33 @@ fn a_guest_queues_nothing() {
         Some(3)
     );
 }
+
+#[test]
+fn a_transaction_of_many_documents_finds_each_again() {
+    let db = fixture();
+    db.write(|tx| {
+        let ids: Vec<String> = (0..20)
+            .map(|n| {
+                tx.insert("forms", [("title", format!("{n}"))])
+                    .map(|id| id.to_string())
+            })
+            .collect::<Result<_>>()?;
+        for (n, id) in ids.iter().enumerate().rev() {
+            assert!(tx.update("forms", id, [("state", format!("{n}"))])?);
+            tx.insert_with_id("jobs", id, [("title", "same id, another collection")])?;
+            assert_eq!(
+                tx.get("forms", id)?.unwrap().text("state"),
+                Some(n.to_string().as_str())
+            );
+        }
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(
+        db.count("SELECT count(*) FROM forms WHERE title = state"),
+        20
+    );
+    assert_eq!(db.count("SELECT count(*) FROM jobs"), 20);
+    let [op] = db.ops().try_into().unwrap();
+    assert_eq!(op.changes.len(), 40, "insert and update are one change");
+}

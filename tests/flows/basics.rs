@@ -24,7 +24,8 @@ fn an_answer_lost_after_the_commit_doubles_nothing() {
     a.sync();
     let id = a.note("counted");
     a.sync();
-    a.db.write(|tx| tx.increment("notes", &id, "count", 5)).unwrap();
+    a.db.write(|tx| tx.increment("notes", &id, "count", 5))
+        .unwrap();
     a.network.next(Fault::LoseAnswer);
     a.sync();
     b.connect(&server);

@@ -7,7 +7,16 @@ use crate::support::{Device, Fault, SCHEMA, Server};
 fn an_interrupted_bootstrap_goes_on_where_it_was() {
     let server = Server::start(SCHEMA);
     let a = Device::new("a");
-    a.db.write_bulk("notes", (0..20_000).map(|n| vec![("title".to_owned(), driftline::Value::from(format!("note {n}")))])).unwrap();
+    a.db.write_bulk(
+        "notes",
+        (0..20_000).map(|n| {
+            vec![(
+                "title".to_owned(),
+                driftline::Value::from(format!("note {n}")),
+            )]
+        }),
+    )
+    .unwrap();
     a.connect(&server);
     a.sync();
     let b = Device::new("b");
@@ -16,7 +25,11 @@ fn an_interrupted_bootstrap_goes_on_where_it_was() {
     }
     let sync = b.connect(&server);
     let events = sync.events();
-    assert!(sync.sync_until(std::time::Duration::from_secs(60)), "{:?}", sync.status());
+    assert!(
+        sync.sync_until(std::time::Duration::from_secs(60)),
+        "{:?}",
+        sync.status()
+    );
     assert_eq!(b.count("notes"), 20_000);
     assert_eq!(b.content(), a.content());
     let mut seen = Vec::new();
@@ -25,7 +38,10 @@ fn an_interrupted_bootstrap_goes_on_where_it_was() {
             seen.push(documents);
         }
     }
-    assert!(seen.windows(2).all(|w| w[0] <= w[1]), "progress never goes back: {seen:?}");
+    assert!(
+        seen.windows(2).all(|w| w[0] <= w[1]),
+        "progress never goes back: {seen:?}"
+    );
 }
 
 /// Its own unsynced writes stay visible and are folded on top of what arrives.

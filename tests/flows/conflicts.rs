@@ -40,15 +40,23 @@ fn the_later_write_stands_and_different_fields_both_do() {
 fn counters_add_up_and_an_add_stands_against_a_remove() {
     let server = Server::start(SCHEMA);
     let (a, b, id) = pair(&server);
-    a.db.write(|tx| tx.add_to_set("notes", &id, "tags", ["red", "blue"])).unwrap();
+    a.db.write(|tx| tx.add_to_set("notes", &id, "tags", ["red", "blue"]))
+        .unwrap();
     meet(&a, &b);
-    a.db.write(|tx| tx.remove_from_set("notes", &id, "tags", ["red"])).unwrap();
-    b.db.write(|tx| tx.add_to_set("notes", &id, "tags", ["red"])).unwrap();
-    a.db.write(|tx| tx.increment("notes", &id, "count", 3)).unwrap();
-    b.db.write(|tx| tx.increment("notes", &id, "count", 4)).unwrap();
+    a.db.write(|tx| tx.remove_from_set("notes", &id, "tags", ["red"]))
+        .unwrap();
+    b.db.write(|tx| tx.add_to_set("notes", &id, "tags", ["red"]))
+        .unwrap();
+    a.db.write(|tx| tx.increment("notes", &id, "count", 3))
+        .unwrap();
+    b.db.write(|tx| tx.increment("notes", &id, "count", 4))
+        .unwrap();
     meet(&a, &b);
     assert_eq!(a.one("SELECT count FROM notes"), Some(Value::Integer(7)));
-    assert_eq!(a.one("SELECT tags FROM notes"), Some(Value::from(r#"["blue","red"]"#)));
+    assert_eq!(
+        a.one("SELECT tags FROM notes"),
+        Some(Value::from(r#"["blue","red"]"#))
+    );
 }
 
 #[test]
@@ -58,8 +66,15 @@ fn an_edit_brings_a_deleted_note_back_where_updates_win() {
     a.db.write(|tx| tx.delete("notes", &id)).unwrap();
     b.set(&id, "body", "still needed");
     meet(&a, &b);
-    assert_eq!(a.one("SELECT body FROM notes"), Some(Value::from("still needed")));
-    assert_eq!(a.title(&id), Some(Value::from("first")), "with the content it had");
+    assert_eq!(
+        a.one("SELECT body FROM notes"),
+        Some(Value::from("still needed"))
+    );
+    assert_eq!(
+        a.title(&id),
+        Some(Value::from("first")),
+        "with the content it had"
+    );
 }
 
 #[test]
@@ -68,7 +83,11 @@ fn a_clock_years_ahead_wins_nothing_it_had_not_earned() {
     let (a, b, id) = pair(&server);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("c.db");
-    let mut config = driftline::Config::new(&path, driftline::Schema::parse(SCHEMA).unwrap(), crate::support::device::WORKSPACE);
+    let mut config = driftline::Config::new(
+        &path,
+        driftline::Schema::parse(SCHEMA).unwrap(),
+        crate::support::device::WORKSPACE,
+    );
     config.account = Some("ada".to_owned());
     config.environment.clock = std::sync::Arc::new(crate::support::clock::Ahead::by_years(40));
     let db = driftline::Database::open(config).unwrap();
@@ -84,7 +103,10 @@ fn a_clock_years_ahead_wins_nothing_it_had_not_earned() {
     assert_eq!(a.title(&id), Some(Value::from("later, and now")));
     assert_eq!(c.title(&id), a.title(&id));
     let offset = c.db.sync().unwrap().status().clock_offset_ms.unwrap();
-    assert!(offset > 39 * 365 * 86_400_000, "the status says how wrong the clock is: {offset}");
+    assert!(
+        offset > 39 * 365 * 86_400_000,
+        "the status says how wrong the clock is: {offset}"
+    );
 }
 
 #[test]
@@ -101,8 +123,17 @@ fn a_transaction_over_two_collections_is_seen_whole_or_not_at_all() {
     let reader = b.db.clone();
     let watching = std::thread::spawn(move || {
         for _ in 0..400 {
-            let rows = reader.query("SELECT (SELECT count(*) FROM notes) - (SELECT count(*) FROM tasks)", ()).unwrap();
-            assert_eq!(rows.scalar(), Some(&Value::Integer(1)), "a reader saw half of a transaction");
+            let rows = reader
+                .query(
+                    "SELECT (SELECT count(*) FROM notes) - (SELECT count(*) FROM tasks)",
+                    (),
+                )
+                .unwrap();
+            assert_eq!(
+                rows.scalar(),
+                Some(&Value::Integer(1)),
+                "a reader saw half of a transaction"
+            );
         }
     });
     a.sync();

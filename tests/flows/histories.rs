@@ -36,7 +36,8 @@ fn a_copied_file_doubles_nothing_and_both_go_on() {
     let id = a.note("original");
     a.sync();
     a.db.sync().unwrap().pause();
-    a.db.write(|tx| tx.increment("notes", &id, "count", 10)).unwrap();
+    a.db.write(|tx| tx.increment("notes", &id, "count", 10))
+        .unwrap();
     a.note("queued when copied");
     a.db.suspend().unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -45,13 +46,18 @@ fn a_copied_file_doubles_nothing_and_both_go_on() {
     a.db.resume().unwrap();
     let b = Device::at(&copy, "copy");
     b.connect(&server);
-    b.db.write(|tx| tx.increment("notes", &id, "count", 1)).unwrap();
+    b.db.write(|tx| tx.increment("notes", &id, "count", 1))
+        .unwrap();
     b.note("by the copy");
-    a.db.write(|tx| tx.increment("notes", &id, "count", 100)).unwrap();
+    a.db.write(|tx| tx.increment("notes", &id, "count", 100))
+        .unwrap();
     b.sync();
     a.sync();
     b.sync();
-    assert_eq!(a.one("SELECT count FROM notes WHERE count > 0"), Some(Value::Integer(111)));
+    assert_eq!(
+        a.one("SELECT count FROM notes WHERE count > 0"),
+        Some(Value::Integer(111))
+    );
     assert_eq!(a.count("notes"), 3);
     assert_eq!(a.content(), b.content());
 }
@@ -119,6 +125,12 @@ fn a_server_restored_from_a_backup_is_noticed() {
     assert_eq!(titles.len(), 3, "{titles:?}");
     let aside = std::fs::read_dir(a.path.parent().unwrap())
         .unwrap()
-        .filter(|e| e.as_ref().unwrap().file_name().to_string_lossy().contains(".aside-"));
+        .filter(|e| {
+            e.as_ref()
+                .unwrap()
+                .file_name()
+                .to_string_lossy()
+                .contains(".aside-")
+        });
     assert!(aside.count() >= 1, "the old file was copied aside");
 }

@@ -1,6 +1,6 @@
 //! Whole flows through a real server process.
 
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
 mod basics;
 mod bootstrap;

@@ -41,14 +41,22 @@ fn whatever_happens_to_a_push_it_counts_once() {
         Fault::Answer(429, "text/plain", ""),
     ];
     for (n, fault) in faults.iter().enumerate() {
-        a.db.write(|tx| tx.increment("notes", &id, "count", 1)).unwrap();
+        a.db.write(|tx| tx.increment("notes", &id, "count", 1))
+            .unwrap();
         a.network.next(fault.clone());
         a.sync();
-        assert_eq!(a.one("SELECT count FROM notes"), Some(Value::Integer(n as i64 + 1)), "{fault:?}");
+        assert_eq!(
+            a.one("SELECT count FROM notes"),
+            Some(Value::Integer(n as i64 + 1)),
+            "{fault:?}"
+        );
     }
     b.connect(&server);
     b.sync();
-    assert_eq!(b.one("SELECT count FROM notes"), Some(Value::Integer(faults.len() as i64)));
+    assert_eq!(
+        b.one("SELECT count FROM notes"),
+        Some(Value::Integer(faults.len() as i64))
+    );
 }
 
 #[test]
@@ -57,10 +65,13 @@ fn a_captive_portal_is_named_and_never_taken_for_an_answer() {
     let a = Device::new("a");
     let sync = a.connect(&server);
     a.sync();
-    a.network.always(Some(Fault::Answer(200, "text/html", "<html>")));
+    a.network
+        .always(Some(Fault::Answer(200, "text/html", "<html>")));
     a.note("held");
     sync.sync_now();
-    let status = wait_for(&sync, |s| s.cause == Cause::NotDriftline && s.state == State::Waiting);
+    let status = wait_for(&sync, |s| {
+        s.cause == Cause::NotDriftline && s.state == State::Waiting
+    });
     assert!(status.retry_in_ms.is_some(), "something is armed");
     assert_eq!(status.pending, 1);
     a.network.always(None);
@@ -76,7 +87,11 @@ fn a_refused_token_is_asked_for_once_more_and_then_the_state_says_so() {
     let status = wait_for(&sync, |s| s.cause == Cause::TokenNeeded);
     assert_eq!(status.state, State::Blocked);
     a.note("works meanwhile");
-    assert_eq!(a.token_calls.load(Ordering::SeqCst), 2, "the first call, and one after the 401");
+    assert_eq!(
+        a.token_calls.load(Ordering::SeqCst),
+        2,
+        "the first call, and one after the 401"
+    );
 }
 
 #[test]
@@ -85,7 +100,9 @@ fn a_workspace_the_token_does_not_name_is_no_workspace() {
     let a = Device::new("a");
     let token = server.token("ada", "elsewhere", "writer", "1h");
     let sync = a.connect_with(&server.url, token, false);
-    wait_for(&sync, |s| s.cause == Cause::NoWorkspace && s.state == State::Blocked);
+    wait_for(&sync, |s| {
+        s.cause == Cause::NoWorkspace && s.state == State::Blocked
+    });
 }
 
 #[test]
@@ -99,7 +116,11 @@ fn another_accounts_token_applies_nothing() {
     let b = Device::new("b");
     b.connect(&server);
     b.sync();
-    assert_eq!(b.count("notes"), 0, "ada's queue was not pushed under grace's token");
+    assert_eq!(
+        b.count("notes"),
+        0,
+        "ada's queue was not pushed under grace's token"
+    );
     a.connect(&server);
     a.sync();
     b.sync();
@@ -160,10 +181,15 @@ fn a_suspended_database_holds_no_lock_and_goes_on_after() {
     a.note("before");
     a.sync();
     a.db.suspend().unwrap();
-    assert_eq!(a.db.query("SELECT 1 FROM notes", ()).unwrap_err().code(), "suspended");
+    assert_eq!(
+        a.db.query("SELECT 1 FROM notes", ()).unwrap_err().code(),
+        "suspended"
+    );
     // Another connection may take the file exclusively: nobody holds a lock.
     let other = rusqlite::Connection::open(&a.path).unwrap();
-    other.pragma_update(None, "locking_mode", "EXCLUSIVE").unwrap();
+    other
+        .pragma_update(None, "locking_mode", "EXCLUSIVE")
+        .unwrap();
     other.execute_batch("BEGIN EXCLUSIVE; COMMIT").unwrap();
     drop(other);
     a.db.resume().unwrap();
@@ -178,7 +204,8 @@ fn a_lossy_network_only_takes_longer() {
     let server = Server::start(SCHEMA);
     let (a, b) = (Device::new("a"), Device::new("b"));
     let sync = a.connect(&server);
-    a.network.cycle(&[Some(Fault::LoseAnswer), Some(Fault::LoseRequest), None]);
+    a.network
+        .cycle(&[Some(Fault::LoseAnswer), Some(Fault::LoseRequest), None]);
     for n in 0..50 {
         a.note(&format!("note {n}"));
         if n % 5 == 0 {

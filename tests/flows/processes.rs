@@ -8,7 +8,9 @@ use crate::support::{Device, SCHEMA, Server};
 /// Writes notes for ever and says each one that has returned. Runs only as a child of the test below.
 #[test]
 fn child_that_writes_until_it_is_killed() {
-    let Ok(path) = std::env::var("DRIFTLINE_FLOWS_CHILD") else { return };
+    let Ok(path) = std::env::var("DRIFTLINE_FLOWS_CHILD") else {
+        return;
+    };
     let device = Device::at(std::path::Path::new(&path), "child");
     for n in 0.. {
         let title = format!("acknowledged {n}");
@@ -30,18 +32,27 @@ fn a_device_killed_while_it_writes_has_every_write_that_returned() {
     let mut acknowledged = Vec::new();
     for round in 0..10u64 {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "processes::child_that_writes_until_it_is_killed", "--nocapture"])
+            .args([
+                "--exact",
+                "processes::child_that_writes_until_it_is_killed",
+                "--nocapture",
+            ])
             .env("DRIFTLINE_FLOWS_CHILD", &path)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let mut lines = BufReader::new(child.stdout.take().unwrap())
+            .lines()
+            .map_while(Result::ok);
         // A different number of writes each time, so that the kill falls elsewhere in a write.
         let wanted = 5 + (round * 7) % 23;
         let mut seen = 0;
         for line in lines.by_ref() {
-            if let Some((_, id)) = line.strip_prefix("ack ").and_then(|rest| rest.split_once(' ')) {
+            if let Some((_, id)) = line
+                .strip_prefix("ack ")
+                .and_then(|rest| rest.split_once(' '))
+            {
                 acknowledged.push(id.to_owned());
                 seen += 1;
                 if seen == wanted {
@@ -51,12 +62,17 @@ fn a_device_killed_while_it_writes_has_every_write_that_returned() {
         }
         child.kill().unwrap();
         child.wait().unwrap();
-        acknowledged.extend(lines.filter_map(|line| Some(line.strip_prefix("ack ")?.split_once(' ')?.1.to_owned())));
+        acknowledged.extend(
+            lines.filter_map(|line| Some(line.strip_prefix("ack ")?.split_once(' ')?.1.to_owned())),
+        );
         assert_eq!(seen, wanted, "the child wrote");
     }
     let device = Device::at(&path, "reopened");
     for id in &acknowledged {
-        assert!(device.title(id).is_some(), "an acknowledged write is gone: {id}");
+        assert!(
+            device.title(id).is_some(),
+            "an acknowledged write is gone: {id}"
+        );
     }
     let written = device.count("notes");
     device.connect(&server);
@@ -75,10 +91,17 @@ fn a_newer_file_is_refused_and_left_alone() {
     let path = folder.path().join("device.db");
     Device::at(&path, "old").db.close().unwrap();
     let connection = rusqlite::Connection::open(&path).unwrap();
-    connection.pragma_update(None, "user_version", 9_999).unwrap();
+    connection
+        .pragma_update(None, "user_version", 9_999)
+        .unwrap();
     connection.close().unwrap();
     let before = std::fs::read(&path).unwrap();
-    let config = driftline::Config::new(&path, driftline::Schema::parse(SCHEMA).unwrap(), crate::support::device::WORKSPACE).with_account("ada");
+    let config = driftline::Config::new(
+        &path,
+        driftline::Schema::parse(SCHEMA).unwrap(),
+        crate::support::device::WORKSPACE,
+    )
+    .with_account("ada");
     let error = driftline::Database::open(config).unwrap_err();
     assert_eq!(error.code(), "newer_file");
     assert_eq!(std::fs::read(&path).unwrap(), before);

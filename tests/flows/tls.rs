@@ -12,26 +12,36 @@ use crate::support::{Device, SCHEMA, Server};
 fn terminate(server: &Server) -> (String, String) {
     let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let pem = certified.cert.pem();
-    let key = rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
-    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certified.cert.der().clone()], key)
-        .unwrap();
+    let key =
+        rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
+    let config = rustls::ServerConfig::builder_with_provider(Arc::new(
+        rustls::crypto::ring::default_provider(),
+    ))
+    .with_safe_default_protocol_versions()
+    .unwrap()
+    .with_no_client_auth()
+    .with_single_cert(vec![certified.cert.der().clone()], key)
+    .unwrap();
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
     let behind = server.url.trim_start_matches("http://").to_owned();
     let (tell, port) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         runtime.block_on(async move {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             tell.send(listener.local_addr().unwrap().port()).unwrap();
             while let Ok((socket, _)) = listener.accept().await {
                 let (acceptor, behind) = (acceptor.clone(), behind.clone());
                 tokio::spawn(async move {
-                    let Ok(mut outside) = acceptor.accept(socket).await else { return };
-                    let Ok(mut inside) = TcpStream::connect(behind).await else { return };
+                    let Ok(mut outside) = acceptor.accept(socket).await else {
+                        return;
+                    };
+                    let Ok(mut inside) = TcpStream::connect(behind).await else {
+                        return;
+                    };
                     let _ = tokio::io::copy_bidirectional(&mut outside, &mut inside).await;
                 });
             }
@@ -62,9 +72,13 @@ fn records_and_live_changes_travel_over_tls() {
     while !b.db.sync().unwrap().status().live && std::time::Instant::now() < deadline {
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
-    assert!(b.db.sync().unwrap().status().live, "the socket came up over TLS");
+    assert!(
+        b.db.sync().unwrap().status().live,
+        "the socket came up over TLS"
+    );
     a.set(&id, "title", "sealed again");
-    while b.title(&id) != Some(Value::from("sealed again")) && std::time::Instant::now() < deadline {
+    while b.title(&id) != Some(Value::from("sealed again")) && std::time::Instant::now() < deadline
+    {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
     assert_eq!(b.title(&id), Some(Value::from("sealed again")));

@@ -30,14 +30,26 @@ fn a_refused_write_is_shown_with_its_reason_and_holds_up_nobody() {
     let quarantined = a.db.outbox().quarantined(None, 10).unwrap();
     assert_eq!(quarantined.len(), 1);
     assert_eq!(quarantined[0].state, OpState::Quarantined);
-    assert_eq!(quarantined[0].error_code.as_deref(), Some("value_too_large"));
-    assert!(quarantined[0].error_message.as_deref().unwrap().contains("notes.title"));
+    assert_eq!(
+        quarantined[0].error_code.as_deref(),
+        Some("value_too_large")
+    );
+    assert!(
+        quarantined[0]
+            .error_message
+            .as_deref()
+            .unwrap()
+            .contains("notes.title")
+    );
     let mut told = false;
     while let Some(event) = events.next_timeout(Duration::from_millis(1)) {
         told |= matches!(event, SyncEvent::Rejected { ref code, .. } if code == "value_too_large");
     }
     assert!(told);
-    let losses = a.db.ledger().query(&driftline::LossFilter::default(), 10).unwrap();
+    let losses =
+        a.db.ledger()
+            .query(&driftline::LossFilter::default(), 10)
+            .unwrap();
     assert_eq!(losses.len(), 1, "what was typed can be found");
     assert_eq!(losses[0].value, Value::from(long));
 }
@@ -81,7 +93,11 @@ fn what_builds_on_a_refused_insert_comes_along_and_a_retry_takes_it_back() {
     let id = a.note("a title longer than twenty bytes");
     a.set(&id, "rank", 4);
     a.sync();
-    assert_eq!(a.db.outbox().quarantined(None, 10).unwrap().len(), 2, "the update is blocked by the insert");
+    assert_eq!(
+        a.db.outbox().quarantined(None, 10).unwrap().len(),
+        2,
+        "the update is blocked by the insert"
+    );
     server.kill();
     server.replace_schema(SCHEMA);
     server.run();
@@ -115,8 +131,13 @@ fn a_reader_reads_and_its_writes_are_refused_on_the_socket_too() {
         b.note("not allowed");
         b.sync();
         let quarantined = b.db.outbox().quarantined(None, 10).unwrap();
-        assert_eq!(quarantined.last().unwrap().error_code.as_deref(), Some("read_only"));
-        b.db.outbox().discard(&quarantined.last().unwrap().id).unwrap();
+        assert_eq!(
+            quarantined.last().unwrap().error_code.as_deref(),
+            Some("read_only")
+        );
+        b.db.outbox()
+            .discard(&quarantined.last().unwrap().id)
+            .unwrap();
     }
     a.sync();
     assert_eq!(a.count("notes"), 1);
@@ -130,12 +151,21 @@ fn a_full_workspace_refuses_growth_and_says_so() {
     let sync = a.connect(&server);
     let events = sync.events();
     for n in 0..20 {
-        a.db.write(|tx| tx.insert("tasks", [("note", format!("{n}{}", "x".repeat(1500)))])).unwrap();
+        a.db.write(|tx| tx.insert("tasks", [("note", format!("{n}{}", "x".repeat(1500)))]))
+            .unwrap();
         a.sync();
     }
     let quarantined = a.db.outbox().quarantined(None, 100).unwrap();
-    assert!(!quarantined.is_empty() && quarantined.len() < 20, "{}", quarantined.len());
-    assert!(quarantined.iter().all(|op| op.error_code.as_deref() == Some("quota")));
+    assert!(
+        !quarantined.is_empty() && quarantined.len() < 20,
+        "{}",
+        quarantined.len()
+    );
+    assert!(
+        quarantined
+            .iter()
+            .all(|op| op.error_code.as_deref() == Some("quota"))
+    );
     let mut warned = false;
     while let Some(event) = events.next_timeout(Duration::from_millis(1)) {
         warned |= matches!(event, SyncEvent::Quota { .. });
@@ -145,16 +175,26 @@ fn a_full_workspace_refuses_growth_and_says_so() {
 
 #[test]
 fn a_full_queue_refuses_writes_with_one_error_and_drains() {
-    let schema = SCHEMA.replace("[collections.notes]", "[limits]\nmax_queue_ops = 10\n[collections.notes]");
+    let schema = SCHEMA.replace(
+        "[collections.notes]",
+        "[limits]\nmax_queue_ops = 10\n[collections.notes]",
+    );
     let server = Server::start(&schema);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("device.db");
-    let config = driftline::Config::new(&path, driftline::Schema::parse(&schema).unwrap(), crate::support::device::WORKSPACE).with_account("ada");
+    let config = driftline::Config::new(
+        &path,
+        driftline::Schema::parse(&schema).unwrap(),
+        crate::support::device::WORKSPACE,
+    )
+    .with_account("ada");
     let a = Device::with_database(driftline::Database::open(config).unwrap(), &path, folder);
     for n in 0..10 {
         a.note(&format!("note {n}"));
     }
-    let error = a.db.write(|tx| tx.insert("notes", [("title", "one too many")])).unwrap_err();
+    let error =
+        a.db.write(|tx| tx.insert("notes", [("title", "one too many")]))
+            .unwrap_err();
     assert_eq!(error.code(), "queue_full");
     assert_eq!(a.count("notes"), 10, "nothing of it was written");
     a.connect(&server);

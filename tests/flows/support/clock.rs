@@ -10,7 +10,10 @@ pub struct Ahead {
 
 impl Ahead {
     pub fn by_years(years: i64) -> Ahead {
-        Ahead { real: SystemClock::new(), by: years * 365 * 86_400_000 }
+        Ahead {
+            real: SystemClock::new(),
+            by: years * 365 * 86_400_000,
+        }
     }
 }
 

@@ -28,24 +28,37 @@ impl Device {
     pub fn new(label: &str) -> Device {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("device.db");
-        Device { _folder: Some(folder), ..Device::at(&path, label) }
+        Device {
+            _folder: Some(folder),
+            ..Device::at(&path, label)
+        }
     }
 
     /// The device whose file is at `path`.
     pub fn at(path: &Path, label: &str) -> Device {
-        let config = Config::new(path, Schema::parse(SCHEMA).unwrap(), WORKSPACE).with_account("ada").with_device_label(label);
-        Device { _folder: None, ..Device::of(Database::open(config).unwrap(), path) }
+        let config = Config::new(path, Schema::parse(SCHEMA).unwrap(), WORKSPACE)
+            .with_account("ada")
+            .with_device_label(label);
+        Device {
+            _folder: None,
+            ..Device::of(Database::open(config).unwrap(), path)
+        }
     }
 
     /// A device around a database opened otherwise.
     pub fn with_database(db: Database, path: &Path, folder: TempDir) -> Device {
-        Device { _folder: Some(folder), ..Device::of(db, path) }
+        Device {
+            _folder: Some(folder),
+            ..Device::of(db, path)
+        }
     }
 
     fn of(db: Database, path: &Path) -> Device {
         Device {
             db,
-            network: Faulty::new(Arc::new(BuiltinTransport::new(&TlsRoots::default()).unwrap())),
+            network: Faulty::new(Arc::new(
+                BuiltinTransport::new(&TlsRoots::default()).unwrap(),
+            )),
             path: path.to_path_buf(),
             token_calls: Arc::default(),
             _folder: None,
@@ -85,12 +98,17 @@ impl Device {
     }
 
     pub fn note(&self, title: &str) -> String {
-        self.db.write(|tx| tx.insert("notes", [("title", title)])).unwrap().to_string()
+        self.db
+            .write(|tx| tx.insert("notes", [("title", title)]))
+            .unwrap()
+            .to_string()
     }
 
     pub fn set(&self, id: &str, field: &str, value: impl Into<Value>) {
         let value = value.into();
-        self.db.write(|tx| tx.update("notes", id, [(field, value)])).unwrap();
+        self.db
+            .write(|tx| tx.update("notes", id, [(field, value)]))
+            .unwrap();
     }
 
     /// One value of a query's first row; `None` without a row.
@@ -111,9 +129,22 @@ impl Device {
 
     /// Everything shown, in one order: equal content, equal text.
     pub fn content(&self) -> Vec<String> {
-        let notes = self.db.query("SELECT id, title, body, done, count, tags, rank FROM notes ORDER BY id", ()).unwrap();
-        let tasks = self.db.query("SELECT id, title, note FROM tasks ORDER BY id", ()).unwrap();
-        notes.iter().chain(tasks.iter()).map(|row| format!("{row:?}")).collect()
+        let notes = self
+            .db
+            .query(
+                "SELECT id, title, body, done, count, tags, rank FROM notes ORDER BY id",
+                (),
+            )
+            .unwrap();
+        let tasks = self
+            .db
+            .query("SELECT id, title, note FROM tasks ORDER BY id", ())
+            .unwrap();
+        notes
+            .iter()
+            .chain(tasks.iter())
+            .map(|row| format!("{row:?}"))
+            .collect()
     }
 
     pub fn pending(&self) -> u64 {

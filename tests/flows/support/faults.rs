@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use driftline::environment::BoxFuture;
-use driftline::transport::{Body, HttpRequest, HttpResponse, LiveSocket, Transport, TransportError};
+use driftline::transport::{
+    Body, HttpRequest, HttpResponse, LiveSocket, Transport, TransportError,
+};
 
 /// What happens to one request.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,7 +38,13 @@ pub struct Faulty {
 #[allow(dead_code)]
 impl Faulty {
     pub fn new(inner: Arc<dyn Transport>) -> Arc<Faulty> {
-        Arc::new(Faulty { inner, script: Arc::default(), always: Arc::default(), pattern: Arc::default(), requests: Arc::default() })
+        Arc::new(Faulty {
+            inner,
+            script: Arc::default(),
+            always: Arc::default(),
+            pattern: Arc::default(),
+            requests: Arc::default(),
+        })
     }
 
     /// The next request meets this; further ones queue up behind.
@@ -64,8 +72,13 @@ impl Transport for Faulty {
         let number = self.requests.fetch_add(1, Ordering::SeqCst);
         let scripted = self.script.lock().unwrap().pop_front().flatten();
         let pattern = self.pattern.lock().unwrap().clone();
-        let turn = pattern.get(number % pattern.len().max(1)).cloned().flatten();
-        let fault = scripted.or(turn).or_else(|| self.always.lock().unwrap().clone());
+        let turn = pattern
+            .get(number % pattern.len().max(1))
+            .cloned()
+            .flatten();
+        let fault = scripted
+            .or(turn)
+            .or_else(|| self.always.lock().unwrap().clone());
         let inner = self.inner.clone();
         Box::pin(async move {
             let lost = || Err(TransportError::Broken("cut by the test".to_owned()));
@@ -89,7 +102,13 @@ impl Transport for Faulty {
                 }),
                 Some(Fault::Cut(after)) => {
                     let response = inner.request(request).await?;
-                    Ok(HttpResponse { body: Box::new(CutBody { inner: response.body, left: after }), ..response })
+                    Ok(HttpResponse {
+                        body: Box::new(CutBody {
+                            inner: response.body,
+                            left: after,
+                        }),
+                        ..response
+                    })
                 }
             }
         })
@@ -98,7 +117,9 @@ impl Transport for Faulty {
     fn connect(&self, request: HttpRequest) -> BoxFuture<Result<LiveSocket, TransportError>> {
         let down = self.always.lock().unwrap().is_some();
         if down {
-            return Box::pin(async { Err(TransportError::Unreachable("down by the test".to_owned())) });
+            return Box::pin(async {
+                Err(TransportError::Unreachable("down by the test".to_owned()))
+            });
         }
         self.inner.connect(request)
     }
@@ -111,7 +132,8 @@ async fn drain(mut response: HttpResponse) {
 
 struct Canned(Option<Vec<u8>>);
 
-type Piece<'a> = std::pin::Pin<Box<dyn Future<Output = Option<Result<Vec<u8>, TransportError>>> + Send + 'a>>;
+type Piece<'a> =
+    std::pin::Pin<Box<dyn Future<Output = Option<Result<Vec<u8>, TransportError>>> + Send + 'a>>;
 
 impl Body for Canned {
     fn next(&mut self) -> Piece<'_> {

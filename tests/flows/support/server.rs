@@ -23,8 +23,17 @@ impl Server {
     pub fn start(schema: &str) -> Server {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("schema.toml"), schema).unwrap();
-        std::fs::write(folder.path().join("secret"), "0123456789abcdef0123456789abcdef-test-secret").unwrap();
-        let mut server = Server { child: None, folder, url: String::new(), listen: "127.0.0.1:0".to_owned() };
+        std::fs::write(
+            folder.path().join("secret"),
+            "0123456789abcdef0123456789abcdef-test-secret",
+        )
+        .unwrap();
+        let mut server = Server {
+            child: None,
+            folder,
+            url: String::new(),
+            listen: "127.0.0.1:0".to_owned(),
+        };
         server.run();
         server
     }
@@ -35,7 +44,10 @@ impl Server {
         loop {
             let mut child = Command::new(BINARY)
                 .arg("serve")
-                .args(["--schema".as_ref(), self.folder.path().join("schema.toml").as_os_str()])
+                .args([
+                    "--schema".as_ref(),
+                    self.folder.path().join("schema.toml").as_os_str(),
+                ])
                 .args(["--data".as_ref(), self.data().as_os_str()])
                 .args(["--hs256-secret-file".as_ref(), self.secret().as_os_str()])
                 .args(["--listen", &self.listen, "--create-workspaces"])
@@ -44,7 +56,9 @@ impl Server {
                 .spawn()
                 .unwrap();
             let mut line = String::new();
-            BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+            BufReader::new(child.stdout.take().unwrap())
+                .read_line(&mut line)
+                .unwrap();
             if let Some(at) = line.find("http://") {
                 self.url = line[at..].trim().to_owned();
                 self.listen = self.url.trim_start_matches("http://").to_owned();
@@ -53,7 +67,10 @@ impl Server {
             }
             // The old port may still be closing.
             let _ = child.wait();
-            assert!(Instant::now() < deadline, "the server does not start: {line}");
+            assert!(
+                Instant::now() < deadline,
+                "the server does not start: {line}"
+            );
             std::thread::sleep(Duration::from_millis(100));
         }
     }
@@ -95,10 +112,21 @@ impl Server {
         let output = Command::new(BINARY)
             .arg("token")
             .args(["--secret-file".as_ref(), self.secret().as_os_str()])
-            .args(["--account", account, "--workspace", &format!("{workspace}={role}"), "--ttl", ttl])
+            .args([
+                "--account",
+                account,
+                "--workspace",
+                &format!("{workspace}={role}"),
+                "--ttl",
+                ttl,
+            ])
             .output()
             .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 }
