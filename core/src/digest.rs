@@ -181,7 +181,7 @@ mod tests {
         cleared.counters.insert(8, 0);
         cleared.sets.insert(7, SetState::default());
         assert_eq!(digest(&[("a", &plain)]), digest(&[("a", &cleared)]));
-        let mut deleted = plain.clone();
+        let mut deleted = plain;
         deleted.life = Life::Deleted(Write {
             op: op(6),
             stamp: Stamp::ZERO,
