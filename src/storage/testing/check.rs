@@ -71,6 +71,14 @@ pub(crate) fn check_device(device: &Device, server: &Server) {
             "{key:?} shows without reason: {state:?}"
         );
     }
+    if server.has(cursor) && cursor.version > 0 {
+        for (id, body) in device.queue() {
+            let named = std::iter::once(id).chain(body.retry_of);
+            let mut accepted = named.filter_map(|id| Some(&server.record(id)?.verdict));
+            let in_base = |v: &Verdict| matches!(v, Verdict::Accepted(v) if *v <= cursor.version);
+            assert!(!accepted.any(in_base), "{id} is in base and in the queue");
+        }
+    }
     if device.pending().is_empty() {
         let departed: i64 = device
             .storage

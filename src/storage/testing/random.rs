@@ -2,6 +2,17 @@
 
 use super::*;
 
+/// What a world plays with.
+#[derive(Clone, Copy, PartialEq)]
+enum Play {
+    /// All collections, two documents each, groups.
+    Wide,
+    /// Two collections, one document each.
+    Narrow,
+    /// One document that much is done to, heard of version by version.
+    Deep,
+}
+
 /// What is happening in one seed's world.
 struct World {
     dice: Dice,
@@ -12,8 +23,7 @@ struct World {
     /// Answers on their way, by device.
     on_the_way: Vec<(usize, Exchange)>,
     copies: usize,
-    /// Whether groups and several collections are played with.
-    wide: bool,
+    play: Play,
 }
 
 impl World {
@@ -24,7 +34,8 @@ impl World {
         let devices = (0..2)
             .map(|n| Device::open(directory.path(), &format!("d{n}"), &time, 10 * seed + n))
             .collect();
-        let (dice, wide) = (Dice::new(seed), seed.is_multiple_of(2));
+        let dice = Dice::new(seed);
+        let play = [Play::Wide, Play::Narrow, Play::Deep][(seed % 3) as usize];
         World {
             dice,
             time,
@@ -33,13 +44,20 @@ impl World {
             devices,
             on_the_way: Vec::new(),
             copies: 0,
-            wide,
+            play,
         }
     }
 
     fn step(&mut self) -> String {
         self.time.pass(1_000);
         let d = self.dice.below(self.devices.len());
+        if self.play == Play::Deep && self.dice.one_in(3) {
+            return if self.dice.one_in(2) {
+                self.write(d)
+            } else {
+                self.frame(d)
+            };
+        }
         match self.dice.below(20) {
             0..=6 => self.write(d),
             7..=9 => self.exchange(d),
@@ -57,12 +75,13 @@ impl World {
     }
 
     fn draft(&mut self) -> Draft {
-        let collection = if self.wide {
-            1 + self.dice.below(3) as u16
-        } else {
-            1 + self.dice.below(2) as u16
+        let (collections, documents) = match self.play {
+            Play::Wide => (3, 2),
+            Play::Narrow => (2, 1),
+            Play::Deep => (1, 1),
         };
-        let document = ["a", "b"][self.dice.below(if self.wide { 2 } else { 1 })];
+        let collection = 1 + self.dice.below(collections) as u16;
+        let document = ["a", "b"][self.dice.below(documents)];
         let value = format!("v{}", self.dice.below(1000));
         let field = 1 + self.dice.below(2) as u16;
         let element = ["x", "y"][self.dice.below(2)];
@@ -87,7 +106,7 @@ impl World {
 
     fn write(&mut self, d: usize) -> String {
         let mut drafts = vec![self.draft()];
-        if self.wide && self.dice.one_in(3) {
+        if self.play == Play::Wide && self.dice.one_in(3) {
             let more = self.draft();
             if !drafts[0]
                 .change

@@ -200,6 +200,14 @@ fn k9_two_files_retry_one_write_and_it_counts_once() {
     x.retry(op).unwrap();
     s.time.pass(1_000);
     y.retry(op).unwrap();
+    x.sync(&mut s.server);
+    // Both hear of it by name before they say anything themselves.
+    for copy in [&mut y, &mut idle] {
+        copy.pull(&mut s.server, 10);
+        check_device(copy, &s.server);
+        assert_eq!(copy.count(NOTES, "a"), 1, "folded once");
+        assert!(copy.queue().is_empty());
+    }
     s.heal(&mut [&mut x, &mut y, &mut z, &mut idle]);
     for device in [&x, &y, &z, &idle] {
         assert_eq!(device.count(NOTES, "a"), 1);
@@ -225,19 +233,23 @@ fn k11_links_of_departed_writes_are_kept_until_the_queue_drains() {
     let mut s = Stage::new();
     let (mut x, mut z) = s.pair();
     s.write(&mut x, Draft::update(NOTES, "a").add("e"));
-    s.write(&mut x, Draft::update(NOTES, "a").add("e").count(1));
+    s.write(&mut x, Draft::update(NOTES, "a").add("f"));
     // Sent and accepted, not named yet.
     let exchange = x.send(&mut s.server, 10, 0).unwrap();
     x.take(&exchange).unwrap();
     s.write(&mut x, Draft::update(NOTES, "a").remove("e"));
-    // Named one after the other: both have left when the remove is folded.
+    // Named one after the other: both have left when the remove is folded, and it names the later
+    // one alone.
     x.frame(&s.server, 1).unwrap();
     check_device(&x, &s.server);
     x.frame(&s.server, 1).unwrap();
     check_device(&x, &s.server);
-    assert!(x.tags(NOTES, "a").is_empty());
+    s.write(&mut z, Draft::update(NOTES, "a").count(1));
+    z.sync(&mut s.server);
+    x.pull(&mut s.server, 10);
+    assert_eq!(x.tags(NOTES, "a"), ["f"]);
     s.heal(&mut [&mut x, &mut z]);
-    assert!(z.tags(NOTES, "a").is_empty());
+    assert_eq!(z.tags(NOTES, "a"), ["f"]);
 }
 
 #[test]
@@ -359,6 +371,23 @@ fn k20_another_history_is_met_with_a_copy_and_a_new_base() {
         })
         .unwrap();
     assert_eq!(title, "lost on the server");
+}
+
+#[test]
+fn an_insert_that_joined_is_followed_also_when_no_page_told_of_it() {
+    let mut s = Stage::new();
+    let mut x = s.device();
+    s.write(&mut x, Draft::insert(NOTES, "a").set(TITLE, "first"));
+    s.write(&mut x, Draft::insert(NOTES, "a").set(2, "joins"));
+    // Accepted; the answer is lost, and the snapshot names no ops.
+    let _ = x.send(&mut s.server, 10, 10);
+    s.write(&mut x, Draft::update(NOTES, "a").count(1));
+    x.bootstrap(&mut s.server);
+    check_device(&x, &s.server);
+    assert_eq!((x.count(NOTES, "a"), x.pending().len()), (1, 1));
+    x.sync(&mut s.server);
+    assert_eq!(x.count(NOTES, "a"), 1);
+    check_device(&x, &s.server);
 }
 
 #[test]
