@@ -77,6 +77,10 @@ impl StoredDocument {
         BaseImage::base(self.image.clone(), self.shown.clone())
     }
 
+    pub(super) fn is_tombstone(&self) -> bool {
+        matches!(self.place, Place::Tombstone)
+    }
+
     /// Live documents and those with pending ops keep their row.
     fn belongs_in_row(&self) -> bool {
         self.shown.is_alive() || self.image.is_some() || self.pending.is_some()
@@ -89,26 +93,48 @@ pub(crate) fn load(
     table: &Table,
     id: &DocumentId,
 ) -> Result<Option<StoredDocument>> {
+    match load_row(conn, table, id)? {
+        None => load_tombstone(conn, table.collection, id),
+        row => Ok(row),
+    }
+}
+
+/// The document's row.
+pub(super) fn load_row(
+    conn: &Connection,
+    table: &Table,
+    id: &DocumentId,
+) -> Result<Option<StoredDocument>> {
     let mut statement = conn.prepare_cached(&table.select)?;
     let mut rows = statement.query([id.as_str()])?;
-    if let Some(row) = rows.next()? {
-        return read_row(table, row).map(Some);
-    }
+    rows.next()?.map(|row| read_row(table, row)).transpose()
+}
+
+/// The document's tombstone.
+pub(super) fn load_tombstone(
+    conn: &Connection,
+    collection: CollectionId,
+    id: &DocumentId,
+) -> Result<Option<StoredDocument>> {
     let mut statement =
         conn.prepare_cached("SELECT state FROM _dl_tombstones WHERE collection = ?1 AND id = ?2")?;
-    let mut rows = statement.query((table.collection, id.as_str()))?;
-    match rows.next()? {
-        None => Ok(None),
-        Some(row) => {
-            let shown = minicbor::decode(blob(row, 0, "tombstone")?)?;
-            Ok(Some(StoredDocument {
-                shown,
-                image: None,
-                pending: None,
-                place: Place::Tombstone,
-            }))
-        }
-    }
+    let mut rows = statement.query((collection, id.as_str()))?;
+    let Some(row) = rows.next()? else {
+        return Ok(None);
+    };
+    let shown = minicbor::decode(blob(row, 0, "tombstone")?)?;
+    Ok(Some(StoredDocument {
+        shown,
+        image: None,
+        pending: None,
+        place: Place::Tombstone,
+    }))
+}
+
+/// Whether there is a tombstone at all.
+pub(super) fn any_tombstones(conn: &Connection) -> Result<bool> {
+    let mut statement = conn.prepare_cached("SELECT EXISTS (SELECT 1 FROM _dl_tombstones)")?;
+    Ok(statement.query_row([], |row| row.get(0))?)
 }
 
 /// Reads the columns of a [`Table::select`].

@@ -28,6 +28,8 @@ pub(crate) struct WriteTx<'c> {
     witness: RefCell<Option<Witness>>,
     /// Keeps the sender off until the commit.
     holding: Cell<bool>,
+    /// Whether there are tombstones, once somebody asked: mostly there are none to look for.
+    tombstones: Cell<Option<bool>>,
     /// What it did to the outbox, if that is known: bytes of the op added, of one taken out.
     counted: Cell<Option<(u64, Option<u64>)>>,
     open: bool,
@@ -61,6 +63,7 @@ impl<'c> WriteTx<'c> {
             changes,
             witness: RefCell::default(),
             holding: Cell::new(false),
+            tombstones: Cell::new(None),
             counted: Cell::new(None),
             open: true,
         })
@@ -76,6 +79,30 @@ impl<'c> WriteTx<'c> {
         self.now
     }
 
+    /// A document, live or deleted.
+    pub(crate) fn load(
+        &self,
+        collection: CollectionId,
+        id: &DocumentId,
+    ) -> Result<Option<StoredDocument>> {
+        let Some(table) = self.table(collection)? else {
+            return Ok(None);
+        };
+        let found = row::load_row(self.conn(), &table, id)?;
+        if found.is_some() {
+            return Ok(found);
+        }
+        let any = match self.tombstones.get() {
+            Some(any) => any,
+            None => row::any_tombstones(self.conn())?,
+        };
+        self.tombstones.set(Some(any));
+        match any {
+            true => row::load_tombstone(self.conn(), collection, id),
+            false => Ok(None),
+        }
+    }
+
     /// Writes a document in place of `before` (what [`ReadTx::load`] gave, `None` if that was
     /// `None`), with its full-text entry, and notes the change. `after` may be written again.
     pub(crate) fn store(
@@ -87,6 +114,9 @@ impl<'c> WriteTx<'c> {
     ) -> Result<()> {
         let table = self.table_for_writing(collection)?;
         row::store(self.conn(), &table, id, before, after, self.now.wall)?;
+        if after.is_tombstone() {
+            self.tombstones.set(Some(true));
+        }
         if table.lacks_a_column_for(&after.shown) {
             reshape::note_opaque(self.conn(), collection)?;
         }
