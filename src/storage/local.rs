@@ -5,21 +5,20 @@
 //! once what it did.
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use driftline_core::fold::BaseImage;
-use driftline_core::id::{CollectionId, DocumentId, OpId, PENDING, Version};
-use driftline_core::merge::{DocumentState, Effect, History, Incoming, Life, Linked, Seen, merge};
-use driftline_core::op::{
-    Change, ChangeKind, Op, OpBody, Refusal, absorbs, admit, refusal, take_over, weight,
-};
+use driftline_core::id::{CollectionId, DocumentId, OpId};
+use driftline_core::merge::DocumentState;
+use driftline_core::op::{Change, ChangeKind, Op, OpBody, absorbs, admit, take_over, weight};
 use driftline_core::schema::{Collection, MergePolicy, Schema};
 use driftline_core::time::{Contact, Stamp};
 use rusqlite::params;
 
 use super::error::{Result, StorageError};
 use super::history::{self, Ops, QueuedOp};
+use super::join::joined;
+use super::predict::{Head, mentions, predict, within_limits};
 use super::row::StoredDocument;
 use super::write::WriteTx;
 use super::{meta, refold};
@@ -41,14 +40,6 @@ pub(crate) struct LocalWrite<'t> {
 
 /// So many documents are found by looking at each.
 const FEW: usize = 8;
-
-/// What all changes of the op share.
-#[derive(Clone, Copy)]
-struct Head {
-    op: OpId,
-    base: Version,
-    stamp: Stamp,
-}
 
 /// A document the transaction has looked at.
 struct Working {
@@ -80,21 +71,6 @@ pub(crate) struct Queued {
     pub(crate) bytes: u64,
     /// The op it made superfluous, and that one's bytes.
     pub(crate) absorbed: Option<(OpId, u64)>,
-}
-
-/// Nothing is looked up: what was shown has been seen.
-struct Nothing;
-
-impl History for Nothing {
-    type Error = Infallible;
-    fn linked(
-        &mut self,
-        _: OpId,
-        _: CollectionId,
-        _: &DocumentId,
-    ) -> std::result::Result<Option<Linked>, Infallible> {
-        Ok(None)
-    }
 }
 
 impl<'t> LocalWrite<'t> {
@@ -522,178 +498,4 @@ fn carry_all(change: &mut Change, working: &Working, collection: &Collection) {
     } else {
         clock.saturating_add(1)
     };
-}
-
-/// The changes with `next` behind them, joined to the last one where that says the same.
-fn joined(changes: &[Change], next: Change) -> Result<Vec<Change>> {
-    let mut changes = changes.to_vec();
-    match changes.last_mut() {
-        Some(last)
-            if next.kind == ChangeKind::Update
-                && matches!(last.kind, ChangeKind::Insert | ChangeKind::Update) =>
-        {
-            join(last, next)?;
-        }
-        _ => changes.push(next),
-    }
-    Ok(changes)
-}
-
-fn join(last: &mut Change, next: Change) -> Result<()> {
-    for (field, value) in next.registers {
-        last.registers.insert(field, value);
-    }
-    for (field, delta) in next.increments {
-        let sum = last.increments.entry(field, || 0);
-        *sum = sum.checked_add(delta).ok_or_else(|| {
-            Refusal::new(
-                refusal::COUNTER_OVERFLOW,
-                "the counter would leave the 64-bit range",
-            )
-        })?;
-    }
-    last.increments.retain(|_, delta| *delta != 0);
-    // A change removes before it adds; here the removal came after.
-    for (field, elements) in next.removes {
-        if let Some(added) = last.adds.get_mut(field) {
-            added.retain(|element| !elements.contains(element));
-        }
-        let removed = last.removes.entry(field, Vec::new);
-        let new: Vec<String> = elements
-            .into_iter()
-            .filter(|element| !removed.contains(element))
-            .collect();
-        removed.extend(new);
-    }
-    for (field, elements) in next.adds {
-        let added = last.adds.entry(field, Vec::new);
-        let new: Vec<String> = elements
-            .into_iter()
-            .filter(|element| !added.contains(element))
-            .collect();
-        added.extend(new);
-    }
-    last.adds.retain(|_, elements| !elements.is_empty());
-    last.removes.retain(|_, elements| !elements.is_empty());
-    last.clock = last.clock.max(next.clock);
-    Ok(())
-}
-
-/// What the document shows after `changes`, by the server's merge.
-fn predict(
-    start: Option<&DocumentState>,
-    changes: &[Change],
-    collection: &Collection,
-    head: Head,
-    guest: bool,
-) -> Result<DocumentState> {
-    let own = start.map(pending_in).unwrap_or_default();
-    let document = changes.first().map(|change| &change.document);
-    let Some(document) = document else {
-        return Err(StorageError::Internal("an op without changes".to_owned()));
-    };
-    let seen = match Seen::follow(
-        &mut Nothing,
-        (collection.id, document),
-        head.op,
-        head.base,
-        None,
-        &own,
-    ) {
-        Ok(seen) => seen,
-        Err(never) => match never {},
-    };
-    let version = if guest { 0 } else { PENDING };
-    let mut shown = start.cloned();
-    for change in changes {
-        // Whichever opener the change names, the author means what is shown.
-        let generation = shown.as_ref().map(|shown| shown.generation.opener);
-        let incoming = Incoming {
-            op: head.op,
-            name: head.op,
-            stamp: head.stamp,
-            version,
-            seen: &seen,
-            generation,
-        };
-        let merged = merge(shown, change, collection, &incoming)?;
-        if merged.effect == Effect::Ledgered {
-            let message = format!("{}: the document is deleted", collection.name);
-            return Err(Refusal::new(refusal::NOT_FOUND, message).into());
-        }
-        shown = Some(merged.after);
-    }
-    shown.ok_or_else(|| StorageError::Internal("a change left no document".to_owned()))
-}
-
-/// The file's own ops that a document shows and base does not contain.
-fn pending_in(state: &DocumentState) -> Vec<OpId> {
-    let mut own: Vec<OpId> = Vec::new();
-    let mut note = |op: OpId, version: Version| {
-        if version == PENDING && !own.contains(&op) {
-            own.push(op);
-        }
-    };
-    note(state.generation.opener, state.generation.version);
-    state
-        .registers
-        .iter()
-        .for_each(|(_, register)| note(register.write.op, register.write.version));
-    for (_, set) in state.sets.iter() {
-        set.elements
-            .values()
-            .flatten()
-            .for_each(|(op, version)| note(*op, *version));
-    }
-    state
-        .updates
-        .iter()
-        .for_each(|(op, version)| note(*op, *version));
-    if let Life::Deleted(by) = state.life {
-        note(by.op, by.version);
-    }
-    if let Some(reopened) = state.reopened {
-        note(reopened.delete, reopened.delete_version);
-    }
-    // Updates too many to remember one by one are this file's own as well, if any is pending.
-    note(OpId::ZERO, state.updates_forgotten);
-    own
-}
-
-fn mentions(state: &DocumentState, op: OpId) -> bool {
-    let deleted = matches!(state.life, Life::Deleted(by) if by.op == op);
-    let counted = state.version == 0 && !state.counters.is_empty();
-    let in_sets = state
-        .sets
-        .iter()
-        .any(|(_, set)| set.elements.values().flatten().any(|(by, _)| *by == op));
-    deleted
-        || counted
-        || in_sets
-        || state.generation.opener == op
-        || state.registers.iter().any(|(_, r)| r.write.op == op)
-}
-
-/// The limits the server applies to the document a change leaves.
-fn within_limits(schema: &Schema, collection: &Collection, after: &DocumentState) -> Result<()> {
-    let limits = &schema.limits;
-    let size = after.size();
-    if size > limits.max_document as usize {
-        let message = format!(
-            "{size} bytes in one document of {}; at most {}",
-            collection.name, limits.max_document
-        );
-        return Err(Refusal::new(refusal::DOCUMENT_TOO_LARGE, message).into());
-    }
-    let most = limits.max_set_elements as usize;
-    match after.sets.iter().find(|(_, set)| set.elements.len() > most) {
-        None => Ok(()),
-        Some((field, _)) => {
-            let name = collection
-                .field_by_id(field)
-                .map_or("a set", |field| &field.name);
-            let message = format!("{}.{name}: at most {most} elements", collection.name);
-            Err(Refusal::new(refusal::SET_TOO_LARGE, message).into())
-        }
-    }
 }

@@ -26,12 +26,14 @@ mod checkpoint;
 mod conflicts;
 mod connection;
 mod copies;
+mod ddl;
 mod departed;
 pub(crate) mod error;
 mod gate;
 mod history;
 mod hooks;
 pub(crate) mod inspect;
+mod join;
 mod kinds;
 pub(crate) mod ledger;
 mod local;
@@ -40,6 +42,7 @@ mod migrations;
 mod open;
 pub(crate) mod outbox;
 mod pragmas;
+mod predict;
 mod queue;
 mod queued;
 mod read;
@@ -56,6 +59,7 @@ mod tables;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 pub(crate) mod testing;
+mod text_index;
 mod write;
 
 use std::cell::RefCell;

@@ -9,10 +9,11 @@ use driftline_core::schema::{Schema, StableIds};
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
+use super::ddl::{create_indexes, create_view, literal};
 use super::error::{Result, StorageError};
 use super::meta;
 use super::row;
-use super::tables::{Layout, Table, column_name, create_indexes, create_view, literal, quoted};
+use super::tables::{Layout, Table, column_name, quoted};
 
 /// What a file remembers of the schema it was last opened with.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -16,6 +16,7 @@ use rusqlite::{Connection, Row};
 use super::error::{Result, StorageError};
 use super::meta::Bind;
 use super::tables::{Layout, Table, column_name, value_of};
+use super::text_index::{index_text, unindex_text};
 
 /// A document as the device holds it: what it shows, and what is needed to get back to base.
 #[derive(Clone, Debug, PartialEq)]
@@ -378,43 +379,6 @@ fn delete_row(
 ) -> Result<()> {
     unindex_text(conn, table, search)?;
     conn.prepare_cached(&table.delete)?.execute([id.as_str()])?;
-    Ok(())
-}
-
-/// Brings the full-text index in step with a document whose entry was `entry`; returns the entry now.
-pub(super) fn index_text(
-    conn: &Connection,
-    table: &Table,
-    id: &DocumentId,
-    state: &DocumentState,
-    entry: Option<i64>,
-) -> Result<Option<i64>> {
-    let Some(search) = &table.search else {
-        return Ok(entry);
-    };
-    unindex_text(conn, table, entry)?;
-    if !state.is_alive() {
-        return Ok(None);
-    }
-    let mut statement = conn.prepare_cached(&search.insert)?;
-    statement.raw_bind_parameter(1, entry)?;
-    statement.raw_bind_parameter(2, id.as_str())?;
-    for (at, (field, _)) in search.fields.iter().enumerate() {
-        match table.column(*field) {
-            Some(column) => {
-                statement.raw_bind_parameter(3 + at, Bind(column.cell(state).value_ref()))?
-            }
-            None => statement.raw_bind_parameter(3 + at, None::<i64>)?,
-        }
-    }
-    statement.raw_execute()?;
-    Ok(Some(conn.last_insert_rowid()))
-}
-
-fn unindex_text(conn: &Connection, table: &Table, entry: Option<i64>) -> Result<()> {
-    if let (Some(search), Some(entry)) = (&table.search, entry) {
-        conn.prepare_cached(&search.delete)?.execute([entry])?;
-    }
     Ok(())
 }
 

@@ -5,7 +5,6 @@
 //! column, hidden, and its values.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use driftline_core::id::{CollectionId, FieldId};
@@ -235,44 +234,9 @@ impl Table {
             .ok()?;
         self.columns.get(at)
     }
-
-    /// The statement that creates the table with all its columns.
-    pub(super) fn create(&self) -> String {
-        let mut sql = format!(
-            "CREATE TABLE IF NOT EXISTS {} (\n    id TEXT PRIMARY KEY NOT NULL,\n    \
-             -- 1 while the document is deleted, by a pending op or with pending ops on it\n    \
-             _deleted INTEGER NOT NULL,\n",
-            self.name
-        );
-        for column in &self.columns {
-            let _ = writeln!(sql, "    {},", column.declaration());
-        }
-        sql += "    -- who wrote what and when; values stand in the columns\n    _state BLOB NOT NULL,\n    \
-                -- the way from here to what the server said, NULL if there is none\n    _base BLOB,\n    \
-                -- the newest own op on the document that the server's answer does not contain yet\n    _pending BLOB,\n    \
-                -- the row in the full-text index\n    _search INTEGER\n) WITHOUT ROWID";
-        sql
-    }
 }
 
 impl Column {
-    /// Name, type and default, as in CREATE TABLE and ADD COLUMN.
-    pub(super) fn declaration(&self) -> String {
-        let kind = match self.kind {
-            FieldKind::Boolean | FieldKind::Integer | FieldKind::Timestamp | FieldKind::Counter => {
-                "INTEGER"
-            }
-            FieldKind::Real => "REAL",
-            FieldKind::Bytes => "BLOB",
-            _ => "TEXT",
-        };
-        format!(
-            "{} {kind} DEFAULT {}",
-            column_name(self.field),
-            literal(&self.default)
-        )
-    }
-
     /// What the column holds for a document.
     pub(crate) fn cell<'a>(&'a self, state: &'a DocumentState) -> Cell<'a> {
         match self.kind {
@@ -369,58 +333,6 @@ impl Search {
             fields,
         })
     }
-
-    pub(super) fn create(&self) -> String {
-        let columns = self
-            .fields
-            .iter()
-            .fold("id UNINDEXED".to_owned(), |list, (_, name)| {
-                format!("{list}, {}", quoted(name))
-            });
-        format!(
-            "CREATE VIRTUAL TABLE {} USING fts5({columns})",
-            quoted(&self.name)
-        )
-    }
-}
-
-/// The view the app reads.
-pub(super) fn create_view(collection: &Collection) -> String {
-    let columns = collection
-        .fields
-        .iter()
-        .fold("id".to_owned(), |list, field| {
-            format!(
-                "{list}, {} AS {}",
-                column_name(field.id),
-                quoted(&field.name)
-            )
-        });
-    format!(
-        "CREATE VIEW {} AS SELECT {columns} FROM {} WHERE _deleted = 0",
-        quoted(&collection.name),
-        table_name(collection.id)
-    )
-}
-
-/// The declared indexes, name and statement. They hold live documents only, as the view does.
-pub(super) fn create_indexes(collection: &Collection) -> Vec<(String, String)> {
-    let create = |index: &driftline_core::schema::Index| {
-        let name = format!("_dl_i_{}_{}", collection.id, index.name);
-        let columns: Vec<String> = index
-            .fields
-            .iter()
-            .map(|field| column_name(*field))
-            .collect();
-        let sql = format!(
-            "CREATE INDEX {} ON {} ({}) WHERE _deleted = 0",
-            quoted(&name),
-            table_name(collection.id),
-            columns.join(", ")
-        );
-        (name, sql)
-    };
-    collection.indexes.iter().map(create).collect()
 }
 
 pub(crate) fn table_name(collection: CollectionId) -> String {
@@ -434,21 +346,4 @@ pub(crate) fn column_name(field: FieldId) -> String {
 /// An identifier for SQL.
 pub(crate) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-/// A value written out in SQL.
-pub(super) fn literal(value: &Value) -> String {
-    match value {
-        Value::Null => "NULL".to_owned(),
-        Value::Boolean(b) => i64::from(*b).to_string(),
-        Value::Integer(n) => n.to_string(),
-        Value::Real(x) => format!("{x:?}"),
-        Value::Text(text) => format!("'{}'", text.replace('\'', "''")),
-        Value::Bytes(bytes) => {
-            bytes
-                .iter()
-                .fold("X'".to_owned(), |hex, byte| format!("{hex}{byte:02x}"))
-                + "'"
-        }
-    }
 }
