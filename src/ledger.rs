@@ -266,3 +266,129 @@ impl Loss {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::storage::testing::{Device, Draft, Server, Time, schema};
+
+    fn rejected(draft: Draft) -> (tempfile::TempDir, Device, Server) {
+        let (directory, time) = (tempfile::tempdir().unwrap(), Time::new());
+        let mut server = Server::new(schema(), time.clone());
+        let mut device = Device::open(directory.path(), "d", &time, 1);
+        let first = Draft::insert(1, "a").set(1, "first").add("y");
+        device.write(&[first]).unwrap();
+        device.sync(&mut server);
+        let bad = device.write(&[draft]).unwrap();
+        server.refuse.insert(bad);
+        device.sync(&mut server);
+        (directory, device, server)
+    }
+
+    fn restore_all(device: &Device) -> Vec<Loss> {
+        let ledger = Ledger {
+            storage: Arc::clone(&device.storage),
+        };
+        let losses = ledger.query(&LossFilter::default(), 10).unwrap();
+        for loss in &losses {
+            ledger.restore(loss.id).unwrap();
+            assert_eq!(ledger.restore(loss.id).unwrap_err().code(), "no_such_loss");
+        }
+        assert_eq!(ledger.count().unwrap(), 0);
+        losses
+    }
+
+    #[test]
+    fn every_kind_of_loss_comes_back_with_one_call() {
+        let bad = Draft::update(1, "a")
+            .set(1, "mine")
+            .count(3)
+            .add("x")
+            .remove("y");
+        let (_directory, mut device, mut server) = rejected(bad);
+        assert_eq!(device.value(1, "a", 1), Some("first".into()));
+        let losses = restore_all(&device);
+        assert_eq!(losses.len(), 4);
+        let title = losses
+            .iter()
+            .find(|loss| loss.field.as_deref() == Some("title"))
+            .unwrap();
+        assert_eq!(
+            (&title.value, &title.base_value),
+            (&"mine".into(), &"first".into())
+        );
+        assert_eq!(
+            (title.rule, title.collection.as_str()),
+            (LossRule::Rejected, "notes")
+        );
+        device.sync(&mut server);
+        assert_eq!(device.value(1, "a", 1), Some("mine".into()));
+        assert_eq!(
+            (device.count(1, "a"), device.tags(1, "a")),
+            (3, vec!["x".to_owned()])
+        );
+    }
+
+    #[test]
+    fn a_lost_insert_and_a_lost_delete_come_back_as_such() {
+        let (_directory, device, _) = rejected(Draft::insert(1, "b").set(1, "whole").count(1));
+        assert_eq!(device.shown(1, "b"), None);
+        restore_all(&device);
+        assert_eq!(
+            (device.value(1, "b", 1), device.count(1, "b")),
+            (Some("whole".into()), 1)
+        );
+        let (_directory, device, _) = rejected(Draft::delete(1, "a"));
+        assert!(device.shown(1, "a").is_some());
+        restore_all(&device);
+        assert_eq!(device.shown(1, "a"), None);
+    }
+
+    #[test]
+    fn a_value_of_a_deleted_document_brings_the_document_back() {
+        let (_directory, mut device, mut server) = rejected(Draft::update(1, "a").set(1, "mine"));
+        device.write(&[Draft::delete(1, "a")]).unwrap();
+        device.sync(&mut server);
+        restore_all(&device);
+        assert_eq!(device.value(1, "a", 1), Some("mine".into()));
+        assert_eq!(device.tags(1, "a"), ["y"], "with the content it had");
+    }
+
+    #[test]
+    fn filters_by_names_and_refuses_unknown_ones() {
+        let (_directory, device, _) = rejected(Draft::update(1, "a").set(1, "mine"));
+        let ledger = Ledger {
+            storage: Arc::clone(&device.storage),
+        };
+        let of = |collection: &str, field: Option<&str>| LossFilter {
+            collection: Some(collection.to_owned()),
+            field: field.map(str::to_owned),
+            ..LossFilter::default()
+        };
+        assert_eq!(
+            ledger.query(&of("notes", Some("title")), 10).unwrap().len(),
+            1
+        );
+        assert!(
+            ledger
+                .query(&of("notes", Some("body")), 10)
+                .unwrap()
+                .is_empty()
+        );
+        assert!(ledger.query(&of("plans", None), 10).unwrap().is_empty());
+        assert_eq!(
+            ledger.query(&of("nothing", None), 10).unwrap_err().code(),
+            "unknown_collection"
+        );
+        assert_eq!(
+            ledger
+                .query(&of("notes", Some("nothing")), 10)
+                .unwrap_err()
+                .code(),
+            "unknown_field"
+        );
+        // What is still in quarantine is not pruned away.
+        assert_eq!(ledger.prune(i64::MAX).unwrap(), 0);
+    }
+}

@@ -348,3 +348,108 @@ fn object<V: Serialize>(pairs: &[(String, V)]) -> Map<String, serde_json::Value>
         .map(|(name, value)| (name.clone(), json!(value)))
         .collect()
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::storage::testing::{Device, Draft, Server, Time, schema};
+
+    fn rejected() -> (tempfile::TempDir, Device, Server, OpId, OpId) {
+        let (directory, time) = (tempfile::tempdir().unwrap(), Time::new());
+        let mut server = Server::new(schema(), time.clone());
+        let mut device = Device::open(directory.path(), "d", &time, 1);
+        device
+            .write(&[Draft::insert(1, "a").set(1, "first")])
+            .unwrap();
+        device.sync(&mut server);
+        let bad = Draft::update(1, "a")
+            .set(1, "no")
+            .count(2)
+            .add("x")
+            .remove("y");
+        let bad = device.write(&[bad]).unwrap();
+        server.refuse.insert(bad);
+        device.sync(&mut server);
+        let good = device
+            .write(&[Draft::insert(2, "b").set(1, "waits")])
+            .unwrap();
+        (directory, device, server, bad, good)
+    }
+
+    fn outbox(device: &Device) -> Outbox {
+        Outbox {
+            storage: Arc::clone(&device.storage),
+        }
+    }
+
+    #[test]
+    fn says_what_waits_what_is_under_way_and_what_was_rejected() {
+        let (_directory, mut device, mut server, bad, good) = rejected();
+        let outbox = outbox(&device);
+        let size = outbox.size().unwrap();
+        assert_eq!((size.pending, size.quarantined), (1, 1));
+        let listed = outbox.list(None, 10).unwrap();
+        assert_eq!(listed.len(), 2);
+        assert_eq!(
+            (&listed[0].id, listed[0].state),
+            (&bad.to_string(), OpState::Quarantined)
+        );
+        assert_eq!(listed[0].error_code.as_deref(), Some("quota"));
+        assert_eq!(
+            (&listed[1].id, listed[1].state),
+            (&good.to_string(), OpState::Pending)
+        );
+        assert_eq!(outbox.list(Some(&listed[0].id), 10).unwrap(), listed[1..]);
+        assert_eq!(outbox.quarantined(None, 10).unwrap(), listed[..1]);
+        let _ = device.send(&mut server, 10, 10);
+        assert_eq!(outbox.list(None, 10).unwrap()[1].state, OpState::InFlight);
+    }
+
+    #[test]
+    fn exports_every_write_with_the_names_of_the_schema() {
+        let (_directory, device, _, bad, _) = rejected();
+        let mut bytes = Vec::new();
+        assert_eq!(outbox(&device).export(&mut bytes).unwrap(), 2);
+        let text = String::from_utf8(bytes).unwrap();
+        let lines: Vec<serde_json::Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(lines[0]["id"], bad.to_string());
+        assert_eq!(
+            (&lines[0]["state"], &lines[0]["error_code"]),
+            (&json!("quarantined"), &json!("quota"))
+        );
+        let expected = json!({
+            "collection": "notes", "document": "a", "kind": "update", "fields": { "title": "no" },
+            "increments": { "count": 2 }, "adds": { "tags": ["x"] }, "removes": { "tags": ["y"] },
+        });
+        assert_eq!(lines[0]["changes"], json!([expected]));
+        assert_eq!(lines[1]["changes"][0]["kind"], "insert");
+    }
+
+    #[test]
+    fn retries_and_discards_what_is_there_and_says_what_is_not() {
+        let (_directory, device, _, bad, good) = rejected();
+        let outbox = outbox(&device);
+        let code = |result: Result<()>| result.unwrap_err().code();
+        assert_eq!(code(outbox.retry("no uuid").map(drop)), "invalid_id");
+        assert_eq!(
+            code(outbox.retry(&good.to_string()).map(drop)),
+            "not_quarantined"
+        );
+        let retried = outbox.retry(&bad.to_string()).unwrap();
+        assert_eq!(
+            outbox.list(None, 10).unwrap()[1].retry_of,
+            Some(bad.to_string())
+        );
+        assert_eq!(device.value(1, "a", 1), Some("no".into()));
+        outbox.discard(&retried[0]).unwrap();
+        assert_eq!(device.value(1, "a", 1), Some("first".into()));
+        assert!(outbox.list(None, 10).unwrap()[1].discarded);
+        assert_eq!(code(outbox.discard(&retried[0])), "not_queued");
+        assert_eq!(outbox.drop_all().unwrap(), 2);
+        assert_eq!(outbox.size().unwrap(), OutboxSize::default());
+    }
+}

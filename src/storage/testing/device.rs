@@ -73,7 +73,7 @@ pub(crate) struct Exchange {
 
 /// One file and its engine's memory.
 pub(crate) struct Device {
-    pub(crate) storage: Storage,
+    pub(crate) storage: Arc<Storage>,
     clock: Arc<TestClock>,
     path: PathBuf,
     /// Accepted, not named yet.
@@ -102,7 +102,7 @@ impl Device {
         })
         .unwrap();
         Device {
-            storage,
+            storage: Arc::new(storage),
             clock,
             path,
             accepted: HashSet::new(),
