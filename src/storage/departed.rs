@@ -16,6 +16,8 @@ pub(super) struct Departure<'a> {
     pub(super) op: OpId,
     pub(super) collection: CollectionId,
     pub(super) document: &'a DocumentId,
+    /// Whether `op` is another id of the op that leaves: its first id, or one it covers.
+    pub(super) alias: bool,
     pub(super) prev: Option<OpId>,
     pub(super) covers: &'a [OpId],
     /// Its version, where the server named it.
@@ -30,13 +32,22 @@ pub(super) fn keep(conn: &Connection, departure: &Departure<'_>) -> Result<()> {
         .then(|| minicbor::to_vec(departure.covers))
         .transpose()
         .map_err(|_| StorageError::Internal("covers do not encode".to_owned()))?;
-    conn.prepare_cached(
-        "INSERT INTO _dl_departed (op_id, collection, document, prev, covers, accepted, landed) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO UPDATE SET \
-         prev = coalesce(excluded.prev, prev), covers = coalesce(excluded.covers, covers), \
-         accepted = coalesce(excluded.accepted, accepted), landed = coalesce(excluded.landed, landed)",
-    )?
-    .execute(params![
+    // Under another id than its own an op brings its verdict only: that id's place in the chain stays.
+    // Overwritten by a retry's, it no longer led to an add that a later remove had seen.
+    let sql = match departure.alias {
+        false => {
+            "INSERT INTO _dl_departed (op_id, collection, document, prev, covers, accepted, landed) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO UPDATE SET \
+             prev = coalesce(excluded.prev, prev), covers = coalesce(excluded.covers, covers), \
+             accepted = coalesce(excluded.accepted, accepted), landed = coalesce(excluded.landed, landed)"
+        }
+        true => {
+            "INSERT INTO _dl_departed (op_id, collection, document, prev, covers, accepted, landed) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO UPDATE SET \
+             accepted = coalesce(excluded.accepted, accepted), landed = coalesce(excluded.landed, landed)"
+        }
+    };
+    conn.prepare_cached(sql)?.execute(params![
         departure.op.0,
         departure.collection,
         departure.document.as_str(),

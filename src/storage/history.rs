@@ -75,7 +75,7 @@ impl Leaving {
     fn linked(&self, collection: CollectionId, document: &DocumentId) -> Linked {
         Linked {
             prev: self.op.prev_on(collection, document),
-            covers: self.op.body.covers.clone(),
+            covers: self.op.body.stands_for(),
             accepted: self.accepted,
             landed: self.landed_on(collection, document),
         }
@@ -166,7 +166,7 @@ impl<'c> Ops<'c> {
                     let prev = op.prev_on(collection, document);
                     let linked = Linked {
                         prev,
-                        covers: op.body.covers.clone(),
+                        covers: op.body.stands_for(),
                         accepted: None,
                         landed: None,
                     };

@@ -243,13 +243,15 @@ pub(super) fn keep_links(
 ) -> Result<()> {
     for leaving in leaving {
         let names = leaving.names.iter().filter(|name| **name != leaving.op.id);
+        let covers = leaving.op.body.stands_for();
         for op in std::iter::once(&leaving.op.id).chain(names) {
             let departure = Departure {
                 op: *op,
                 collection,
                 document: id,
+                alias: *op != leaving.op.id,
                 prev: leaving.op.prev_on(collection, id),
-                covers: &leaving.op.body.covers,
+                covers: &covers,
                 accepted: leaving.accepted,
                 landed: leaving.landed_on(collection, id),
             };

@@ -181,13 +181,14 @@ fn point_to_now(change: &mut Change, shown: &DocumentState, pending: &[Pending],
 fn keep_all_links(conn: &Connection, op: &QueuedOp) -> Result<()> {
     for (collection, document) in op.documents() {
         let prev = op.prev_on(collection, document);
-        let covers = op.body.covers.as_slice();
+        let covers = op.body.stands_for();
         let departure = departed::Departure {
             op: op.id,
             collection,
             document,
+            alias: false,
             prev,
-            covers,
+            covers: &covers,
             accepted: None,
             landed: None,
         };
