@@ -3,7 +3,9 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use driftline_core::id::{CollectionId, DocumentId, Version};
+#[cfg(test)]
+use driftline_core::id::DocumentId;
+use driftline_core::id::{CollectionId, Version};
 use driftline_core::protocol::Cursor;
 use driftline_core::schema::Schema;
 use driftline_core::time::Contact;
@@ -12,6 +14,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::connection::{FileSpec, GatedConnection, Shared};
 use super::error::{Result, StorageError};
+#[cfg(test)]
 use super::row::{self, StoredDocument};
 use super::tables::{Layout, Table, table_name};
 use super::{Lifecycle, meta};
@@ -171,7 +174,8 @@ impl<'c> ReadTx<'c> {
         Ok(there.then(|| Arc::new(Table::new(collection, None, Vec::new()))))
     }
 
-    /// A document, live or deleted.
+    /// A document, live or deleted; writes have their own way, which knows whether there are tombstones.
+    #[cfg(test)]
     pub(crate) fn load(
         &self,
         collection: CollectionId,
