@@ -42,6 +42,7 @@ impl Driver {
                 Answer::StorageFailed
             }
         };
+        self.apply_held_frames();
         self.settle(answer);
     }
 

@@ -53,6 +53,7 @@ pub(crate) struct Driver {
     pub(super) last_sync: Option<i64>,
     pub(super) quota: Option<Quota>,
     pub(super) progress: Arc<SnapshotProgress>,
+    pub(super) held_frames: Vec<driftline_core::protocol::Versions>,
     pub(super) run: Run,
     /// Bytes sent and received when the run began.
     pub(super) run_began_at: (u64, u64),
@@ -122,6 +123,7 @@ impl Driver {
             last_sync: None,
             quota: None,
             progress: Arc::default(),
+            held_frames: Vec::new(),
             run: Run::default(),
             run_began_at: (0, 0),
             set_aside: Vec::new(),
@@ -251,6 +253,7 @@ impl Driver {
         match action {
             Action::Request(plan) => return self.request(plan),
             Action::Abandon => {
+                self.held_frames.clear();
                 self.flight = None;
                 self.store.nothing_in_flight();
             }

@@ -9,6 +9,9 @@ use super::live::Word;
 use super::store::Taken;
 use crate::transport::LiveMessage;
 
+/// Frames held back at most; the next one is applied at once, and the answer then fetched again.
+const HELD_FRAMES: usize = 64;
+
 impl Driver {
     pub(super) fn socket_said(&mut self, word: Word) {
         match word {
@@ -63,7 +66,7 @@ impl Driver {
             Err(_) => return self.tell(Event::FrameMissed),
         };
         match frame {
-            LiveFrame::Versions(versions) => self.versions(&versions),
+            LiveFrame::Versions(versions) => self.versions_or_hold(versions),
             LiveFrame::Response(response) => {
                 let expected = matches!(&self.flight, Some(Flight { way: Way::Socket { tag, .. }, .. }) if *tag == response.tag);
                 if expected {
@@ -89,6 +92,29 @@ impl Driver {
             }
             LiveFrame::Behind => self.tell(Event::FrameMissed),
             LiveFrame::Request(_) => {}
+        }
+    }
+
+    /// While ops are under way, frames wait for their answer: the server tells everybody of a commit,
+    /// its author too, and the answer says the same in fewer bytes. Applied first, a frame of 2,000 own
+    /// ops cost 40 to 100 ms and made the answer's page useless.
+    fn versions_or_hold(&mut self, versions: protocol::Versions) {
+        let pushing = self
+            .flight
+            .as_ref()
+            .is_some_and(|flight| !flight.sent.is_empty());
+        if pushing && self.held_frames.len() < HELD_FRAMES {
+            self.held_frames.push(versions);
+            self.tell(Event::LiveAlive);
+        } else {
+            self.versions(&versions);
+        }
+    }
+
+    /// Frames that waited for an answer: old news by now, or what follows it.
+    pub(super) fn apply_held_frames(&mut self) {
+        for frame in std::mem::take(&mut self.held_frames) {
+            self.versions(&frame);
         }
     }
 
