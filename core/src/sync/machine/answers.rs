@@ -1,0 +1,169 @@
+//! What an answer, or its failing to come, changes.
+
+use super::{Flight, Machine};
+use crate::id::OpId;
+use crate::protocol::{Reaction, StateOnFailure, react};
+use crate::sync::bootstrap::Phase;
+use crate::sync::isolation::Consequence;
+use crate::sync::{Action, Answer, Cause, Purpose};
+
+impl Machine {
+    pub(super) fn answered(&mut self, now: i64, answer: Answer, actions: &mut Vec<Action>) {
+        let Some(flight) = self.flight.take() else {
+            return;
+        };
+        match answer {
+            Answer::Page {
+                has_more,
+                sendable,
+                take_snapshot,
+            } => {
+                self.succeeded(&flight.sent);
+                self.dirty = sendable;
+                if flight.purpose == Purpose::CatchUp && !has_more {
+                    self.bootstrap = Phase::AskFates;
+                }
+                if take_snapshot {
+                    self.begin_bootstrap(actions);
+                }
+                if has_more || (sendable && !flight.sent.is_empty()) {
+                    self.pull |= has_more;
+                    self.at_once = true;
+                }
+            }
+            Answer::SnapshotComplete => {
+                self.succeeded(&[]);
+                self.bootstrap = Phase::CatchUp;
+            }
+            Answer::Swapped { sendable } => {
+                self.succeeded(&[]);
+                self.bootstrap = Phase::None;
+                self.history_changed = false;
+                self.dirty = sendable;
+                self.want_sync();
+            }
+            Answer::StorageFailed => {
+                self.trouble = Cause::StorageFailed;
+                let jitter = self.jitter();
+                self.pulling.fail(now, None, jitter);
+                self.want_sync();
+            }
+            Answer::Failed {
+                status,
+                code,
+                retry_after,
+            } => self.failed(now, &flight, status, &code, retry_after, actions),
+        }
+    }
+
+    fn succeeded(&mut self, sent: &[OpId]) {
+        self.token = self.token.proven();
+        self.trouble = Cause::None;
+        self.pulling.reset();
+        if !sent.is_empty() {
+            self.pushing.reset();
+        }
+        self.isolation.succeed(sent);
+    }
+
+    fn failed(
+        &mut self,
+        now: i64,
+        flight: &Flight,
+        status: u16,
+        code: &str,
+        retry_after: Option<u64>,
+        actions: &mut Vec<Action>,
+    ) {
+        let reaction = react(status, code);
+        self.pull = true;
+        match reaction.state {
+            StateOnFailure::TokenNeeded => {
+                self.token = self.token.refused(now);
+                self.at_once = true;
+                return;
+            }
+            StateOnFailure::HistoryChanged => {
+                // The first word of it copies the file aside; a repeated one, while the new base is
+                // on its way, only starts over.
+                if !self.history_changed {
+                    actions.push(Action::SetAside);
+                }
+                self.history_changed = true;
+                self.begin_bootstrap(actions);
+            }
+            _ => {}
+        }
+        self.trouble = trouble(&reaction, status);
+        if !reaction.retry {
+            self.blocked = Some((self.trouble, now + self.settings.slow));
+        }
+        let jitter = self.jitter();
+        if reaction.suspects_ops && !flight.sent.is_empty() {
+            // Pull is independent of push: the next request goes without ops, and its success tells
+            // whether the ops or the server are at fault.
+            self.pushing.fail(now, retry_after, jitter);
+            let at_once = matches!(
+                reaction.state,
+                StateOnFailure::SendLess | StateOnFailure::Incompatible
+            );
+            match self
+                .isolation
+                .fail(now, &flight.sent, at_once, reaction.counts, jitter)
+            {
+                Consequence::Withdraw(op) => actions.push(Action::Withdraw(op)),
+                // The others need not wait for what is now known to be one op's fault.
+                Consequence::SetAside(_) => self.pushing.reset(),
+                Consequence::TryAgain => {}
+            }
+            if reaction.state == StateOnFailure::SendLess {
+                self.pushing.reset();
+            }
+            self.dirty = true;
+            if status == 0 || retry_after.is_some() {
+                self.pulling.fail(now, retry_after, jitter);
+            }
+        } else {
+            self.pulling.fail(now, retry_after, jitter);
+        }
+        self.at_once = true;
+    }
+
+    pub(super) fn live_closed(
+        &mut self,
+        now: i64,
+        status: u16,
+        code: &str,
+        retry_after: Option<u64>,
+    ) {
+        let jitter = self.jitter();
+        self.live.closed(now, retry_after, jitter);
+        match status {
+            401 => self.token = self.token.refused(now),
+            // What a request would meet as well; the next poll finds it with its cause.
+            403 | 404 | 426 => {
+                let reaction = react(status, code);
+                if !reaction.retry {
+                    self.blocked = Some((trouble(&reaction, status), now + self.settings.slow));
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn trouble(reaction: &Reaction, status: u16) -> Cause {
+    match reaction.state {
+        StateOnFailure::Offline => Cause::Unreachable,
+        StateOnFailure::Waiting if status >= 500 && status != 503 => Cause::ServerFailed,
+        StateOnFailure::Waiting | StateOnFailure::SendLess => Cause::ServerBusy,
+        StateOnFailure::NotDriftline => Cause::NotDriftline,
+        StateOnFailure::TokenNeeded => Cause::TokenNeeded,
+        StateOnFailure::WrongAccount => Cause::WrongAccount,
+        StateOnFailure::NoWorkspace => Cause::NoWorkspace,
+        StateOnFailure::Forbidden => Cause::Forbidden,
+        StateOnFailure::HistoryChanged => Cause::HistoryChanged,
+        StateOnFailure::Incompatible => Cause::Incompatible,
+        StateOnFailure::UpgradeRequired => Cause::UpgradeRequired,
+    }
+}
