@@ -8,9 +8,9 @@ use super::document::{Effect, Incoming, merge};
 use super::{Difference, DocumentState, History, Linked, Seen, echo};
 use crate::id::{CollectionId, DocumentId, OpId, Version};
 use crate::ledger::Lost;
-use crate::op::{Change, ChangeKind, Op, Refusal, admit, refusal};
-use crate::protocol::encode_cbor;
+use crate::op::{Change, ChangeKind, FieldMap, Op, Refusal, Update, admit, refusal};
 use crate::protocol::limits::MAX_VERSION;
+use crate::protocol::{DocumentResult, encode_cbor};
 use crate::schema::Schema;
 use crate::time::Stamp;
 
@@ -141,9 +141,22 @@ pub struct Touched {
     pub after: DocumentState,
     /// Whether results carry all of it.
     pub whole: bool,
+    /// The updates that texts and lists in it took.
+    pub texts: FieldMap<Vec<Update>>,
 }
 
 impl Touched {
+    /// What a version's entry says of it.
+    pub fn result(&self) -> DocumentResult {
+        DocumentResult {
+            collection: self.collection,
+            document: self.document.clone(),
+            whole: self.whole || self.before.is_none(),
+            state: self.part(),
+            texts: self.texts.clone(),
+        }
+    }
+
     /// What a page carries of it.
     pub fn part(&self) -> DocumentState {
         match &self.before {
@@ -344,6 +357,7 @@ fn apply_all<W: Workspace>(
                     before,
                     after: merged.after,
                     whole: merged.whole,
+                    texts: FieldMap::default(),
                 });
             }
         }

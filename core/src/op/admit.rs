@@ -1,10 +1,12 @@
 //! Whether an op fits the schema: the same rules on the device, before it is queued, and on the
 //! server, before it is merged.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 
-use super::{Change, ChangeKind, OpBody};
-use crate::id::MAX_DOCUMENT_ID;
+use super::{Change, ChangeKind, OpBody, TextEdit};
+use crate::id::{CollectionId, DocumentId, FieldId, MAX_DOCUMENT_ID};
 use crate::protocol::limits::MAX_COVERS;
 use crate::schema::{Collection, Field, FieldKind, Limits, MergePolicy, Schema};
 use crate::value::{Value, ValueError};
@@ -66,6 +68,8 @@ pub mod refusal {
     pub const QUOTA: &str = "quota";
     /// The op itself is malformed: no changes, links to itself, a clock where none belongs.
     pub const MALFORMED: &str = "malformed";
+    /// An edit of a text or list is none that may be applied.
+    pub const INVALID_TEXT: &str = "invalid_text";
 }
 
 impl Refusal {
@@ -104,6 +108,7 @@ pub fn admit(schema: &Schema, body: &mut OpBody) -> Result<(), Refusal> {
             "an op needs at least one change",
         ));
     }
+    one_edit_a_field(body)?;
     let mut group = 0;
     for change in &mut body.changes {
         let Some(collection) = schema.collection_by_id(change.collection) else {
@@ -126,6 +131,23 @@ pub fn admit(schema: &Schema, body: &mut OpBody) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// A page brings one update for each field that a version changed, so an op has one.
+fn one_edit_a_field(body: &OpBody) -> Result<(), Refusal> {
+    let mut edited: HashSet<(CollectionId, &DocumentId, FieldId)> = HashSet::new();
+    for change in &body.changes {
+        for (field, _) in change.texts.iter() {
+            if !edited.insert((change.collection, &change.document, field)) {
+                let message = format!(
+                    "collection {} field {field}: one edit of a text in one op",
+                    change.collection
+                );
+                return Err(Refusal::new(refusal::MALFORMED, message));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// What a change counts towards the limit of a transaction.
 pub fn weight(change: &Change) -> usize {
     let registers: usize = change.registers.iter().map(|(_, value)| value.size()).sum();
@@ -135,8 +157,9 @@ pub fn weight(change: &Change) -> usize {
         .chain(change.removes.iter())
         .flat_map(|(_, list)| list);
     let elements: usize = elements.map(String::len).sum();
-    let size = change.document.as_str().len() + registers + elements + 8 * change.increments.len();
-    size + frame(change)
+    let texts: usize = change.texts.iter().map(|(_, edit)| edit.update.len()).sum();
+    let size = change.document.as_str().len() + registers + elements + texts;
+    size + 8 * change.increments.len() + frame(change)
 }
 
 /// The most that a change of so many registers counts beside their values.
@@ -150,6 +173,8 @@ fn frame(change: &Change) -> usize {
     let elements = |(_, list): (_, &Vec<String>)| list.len();
     let parts = change.registers.len()
         + change.increments.len()
+        // Beside an edit stands the op it follows.
+        + 2 * change.texts.len()
         + change.adds.iter().map(elements).sum::<usize>()
         + change.removes.iter().map(elements).sum::<usize>();
     CHANGE_FRAME + PART_FRAME * parts
@@ -184,10 +209,14 @@ fn admit_change(
         expect_kind(collection, id, FieldKind::Set, newer)?;
         size += set_elements(collection, id, limits, elements)?;
     }
+    for (id, edit) in change.texts.iter() {
+        size += text_edit(collection, id, limits, edit)?;
+    }
     let content = !(change.registers.is_empty()
         && change.increments.is_empty()
         && change.adds.is_empty()
-        && change.removes.is_empty());
+        && change.removes.is_empty()
+        && change.texts.is_empty());
     if content && matches!(change.kind, ChangeKind::Delete | ChangeKind::Restore) {
         return Err(Refusal::new(
             refusal::MALFORMED,
@@ -332,6 +361,32 @@ fn set_elements(
         }
     }
     Ok(elements.iter().map(String::len).sum())
+}
+
+/// What can be said of an edit without the text it is made to; the rest is said where it is merged.
+///
+/// A text field of a newer app is refused: without its kind nobody could tell what the bytes do.
+fn text_edit(
+    collection: &Collection,
+    id: u16,
+    limits: &Limits,
+    edit: &TextEdit,
+) -> Result<usize, Refusal> {
+    let Some(field) = collection.field_by_id(id) else {
+        return Err(unknown_field(collection, id));
+    };
+    let place = || format!("{}.{}", collection.name, field.name);
+    if !field.kind.is_text() {
+        let message = format!("{} is a {}, not a text or list", place(), field.kind.name());
+        return Err(Refusal::new(refusal::WRONG_KIND, message));
+    }
+    let most = limits.max_document as usize;
+    let size = edit.update.len();
+    if size > most {
+        let message = format!("{}: an edit of {size} bytes; at most {most}", place());
+        return Err(Refusal::new(refusal::VALUE_TOO_LARGE, message));
+    }
+    Ok(size)
 }
 
 fn unknown_field(collection: &Collection, id: u16) -> Refusal {

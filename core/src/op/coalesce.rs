@@ -49,6 +49,8 @@ fn only_registers(body: &OpBody) -> Option<&Change> {
         && change.increments.is_empty()
         && change.adds.is_empty()
         && change.removes.is_empty()
+        // An edit builds on the one before it: leaving that out would leave a gap.
+        && change.texts.is_empty()
         && !change.registers.is_empty()
         && !body.withdraw
         && body.retry_of.is_none();
@@ -59,6 +61,7 @@ fn only_registers(body: &OpBody) -> Option<&Change> {
 mod tests {
     use super::*;
     use crate::id::DocumentId;
+    use crate::op::TextEdit;
     use crate::time::Reading;
     use crate::value::Value;
 
@@ -79,6 +82,9 @@ mod tests {
         let mut counted = update(&[1]);
         counted.changes[0].increments.insert(3, 1);
         assert!(!absorbs(&update(&[1]), &counted));
+        let mut typed = update(&[1]);
+        typed.changes[0].texts.insert(4, TextEdit::default());
+        assert!(!absorbs(&update(&[1]), &typed) && !absorbs(&typed, &update(&[1])));
         let mut elsewhere = update(&[1]);
         elsewhere.changes[0].document = DocumentId::new("e").unwrap();
         assert!(!absorbs(&update(&[1]), &elsewhere));

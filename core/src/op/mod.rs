@@ -3,12 +3,14 @@
 mod admit;
 mod coalesce;
 mod fields;
+mod text;
 
 use serde::{Deserialize, Serialize};
 
 pub use admit::{Refusal, admit, admit_register, frame_of, refusal, weight};
 pub use coalesce::{absorbs, take_over};
 pub use fields::FieldMap;
+pub use text::{TextEdit, Update};
 
 use crate::id::{CollectionId, DocumentId, OpId, Version};
 use crate::time::Reading;
@@ -121,6 +123,11 @@ pub struct Change {
         with = "crate::protocol::json"
     )]
     pub clock: u64,
+    /// Text fields and lists edited: at most one edit a field and op.
+    #[n(10)]
+    #[cbor(default, skip_if = "FieldMap::is_empty")]
+    #[serde(default, skip_serializing_if = "FieldMap::is_empty")]
+    pub texts: FieldMap<TextEdit>,
 }
 
 /// The kinds of change.
@@ -189,6 +196,7 @@ impl Change {
             adds: FieldMap::default(),
             removes: FieldMap::default(),
             clock: 0,
+            texts: FieldMap::default(),
         }
     }
 

@@ -7,7 +7,7 @@ use super::{Cursor, Failure, PROTOCOL, SentOp, json, limits};
 use crate::id::{CollectionId, DocumentId, OpId, Version};
 use crate::ledger::Loss;
 use crate::merge::DocumentState;
-use crate::op::Refusal;
+use crate::op::{FieldMap, Refusal, Update};
 use crate::time::{Reading, Stamp};
 
 // Reserved keys of requests, responses and frames: 20 presence, 21 scope, 22 priority, 23 digest,
@@ -299,6 +299,13 @@ pub struct DocumentResult {
     /// The state.
     #[n(3)]
     pub state: DocumentState,
+    /// What the texts and lists in it are made of: in a version the one update of each field that
+    /// it changed; in a snapshot, for each field, updates that give the whole when they are applied
+    /// in order.
+    #[n(4)]
+    #[cbor(default, skip_if = "FieldMap::is_empty")]
+    #[serde(default, skip_serializing_if = "FieldMap::is_empty")]
+    pub texts: FieldMap<Vec<Update>>,
 }
 
 /// Consecutive versions pushed over the live socket.

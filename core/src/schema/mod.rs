@@ -242,6 +242,11 @@ impl FieldKind {
             FieldKind::Counter | FieldKind::Set | FieldKind::RichText | FieldKind::List
         )
     }
+
+    /// Whether people edit it together, character by character or element by element.
+    pub fn is_text(self) -> bool {
+        matches!(self, FieldKind::RichText | FieldKind::List)
+    }
 }
 
 /// A declared index.

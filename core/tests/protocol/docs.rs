@@ -202,6 +202,7 @@ fn its_tables_have_every_member_with_its_key() {
         ("Reading", include_str!("../../src/time/place.rs")),
         ("OpBody", include_str!("../../src/op/mod.rs")),
         ("Change", include_str!("../../src/op/mod.rs")),
+        ("TextEdit", include_str!("../../src/op/text.rs")),
         ("SyncResponse", message),
         ("Quota", message),
         ("OpResult", message),

@@ -5,7 +5,9 @@ use driftline_core::ledger::{Loss, LossRule};
 use driftline_core::merge::{
     DocumentState, Generation, Life, Link, Register, Reopened, SetState, Write,
 };
-use driftline_core::op::{Change, ChangeKind, FieldMap, OpBody, Refusal, refusal};
+use driftline_core::op::{
+    Change, ChangeKind, FieldMap, OpBody, Refusal, TextEdit, Update, refusal,
+};
 use driftline_core::protocol::failure::code;
 use driftline_core::protocol::{
     Announcement, ChainHash, Cursor, Device, DocumentResult, Failure, LiveFrame, OpResult, Outcome,
@@ -28,6 +30,7 @@ pub(crate) const RAW: u16 = 8;
 pub(crate) const PLACE: u16 = 9;
 pub(crate) const SIGHTINGS: u16 = 10;
 pub(crate) const MARKS: u16 = 11;
+pub(crate) const NOTES: u16 = 12;
 
 /// 15 July 2024, 12:00:00 UTC.
 const NOON: i64 = 1_721_044_800_000;
@@ -172,6 +175,24 @@ fn full(n: u8, when: When, body: OpBody) -> SentOp {
     }
 }
 
+/// "hi" by writer 7 at the beginning of a text: the update as Yrs writes it.
+pub(crate) fn typed() -> Update {
+    Update(b"\x01\x01\x07\x00\x04\x01\x01t\x02hi\x00".to_vec())
+}
+
+fn text_edit() -> Change {
+    let mut change = Change::new(BIRDS, document(2), ChangeKind::Update);
+    change.generation = Some(op(1));
+    change.texts.insert(
+        NOTES,
+        TextEdit {
+            update: typed(),
+            after: Some(op(15)),
+        },
+    );
+    change
+}
+
 pub(crate) fn sync_request_full() -> SyncRequest {
     let covering = OpBody {
         covers: vec![op(7), op(8)],
@@ -211,6 +232,7 @@ pub(crate) fn sync_request_full() -> SyncRequest {
             ),
             full(13, When::Age(2), retry),
             full(14, When::Wall(-1), withdrawal),
+            full(16, When::Age(1), body(vec![text_edit()])),
             SentOp::Named(op(15)),
         ],
         page_bytes: 65_536,
@@ -340,6 +362,7 @@ pub(crate) fn version_entry() -> VersionEntry {
             document: document(2),
             whole: false,
             state: part,
+            texts: [(NOTES, vec![typed()])].into_iter().collect(),
         }],
         echo: None,
         landed: Vec::new(),
@@ -355,6 +378,7 @@ pub(crate) fn landed_entry() -> VersionEntry {
             document: document(1),
             whole: true,
             state: document_full(),
+            texts: FieldMap::default(),
         }],
         echo: None,
         landed: vec![Link {
@@ -472,6 +496,7 @@ pub(crate) fn snapshot_documents() -> SnapshotFrame {
         document: document(n),
         whole: true,
         state,
+        texts: FieldMap::default(),
     };
     SnapshotFrame::Documents {
         documents: vec![whole(1, document_plain()), whole(2, document_tombstone())],

@@ -6,12 +6,12 @@ use std::convert::Infallible;
 
 use driftline_core::id::{CollectionId, DocumentId, OpId};
 use driftline_core::merge::{
-    Accepted, DocumentState, History, Linked, Record, Verdict, Workspace, decide,
+    Accepted, DocumentState, History, Linked, Record, Touched, Verdict, Workspace, decide,
 };
 use driftline_core::op::Op;
 use driftline_core::protocol::{
-    Cursor, DocumentResult, Form, OpResult, Outcome, SentOp, SyncRequest, SyncResponse,
-    VersionEntry, decode, encode_cbor,
+    Cursor, Form, OpResult, Outcome, SentOp, SyncRequest, SyncResponse, VersionEntry, decode,
+    encode_cbor,
 };
 use driftline_core::schema::Schema;
 use driftline_core::time::{Contact, Reading};
@@ -170,12 +170,7 @@ impl Server {
 
     fn append(&mut self, version: u64, accepted: Accepted) {
         assert!(accepted.lost.is_empty(), "nothing is lost in the session");
-        let results = accepted.documents.iter().map(|touched| DocumentResult {
-            collection: touched.collection,
-            document: touched.document.clone(),
-            whole: touched.whole || touched.before.is_none(),
-            state: touched.part(),
-        });
+        let results = accepted.documents.iter().map(Touched::result);
         let entry = VersionEntry {
             version,
             ids: accepted.names.clone(),

@@ -108,13 +108,14 @@ fn unknown_keys_are_passed_over_in_every_map() {
 }
 
 /// Members whose object is a map by number or by element, not a record.
-const MAPS: [&str; 6] = [
+const MAPS: [&str; 7] = [
     "registers",
     "increments",
     "adds",
     "removes",
     "counters",
     "sets",
+    "texts",
 ];
 /// Objects of one member that says which variant it is.
 const VARIANTS: [&str; 9] = [

@@ -276,6 +276,7 @@ mod tests {
     use super::*;
     use driftline_core::id::OpId;
     use driftline_core::merge::DocumentState;
+    use driftline_core::op::FieldMap;
 
     #[test]
     fn a_spliced_result_is_what_the_message_would_be() {
@@ -293,6 +294,7 @@ mod tests {
                 document,
                 whole: true,
                 state,
+                texts: FieldMap::default(),
             };
             assert_eq!(result_around(row).0, minicbor::to_vec(&message).unwrap());
         }

@@ -3,11 +3,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use driftline_core::id::{OpId, Version};
-use driftline_core::merge::{self, Accepted, Decision, Link};
+use driftline_core::merge::{self, Accepted, Decision, Link, Touched};
 use driftline_core::op::{Op, OpBody, Refusal, refusal};
-use driftline_core::protocol::{
-    Cursor, DocumentResult, Encoded, OpResult, Outcome, SentOp, VersionEntry, When,
-};
+use driftline_core::protocol::{Cursor, Encoded, OpResult, Outcome, SentOp, VersionEntry, When};
 use driftline_core::schema::Schema;
 use driftline_core::time::{Contact, Reading, Stamp};
 
@@ -270,12 +268,7 @@ impl<'t> Batch<'t> {
             echo: Some(echo),
             landed: landed.clone(),
         });
-        let documents = accepted.documents.iter().map(|touched| DocumentResult {
-            collection: touched.collection,
-            document: touched.document.clone(),
-            whole: touched.whole || touched.before.is_none(),
-            state: touched.part(),
-        });
+        let documents = accepted.documents.iter().map(Touched::result);
         let entry = VersionEntry {
             version,
             ids: accepted.names.clone(),

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use driftline_core::id::{CollectionId, DocumentId, OpId, Version};
 use driftline_core::merge::{
-    DocumentState, History, Link, Linked, Record, Verdict, Workspace, decide,
+    DocumentState, History, Link, Linked, Record, Touched, Verdict, Workspace, decide,
 };
-use driftline_core::op::{Op, Refusal, refusal};
+use driftline_core::op::{FieldMap, Op, Refusal, refusal};
 use driftline_core::protocol::{
     Cursor, DocumentResult, OpResult, Outcome, SentOp, SyncRequest, SyncResponse, VersionEntry,
 };
@@ -138,16 +138,7 @@ impl Server {
             .unwrap_or_default();
         self.store.records.extend(decision.records);
         if let Some(accepted) = decision.accepted {
-            let documents = accepted
-                .documents
-                .iter()
-                .map(|touched| DocumentResult {
-                    collection: touched.collection,
-                    document: touched.document.clone(),
-                    whole: touched.whole || touched.before.is_none(),
-                    state: touched.part(),
-                })
-                .collect();
+            let documents = accepted.documents.iter().map(Touched::result).collect();
             for touched in accepted.documents {
                 self.store
                     .documents
@@ -280,6 +271,7 @@ impl Server {
             document: document.clone(),
             whole: true,
             state: state.clone(),
+            texts: FieldMap::default(),
         })
         .collect()
     }
