@@ -6,8 +6,8 @@
 //!
 //! Reading order: [`schema`] says what a document may hold, [`value`] what a field may hold,
 //! [`op`] what a write looks like, [`time`] where it stands in time, [`merge`] who wins, [`fold`]
-//! what a device shows, [`ledger`] what was overwritten, [`protocol`] how it travels and [`sync`]
-//! when.
+//! what a device shows, [`text`] how people write together, [`ledger`] what was overwritten,
+//! [`protocol`] how it travels and [`sync`] when.
 
 pub mod digest;
 pub mod environment;
@@ -20,5 +20,6 @@ pub mod order_key;
 pub mod protocol;
 pub mod schema;
 pub mod sync;
+pub mod text;
 pub mod time;
 pub mod value;
