@@ -1,0 +1,457 @@
+//! A disk: files, their names, and the processes that use them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::content::{Content, PowerLoss};
+use crate::fault::{Call, CallKind, Fault, Plan};
+use crate::locks::{FileLocks, HandleId, Level};
+use crate::memory::SharedMemory;
+use crate::random::Random;
+
+pub(crate) type ProcessId = u64;
+pub(crate) type InodeId = u64;
+
+/// A disk in memory. Cloning shares it.
+///
+/// A file's name is as durable as on the usual journalling file systems: syncing a file whose name
+/// is new makes it durable, and every change of names before it.
+#[derive(Clone)]
+pub struct Disk {
+    state: Arc<Mutex<DiskState>>,
+}
+
+/// Files as they were at a moment: a backup, or what many disks begin with.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Image {
+    files: BTreeMap<String, Arc<[u8]>>,
+}
+
+/// What a disk is, for whoever holds its lock.
+pub(crate) struct DiskState {
+    names: BTreeMap<String, InodeId>,
+    durable_names: BTreeMap<String, InodeId>,
+    /// Names given and taken away since names were last made durable, in order.
+    unsynced_names: Vec<(String, Option<InodeId>)>,
+    inodes: BTreeMap<InodeId, Inode>,
+    handles: BTreeMap<HandleId, (ProcessId, InodeId)>,
+    processes: BTreeMap<ProcessId, ProcessState>,
+    numbers: u64,
+    random: Random,
+    capacity: usize,
+}
+
+/// A file, whatever its name is.
+#[derive(Default)]
+pub(crate) struct Inode {
+    pub(crate) content: Content,
+    pub(crate) locks: FileLocks,
+    pub(crate) memory: SharedMemory,
+}
+
+/// What a disk knows of a process.
+pub(crate) struct ProcessState {
+    pub(crate) alive: bool,
+    pub(crate) calls: u64,
+    pub(crate) plan: Plan,
+    pub(crate) recorded: Option<Vec<Call>>,
+    pub(crate) random: Random,
+    /// Unix time in microseconds, as SQLite is told it.
+    pub(crate) now: i64,
+    pub(crate) slept: i64,
+}
+
+/// Why a call did not do what it should.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Failure {
+    /// It failed, or nobody is there any more to make it.
+    Io,
+    /// There is no room.
+    Full,
+    /// There is no such file.
+    Missing,
+}
+
+/// How much of a call takes effect.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Extent {
+    Whole,
+    Part,
+    WithFlippedBit,
+    /// A sync that says it did.
+    Pretended,
+    /// A failed sync after which nobody tries again.
+    Forgotten,
+}
+
+/// A call about to be made.
+pub(crate) struct Intent<'a> {
+    pub(crate) kind: CallKind,
+    pub(crate) file: &'a str,
+    pub(crate) offset: usize,
+    pub(crate) len: usize,
+}
+
+impl Disk {
+    /// An empty disk; `seed` decides what a loss of power leaves.
+    pub fn new(seed: u64) -> Disk {
+        Disk::from_image(&Image::default(), seed)
+    }
+
+    /// A disk that holds `image`, all of it durable.
+    pub fn from_image(image: &Image, seed: u64) -> Disk {
+        let mut state = DiskState {
+            names: BTreeMap::new(),
+            durable_names: BTreeMap::new(),
+            unsynced_names: Vec::new(),
+            inodes: BTreeMap::new(),
+            handles: BTreeMap::new(),
+            processes: BTreeMap::new(),
+            numbers: 0,
+            random: Random::new(seed),
+            capacity: usize::MAX,
+        };
+        for (name, bytes) in &image.files {
+            state.put_file(name, bytes);
+        }
+        Disk {
+            state: Arc::new(Mutex::new(state)),
+        }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, DiskState> {
+        // A test that failed while it held the lock has said so; its disk is still a disk.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All files as processes see them now.
+    pub fn image(&self) -> Image {
+        let state = self.lock();
+        let named = state.names.iter().filter_map(|(name, id)| {
+            let inode = state.inodes.get(id)?;
+            Some((name.clone(), Arc::from(inode.content.bytes())))
+        });
+        Image {
+            files: named.collect(),
+        }
+    }
+
+    /// Puts `image` in place of everything, as somebody does who restores a backup. All processes
+    /// end.
+    pub fn restore(&self, image: &Image) {
+        let mut state = self.lock();
+        state.end_all();
+        state.names.clear();
+        state.durable_names.clear();
+        state.unsynced_names.clear();
+        state.inodes.clear();
+        for (name, bytes) in &image.files {
+            state.put_file(name, bytes);
+        }
+    }
+
+    /// The power goes: every process ends, and what was not synced meets its fate.
+    pub fn power_loss(&self, loss: PowerLoss) {
+        self.lock().power_loss(loss);
+    }
+
+    /// Flips a bit of a file, where it lies. Says whether there was one to flip.
+    pub fn flip_bit(&self, file: &str) -> bool {
+        let mut state = self.lock();
+        let mut random = state.random.fork();
+        let Some(inode) = state.named(file) else {
+            return false;
+        };
+        inode.content.flip_bit(&mut random);
+        inode.content.len() > 0
+    }
+
+    /// Room for so many bytes in all; writes that need more find the disk full.
+    pub fn set_capacity(&self, bytes: usize) {
+        self.lock().capacity = bytes;
+    }
+
+    /// Bytes in use.
+    pub fn used(&self) -> usize {
+        self.lock().used()
+    }
+
+    /// The names of all files, in order.
+    pub fn files(&self) -> Vec<String> {
+        self.lock().names.keys().cloned().collect()
+    }
+
+    /// A file's bytes, as processes see them.
+    pub fn read(&self, file: &str) -> Option<Vec<u8>> {
+        let mut state = self.lock();
+        Some(state.named(file)?.content.bytes().to_vec())
+    }
+}
+
+impl std::fmt::Debug for Disk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Disk")
+            .field("files", &self.files())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Image {
+    /// The names of all files, in order.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        self.files.keys().map(String::as_str)
+    }
+
+    /// A file's bytes.
+    pub fn read(&self, file: &str) -> Option<&[u8]> {
+        self.files.get(file).map(|bytes| &**bytes)
+    }
+}
+
+impl std::fmt::Debug for Image {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let sizes = self.files.iter().map(|(name, bytes)| (name, bytes.len()));
+        f.debug_map().entries(sizes).finish()
+    }
+}
+
+impl DiskState {
+    fn number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    fn put_file(&mut self, name: &str, bytes: &[u8]) {
+        let id = self.number();
+        let inode = Inode {
+            content: Content::durable(bytes),
+            ..Inode::default()
+        };
+        self.inodes.insert(id, inode);
+        self.names.insert(name.to_owned(), id);
+        self.durable_names.insert(name.to_owned(), id);
+    }
+
+    pub(crate) fn used(&self) -> usize {
+        self.inodes.values().map(|inode| inode.content.len()).sum()
+    }
+
+    pub(crate) fn has_room_for(&self, more: usize) -> bool {
+        more == 0 || self.used().saturating_add(more) <= self.capacity
+    }
+
+    // Processes.
+
+    pub(crate) fn begin_process(&mut self, seed: u64) -> ProcessId {
+        let id = self.number();
+        let process = ProcessState {
+            alive: true,
+            calls: 0,
+            plan: Plan::default(),
+            recorded: None,
+            random: Random::new(seed),
+            now: 1_767_225_600_000_000,
+            slept: 0,
+        };
+        self.processes.insert(id, process);
+        id
+    }
+
+    pub(crate) fn process(&mut self, id: ProcessId) -> Option<&mut ProcessState> {
+        self.processes.get_mut(&id)
+    }
+
+    /// The process ends: its locks are free, and nothing that it still asks for happens.
+    pub(crate) fn end_process(&mut self, id: ProcessId) {
+        if let Some(process) = self.processes.get_mut(&id) {
+            process.alive = false;
+        }
+        let ended: Vec<HandleId> = self
+            .handles
+            .iter()
+            .filter(|(_, (process, _))| *process == id)
+            .map(|(handle, _)| *handle)
+            .collect();
+        for handle in ended {
+            self.close(handle);
+        }
+    }
+
+    pub(crate) fn forget_process(&mut self, id: ProcessId) {
+        self.end_process(id);
+        self.processes.remove(&id);
+    }
+
+    fn end_all(&mut self) {
+        let all: Vec<ProcessId> = self.processes.keys().copied().collect();
+        for id in all {
+            self.end_process(id);
+        }
+    }
+
+    /// Makes a call: counts it, lets it meet its fault, and has `act` do as much of it as happens.
+    pub(crate) fn call<T>(
+        &mut self,
+        by: ProcessId,
+        intent: Intent<'_>,
+        act: impl FnOnce(&mut DiskState, Extent) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let process = self.processes.get_mut(&by).ok_or(Failure::Io)?;
+        if !process.alive {
+            return Err(Failure::Io);
+        }
+        process.calls += 1;
+        if let Some(recorded) = &mut process.recorded {
+            recorded.push(Call {
+                number: process.calls,
+                kind: intent.kind,
+                file: intent.file.to_owned(),
+                offset: intent.offset as u64,
+                len: intent.len,
+            });
+        }
+        match process.plan.meets(process.calls, intent.kind) {
+            None => act(self, Extent::Whole),
+            Some(Fault::BitFlip) => act(self, Extent::WithFlippedBit),
+            Some(Fault::LyingSync) => act(self, Extent::Pretended),
+            Some(Fault::SyncLoss) => act(self, Extent::Forgotten).and(Err(Failure::Io)),
+            Some(Fault::IoError | Fault::StickyIoError) => Err(Failure::Io),
+            Some(Fault::DiskFull | Fault::StickyDiskFull) => Err(Failure::Full),
+            Some(Fault::ShortWrite) => act(self, Extent::Part).and(Err(Failure::Full)),
+            Some(crash @ (Fault::CrashBefore | Fault::CrashDuring | Fault::CrashAfter)) => {
+                let done = match crash {
+                    Fault::CrashAfter => act(self, Extent::Whole).map(drop),
+                    Fault::CrashDuring => act(self, Extent::Part).map(drop),
+                    _ => Ok(()),
+                };
+                self.end_process(by);
+                done.and(Err(Failure::Io))
+            }
+        }
+    }
+
+    // Files.
+
+    fn named(&mut self, name: &str) -> Option<&mut Inode> {
+        let id = self.names.get(name)?;
+        self.inodes.get_mut(id)
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Option<InodeId> {
+        self.names.get(name).copied()
+    }
+
+    pub(crate) fn len_of(&self, name: &str) -> Option<usize> {
+        let inode = self.inodes.get(&self.find(name)?)?;
+        Some(inode.content.len())
+    }
+
+    /// Makes an empty file; one without a name is gone when it is closed.
+    pub(crate) fn make(&mut self, name: Option<&str>) -> InodeId {
+        let id = self.number();
+        self.inodes.insert(id, Inode::default());
+        if let Some(name) = name {
+            self.names.insert(name.to_owned(), id);
+            self.unsynced_names.push((name.to_owned(), Some(id)));
+        }
+        id
+    }
+
+    pub(crate) fn unlink(&mut self, name: &str) -> Result<(), Failure> {
+        let id = self.names.remove(name).ok_or(Failure::Missing)?;
+        self.unsynced_names.push((name.to_owned(), None));
+        self.collect(id);
+        Ok(())
+    }
+
+    pub(crate) fn open(&mut self, by: ProcessId, inode: InodeId) -> HandleId {
+        let handle = self.number();
+        self.handles.insert(handle, (by, inode));
+        handle
+    }
+
+    /// An open file; `None` once its process has ended.
+    pub(crate) fn opened(&mut self, handle: HandleId) -> Option<&mut Inode> {
+        let (_, inode) = self.handles.get(&handle)?;
+        self.inodes.get_mut(inode)
+    }
+
+    pub(crate) fn close(&mut self, handle: HandleId) {
+        let Some((_, id)) = self.handles.remove(&handle) else {
+            return;
+        };
+        if let Some(inode) = self.inodes.get_mut(&id) {
+            inode.locks.unlock(handle, Level::None);
+            inode.memory.leave(handle);
+        }
+        self.collect(id);
+    }
+
+    pub(crate) fn sync(&mut self, handle: HandleId) {
+        let Some((_, id)) = self.handles.get(&handle).copied() else {
+            return;
+        };
+        if let Some(inode) = self.inodes.get_mut(&id) {
+            inode.content.sync();
+        }
+        if self
+            .unsynced_names
+            .iter()
+            .any(|(_, named)| *named == Some(id))
+        {
+            self.sync_names();
+        }
+    }
+
+    /// Makes every change of names durable.
+    pub(crate) fn sync_names(&mut self) {
+        let all = self.unsynced_names.len();
+        self.settle_names(all);
+    }
+
+    /// Makes the first `count` changes of names durable and forgets the others.
+    fn settle_names(&mut self, count: usize) {
+        let changes = std::mem::take(&mut self.unsynced_names);
+        for (name, inode) in changes.into_iter().take(count) {
+            match inode {
+                Some(inode) => self.durable_names.insert(name, inode),
+                None => self.durable_names.remove(&name),
+            };
+        }
+        let all: Vec<InodeId> = self.inodes.keys().copied().collect();
+        for id in all {
+            self.collect(id);
+        }
+    }
+
+    fn power_loss(&mut self, loss: PowerLoss) {
+        self.end_all();
+        let mut random = self.random.fork();
+        let kept = match loss {
+            PowerLoss::LoseUnsynced => 0,
+            PowerLoss::KeepUnsynced => self.unsynced_names.len(),
+            PowerLoss::Torn => random.below(self.unsynced_names.len() + 1),
+        };
+        self.settle_names(kept);
+        self.names.clone_from(&self.durable_names);
+        for inode in self.inodes.values_mut() {
+            inode.content.power_loss(loss, &mut random);
+        }
+        let named: BTreeSet<InodeId> = self.names.values().copied().collect();
+        self.inodes.retain(|id, _| named.contains(id));
+    }
+
+    /// Lets go of a file that nobody can reach any more, not even after a loss of power.
+    fn collect(&mut self, id: InodeId) {
+        let names = self.names.values().chain(self.durable_names.values());
+        let is_named = names.into_iter().any(|named| *named == id)
+            || self
+                .unsynced_names
+                .iter()
+                .any(|(_, named)| *named == Some(id));
+        let is_open = self.handles.values().any(|(_, open)| *open == id);
+        if !is_named && !is_open {
+            self.inodes.remove(&id);
+        }
+    }
+}
