@@ -52,12 +52,17 @@ impl<C> minicbor::Encode<C> for BaseImage {
     ) -> Result<(), encode::Error<W::Error>> {
         match self {
             BaseImage::Absent => e.null()?.ok(),
-            BaseImage::Differs(difference) => e
-                .array(3)?
-                .encode(&difference.part)?
-                .encode(&difference.absent_registers)?
-                .encode(&difference.absent_counters)?
-                .ok(),
+            BaseImage::Differs(difference) => {
+                let texts = &difference.absent_texts;
+                e.array(3 + u64::from(!texts.is_empty()))?
+                    .encode(&difference.part)?
+                    .encode(&difference.absent_registers)?
+                    .encode(&difference.absent_counters)?;
+                if !texts.is_empty() {
+                    e.encode(texts)?;
+                }
+                Ok(())
+            }
         }
     }
 }
@@ -68,14 +73,19 @@ impl<'b, C> minicbor::Decode<'b, C> for BaseImage {
             d.null()?;
             return Ok(BaseImage::Absent);
         }
-        d.array()?;
+        let parts = d.array()?;
         let part: DocumentState = d.decode()?;
         let absent_registers: Vec<FieldId> = d.decode()?;
         let absent_counters: Vec<FieldId> = d.decode()?;
+        let absent_texts: Vec<FieldId> = match parts {
+            Some(3) => Vec::new(),
+            _ => d.decode()?,
+        };
         Ok(BaseImage::Differs(Box::new(Difference {
             part,
             absent_registers,
             absent_counters,
+            absent_texts,
         })))
     }
 }

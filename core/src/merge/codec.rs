@@ -7,9 +7,10 @@ use minicbor::bytes::ByteArray;
 use minicbor::decode::{self, Decoder};
 use minicbor::encode::{self, Encoder, Write as Output};
 
-use super::{DocumentState, Generation, Life, Register, Reopened, SetState, Write};
+use super::{DocumentState, Generation, Life, Register, Reopened, SetState, TextState, Write};
 use crate::id::{FieldId, OpId, PENDING, Version};
 use crate::op::FieldMap;
+use crate::text::Mark;
 use crate::time::Stamp;
 use crate::value::Value;
 
@@ -25,6 +26,7 @@ const COUNTERS: u8 = 7;
 const SETS: u8 = 8;
 const UPDATES: u8 = 9;
 const FORGOTTEN: u8 = 10;
+const TEXTS: u8 = 12;
 /// In a device's rows alone: for each of the writes, the fields it wrote whose values stand
 /// elsewhere.
 const FIELDS: u8 = 11;
@@ -87,6 +89,7 @@ impl DocumentState {
             + usize::from(together > 0)
             + usize::from(!self.counters.is_empty())
             + usize::from(!self.sets.is_empty())
+            + usize::from(!self.texts.is_empty())
             + usize::from(!self.updates.is_empty())
             + usize::from(self.updates_forgotten > 0);
         e.map(keys as u64)?;
@@ -155,6 +158,12 @@ impl DocumentState {
             e.u8(SETS)?.map(self.sets.len() as u64)?;
             for (field, set) in self.sets.iter() {
                 e.u16(field)?.encode(set)?;
+            }
+        }
+        if !self.texts.is_empty() {
+            e.u8(TEXTS)?.map(self.texts.len() as u64)?;
+            for (field, text) in self.texts.iter() {
+                write_text(e.u16(field)?, text, named)?;
             }
         }
         if !self.updates.is_empty() {
@@ -268,6 +277,12 @@ impl DocumentState {
                 }
                 COUNTERS => state.counters = d.decode()?,
                 SETS => state.sets = d.decode::<FieldMap<SetState>>()?,
+                TEXTS => {
+                    for _ in 0..length(d.map()?)? {
+                        let field = d.u16()?;
+                        state.texts.insert(field, read_text(d, named)?);
+                    }
+                }
                 UPDATES => state.updates = read_tags(d)?,
                 FORGOTTEN => state.updates_forgotten = d.u64()?,
                 _ => d.skip()?,
@@ -365,6 +380,58 @@ fn read_write(d: &mut Decoder<'_>, named: Option<OpId>) -> Result<Write, decode:
         stamp: Stamp(d.u64()?),
         version: read_version(d)?,
     })
+}
+
+/// `[root, last, version, bytes, writer, next, last, version, writer, …]`
+fn write_text<W: Output>(
+    e: &mut Encoder<W>,
+    text: &TextState,
+    named: Option<OpId>,
+) -> Result<(), encode::Error<W::Error>> {
+    e.array(4 + 4 * text.marks.len() as u64)?;
+    op_unless(e, text.root, named)?;
+    op_unless(e, text.last, named)?;
+    version(e, text.version)?;
+    e.u64(text.bytes)?;
+    for mark in &text.marks {
+        e.u64(mark.writer)?.u32(mark.next)?;
+        op_unless(e, mark.last, named)?;
+        version(e, mark.version)?;
+    }
+    Ok(())
+}
+
+fn read_text(d: &mut Decoder<'_>, named: Option<OpId>) -> Result<TextState, decode::Error> {
+    let parts = length(d.array()?)?;
+    if parts < 4 || !parts.is_multiple_of(4) {
+        return Err(decode::Error::message("a text has a head and whole marks"));
+    }
+    let mut text = TextState {
+        root: op_or(d, named)?,
+        last: op_or(d, named)?,
+        version: read_version(d)?,
+        bytes: d.u64()?,
+        marks: Vec::new(),
+    };
+    for _ in 1..parts / 4 {
+        let mark = Mark {
+            writer: d.u64()?,
+            next: d.u32()?,
+            last: op_or(d, named)?,
+            version: read_version(d)?,
+        };
+        if text
+            .marks
+            .last()
+            .is_some_and(|before| before.writer >= mark.writer)
+        {
+            return Err(decode::Error::message(
+                "marks stand in the order of writers",
+            ));
+        }
+        text.marks.push(mark);
+    }
+    Ok(text)
 }
 
 /// [`PENDING`] is null: nine bytes less in every row with a pending write.
@@ -550,12 +617,54 @@ mod tests {
         }
     }
 
+    fn typed(marks: &[(u64, u8)]) -> TextState {
+        let mark = |(writer, op): &(u64, u8)| Mark {
+            writer: *writer,
+            next: 3,
+            last: OpId([*op; 16]),
+            version: PENDING,
+        };
+        TextState {
+            root: OpId([1; 16]),
+            last: OpId([2; 16]),
+            version: PENDING,
+            bytes: 3,
+            marks: marks.iter().map(mark).collect(),
+        }
+    }
+
+    #[test]
+    fn marks_stand_in_order_and_whole() {
+        let mut state = DocumentState::opened(OpId([1; 16]), 1);
+        state.texts.insert(4, typed(&[(7, 1), (9, 2)]));
+        let bytes = minicbor::to_vec(&state).unwrap();
+        assert_eq!(decode(&bytes).unwrap(), state);
+        state.texts.insert(4, typed(&[(9, 1), (7, 2)]));
+        let disorder = minicbor::to_vec(&state).unwrap();
+        assert!(decode(&disorder).unwrap_err().to_string().contains("order"));
+        for parts in [0, 3, 5] {
+            let torn = encoded(|e| {
+                generation(e.map(2).unwrap());
+                e.u8(TEXTS).unwrap().map(1).unwrap().u16(4).unwrap();
+                e.array(parts).unwrap();
+                (0..parts).for_each(|_| _ = e.bytes(&[1; 16]).unwrap());
+            });
+            assert!(
+                decode(&torn)
+                    .unwrap_err()
+                    .to_string()
+                    .contains("whole marks")
+            );
+        }
+    }
+
     fn in_a_row() -> DocumentState {
         let mut state = DocumentState::opened(OpId([1; 16]), PENDING);
         for (field, op) in [(1, 1), (2, 1), (3, 2), (9, 1)] {
             state.registers.insert(field, written_by(op, field.into()));
         }
         state.counters.insert(4, 3);
+        state.texts.insert(5, typed(&[(7, 1), (9, 2)]));
         state.life = Life::Deleted(written_by(2, 0).write);
         state
     }

@@ -142,7 +142,7 @@ pub struct Touched {
     /// Whether results carry all of it.
     pub whole: bool,
     /// The updates that texts and lists in it took.
-    pub texts: FieldMap<Vec<Update>>,
+    pub texts: FieldMap<Update>,
 }
 
 impl Touched {

@@ -23,4 +23,4 @@ pub use document::{Effect, Incoming, Merged, merge};
 pub use echo::echo;
 pub use register::{Contest, contest};
 pub use seen::{History, Linked, Seen};
-pub use state::{DocumentState, Generation, Life, Register, Reopened, SetState, Write};
+pub use state::{DocumentState, Generation, Life, Register, Reopened, SetState, TextState, Write};

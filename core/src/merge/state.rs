@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::{OpId, Version};
 use crate::op::FieldMap;
 use crate::protocol::json;
+use crate::text::Mark;
 use crate::time::Stamp;
 use crate::value::Value;
 
@@ -39,6 +40,52 @@ pub struct SetState {
     /// Element to the ops (and their versions) that added it and were not removed since.
     #[serde(with = "json::elements")]
     pub elements: BTreeMap<String, Vec<(OpId, Version)>>,
+}
+
+/// A text or list as the merge knows it: who wrote how much of it. What it says is kept apart, by
+/// document, field and root.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct TextState {
+    /// The opener of the generation in which it first got content. A fresh insert over a tombstone
+    /// begins an empty text; a document brought back keeps the one it had.
+    pub root: OpId,
+    /// The last op that changed it.
+    pub last: OpId,
+    /// That op's version.
+    #[serde(with = "json")]
+    pub version: Version,
+    /// Bytes of content, as counted by limits: all that was inserted, less what is known to be
+    /// deleted again.
+    #[serde(default, skip_serializing_if = "is_zero", with = "json")]
+    pub bytes: u64,
+    /// Its writers, in their order. In a part those that changed; one whose last op is zero is gone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "json::marks")]
+    pub marks: Vec<Mark>,
+}
+
+impl TextState {
+    /// An empty one.
+    pub(super) fn empty(root: OpId, by: OpId, version: Version) -> TextState {
+        TextState {
+            root,
+            last: by,
+            version,
+            bytes: 0,
+            marks: Vec::new(),
+        }
+    }
+
+    /// Takes over what `part` says; a part of another root is all of that text.
+    fn take(&mut self, part: TextState) {
+        if self.root != part.root {
+            *self = part;
+        } else {
+            let marks = part.marks.into_iter();
+            marks.for_each(|mark| Mark::put(&mut self.marks, mark));
+            (self.last, self.version, self.bytes) = (part.last, part.version, part.bytes);
+        }
+        self.marks.retain(|mark| mark.last != OpId::ZERO);
+    }
 }
 
 /// One life of a document, named by the op that opened it.
@@ -111,6 +158,9 @@ pub struct DocumentState {
     /// Sets that somebody touched.
     #[serde(default, skip_serializing_if = "FieldMap::is_empty")]
     pub sets: FieldMap<SetState>,
+    /// Texts and lists that somebody edited.
+    #[serde(default, skip_serializing_if = "FieldMap::is_empty")]
+    pub texts: FieldMap<TextState>,
     /// Updates in this generation that no later one had seen, kept only where updates can cancel
     /// deletes (`update_wins`).
     #[serde(default, skip_serializing_if = "Vec::is_empty", with = "json::tags")]
@@ -132,6 +182,7 @@ impl DocumentState {
             registers: FieldMap::default(),
             counters: FieldMap::default(),
             sets: FieldMap::default(),
+            texts: FieldMap::default(),
             updates: Vec::new(),
             updates_forgotten: 0,
         }
@@ -152,7 +203,8 @@ impl DocumentState {
         let registers: usize = self.registers.iter().map(|(_, r)| r.value.size()).sum();
         let elements = |set: &SetState| -> usize { set.elements.keys().map(String::len).sum() };
         let sets: usize = self.sets.iter().map(|(_, s)| elements(s)).sum();
-        registers + sets + 8 * self.counters.len()
+        let texts: u64 = self.texts.iter().map(|(_, text)| text.bytes).sum();
+        registers + sets + 8 * self.counters.len() + usize::try_from(texts).unwrap_or(usize::MAX)
     }
 
     /// Takes over the components that `part` holds: what a version of the log changed.
@@ -184,6 +236,12 @@ impl DocumentState {
             }
         }
         self.drop_empty_sets();
+        for (field, text) in part.texts {
+            match self.texts.get_mut(field) {
+                Some(mine) => mine.take(text),
+                None => _ = self.texts.insert(field, text),
+            }
+        }
     }
 
     /// An emptied set and one never touched are the same thing.

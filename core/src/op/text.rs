@@ -20,12 +20,16 @@ pub struct Update(pub Vec<u8>);
 )]
 #[cbor(map)]
 pub struct TextEdit {
-    /// Everything the op changes in the field.
+    /// The writer it is by; told here because an update that only deletes does not name its author.
     #[n(0)]
+    #[serde(with = "crate::protocol::json")]
+    pub writer: u64,
+    /// Everything the op changes in the field.
+    #[n(1)]
     pub update: Update,
     /// The file's previous op in this field under the same writer; none for its first. A copy of
     /// the file has the same writer and other updates at the same clocks: they differ in this (K16).
-    #[n(1)]
+    #[n(2)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<OpId>,
 }
@@ -100,15 +104,19 @@ mod tests {
     #[test]
     fn both_forms_bring_the_bytes_back_and_a_log_does_not_show_them() {
         let edit = TextEdit {
+            writer: 7,
             update: Update(b"secret".to_vec()),
             after: Some(OpId([7; 16])),
         };
         let cbor = minicbor::to_vec(&edit).unwrap();
         assert_eq!(minicbor::decode::<TextEdit>(&cbor).unwrap(), edit);
         let json = serde_json::to_string(&edit).unwrap();
-        assert!(json.starts_with(r#"{"update":"c2VjcmV0""#), "{json}");
+        assert!(
+            json.starts_with(r#"{"writer":7,"update":"c2VjcmV0""#),
+            "{json}"
+        );
         assert_eq!(serde_json::from_str::<TextEdit>(&json).unwrap(), edit);
         assert!(!format!("{edit:?}").contains("secret"));
-        assert!(serde_json::from_str::<TextEdit>(r#"{"update":"*"}"#).is_err());
+        assert!(serde_json::from_str::<TextEdit>(r#"{"writer":7,"update":"*"}"#).is_err());
     }
 }

@@ -174,3 +174,52 @@ pub mod elements {
             .collect())
     }
 }
+
+/// The same for the marks of a text.
+pub mod marks {
+    use super::*;
+    use crate::id::{OpId, Version};
+    use crate::text::Mark;
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename = "mark")]
+    struct Written {
+        #[serde(with = "super")]
+        writer: u64,
+        next: u32,
+        last: OpId,
+        #[serde(with = "super")]
+        version: Version,
+    }
+
+    /// Writes them.
+    ///
+    /// # Errors
+    /// What the writer says.
+    pub fn serialize<S: Serializer>(marks: &[Mark], s: S) -> Result<S::Ok, S::Error> {
+        s.collect_seq(marks.iter().map(|mark| Written {
+            writer: mark.writer,
+            next: mark.next,
+            last: mark.last,
+            version: mark.version,
+        }))
+    }
+
+    /// Reads them.
+    ///
+    /// # Errors
+    /// No such list, or not in the order of writers.
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<Mark>, D::Error> {
+        let written = Vec::<Written>::deserialize(d)?;
+        if !written.is_sorted_by(|a, b| a.writer < b.writer) {
+            return Err(de::Error::custom("expected marks in the order of writers"));
+        }
+        let mark = |mark: Written| Mark {
+            writer: mark.writer,
+            next: mark.next,
+            last: mark.last,
+            version: mark.version,
+        };
+        Ok(written.into_iter().map(mark).collect())
+    }
+}

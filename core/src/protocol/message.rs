@@ -300,12 +300,11 @@ pub struct DocumentResult {
     #[n(3)]
     pub state: DocumentState,
     /// What the texts and lists in it are made of: in a version the one update of each field that
-    /// it changed; in a snapshot, for each field, updates that give the whole when they are applied
-    /// in order.
+    /// it changed; in a snapshot one update that is all of the field.
     #[n(4)]
     #[cbor(default, skip_if = "FieldMap::is_empty")]
     #[serde(default, skip_serializing_if = "FieldMap::is_empty")]
-    pub texts: FieldMap<Vec<Update>>,
+    pub texts: FieldMap<Update>,
 }
 
 /// Consecutive versions pushed over the live socket.

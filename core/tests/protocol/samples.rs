@@ -3,7 +3,7 @@
 use driftline_core::id::{BootId, DocumentId, OpId};
 use driftline_core::ledger::{Loss, LossRule};
 use driftline_core::merge::{
-    DocumentState, Generation, Life, Link, Register, Reopened, SetState, Write,
+    DocumentState, Generation, Life, Link, Register, Reopened, SetState, TextState, Write,
 };
 use driftline_core::op::{
     Change, ChangeKind, FieldMap, OpBody, Refusal, TextEdit, Update, refusal,
@@ -13,6 +13,7 @@ use driftline_core::protocol::{
     Announcement, ChainHash, Cursor, Device, DocumentResult, Failure, LiveFrame, OpResult, Outcome,
     Quota, SentOp, SnapshotFrame, SyncRequest, SyncResponse, VersionEntry, Versions, When,
 };
+use driftline_core::text::Mark;
 use driftline_core::time::{Reading, Stamp};
 use driftline_core::value::Value;
 
@@ -186,6 +187,7 @@ fn text_edit() -> Change {
     change.texts.insert(
         NOTES,
         TextEdit {
+            writer: 7,
             update: typed(),
             after: Some(op(15)),
         },
@@ -354,6 +356,7 @@ pub(crate) fn version_entry() -> VersionEntry {
     part.counters.insert(SIGHTINGS, 9_007_199_254_740_993);
     part.sets
         .insert(MARKS, set(&[("banded", &[]), ("moulting", &[(16, 42)])]));
+    part.texts.insert(NOTES, text(42, &[(7, 2, 16, 42)]));
     VersionEntry {
         version: 42,
         ids: vec![op(16)],
@@ -362,7 +365,7 @@ pub(crate) fn version_entry() -> VersionEntry {
             document: document(2),
             whole: false,
             state: part,
-            texts: [(NOTES, vec![typed()])].into_iter().collect(),
+            texts: [(NOTES, typed())].into_iter().collect(),
         }],
         echo: None,
         landed: Vec::new(),
@@ -567,6 +570,24 @@ fn set(elements: &[(&str, &[(u8, u64)])]) -> SetState {
     }
 }
 
+/// A text with these marks: writer, next, last op and its version.
+fn text(version: u64, marks: &[(u64, u32, u8, u64)]) -> TextState {
+    let mark = |(writer, next, last, version): &(u64, u32, u8, u64)| Mark {
+        writer: *writer,
+        next: *next,
+        last: op(*last),
+        version: *version,
+    };
+    let marks: Vec<Mark> = marks.iter().map(mark).collect();
+    TextState {
+        root: op(1),
+        last: marks.last().map_or(OpId::ZERO, |mark| mark.last),
+        version,
+        bytes: marks.iter().map(|mark| u64::from(mark.next)).sum(),
+        marks,
+    }
+}
+
 pub(crate) fn document_plain() -> DocumentState {
     let mut state = DocumentState::opened(op(1), 17);
     state.registers = [
@@ -597,6 +618,10 @@ pub(crate) fn document_full() -> DocumentState {
     state.sets.insert(
         MARKS,
         set(&[("banded", &[(1, 17), (16, 42)]), ("moulting", &[(9, 44)])]),
+    );
+    state.texts.insert(
+        NOTES,
+        text(44, &[(7, 2, 16, 42), (4_503_599_627_370_495, 1_200, 9, 44)]),
     );
     state.updates = vec![(op(16), 42), (op(9), 44)];
     state.updates_forgotten = 16;
