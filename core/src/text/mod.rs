@@ -9,10 +9,24 @@
 //! A *writer* is the Yrs client id of a file, a random 53-bit number. A [`Mark`] says how far a
 //! field contains what a writer has written.
 
+mod body;
+mod delta;
+mod document;
+mod error;
 pub mod guard;
+mod history;
+mod list;
 mod mark;
+mod shown;
+mod sticky;
+mod value;
 
+pub use body::{BodyLimits, Edited, OffsetUnit, TextBody, TextChange};
+pub use delta::{Attributes, Delta, Step};
+pub use error::TextError;
+pub use list::{ElementId, ListBody, ListChange, Which};
 pub use mark::Mark;
+pub use sticky::Side;
 
 use crate::schema::FieldKind;
 

@@ -20,7 +20,16 @@ pub(crate) fn check(text: &str, depth: u32) -> Result<(), Why> {
 
 /// Checks that `text` is one JSON scalar: null, a boolean, a number or a string.
 pub(crate) fn check_scalar(text: &str) -> Result<(), Why> {
-    check(text, 0)
+    check(text, 0)?;
+    // Yrs takes no integer beyond 64 bits with a sign.
+    let integer = text
+        .trim_ascii()
+        .bytes()
+        .all(|b| b == b'-' || b.is_ascii_digit());
+    if integer && text.trim_ascii().parse::<i64>().is_err() {
+        return Err(Why::Number);
+    }
+    Ok(())
 }
 
 struct Scan<'a> {
@@ -320,6 +329,9 @@ mod tests {
         assert_eq!(check_scalar("\"x\""), Ok(()));
         assert_eq!(check_scalar("[]"), Err(Why::Depth));
         assert_eq!(check_scalar("{}"), Err(Why::Depth));
+        assert_eq!(check_scalar(" -9223372036854775808 "), Ok(()));
+        assert_eq!(check_scalar("9223372036854775808"), Err(Why::Number));
+        assert_eq!(check_scalar("9223372036854775808.0"), Ok(()));
     }
 
     proptest! {

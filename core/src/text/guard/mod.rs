@@ -15,7 +15,8 @@ mod json;
 mod reader;
 
 use super::{MAX_WRITER, Mark, TextKind};
-pub(crate) use block::{Block, Content, Grammar};
+pub(crate) use block::{Block, Content, Element, Grammar};
+pub(crate) use json::MOST_DEPTH as MAX_JSON_DEPTH;
 pub(crate) use reader::{Reader, Unit};
 
 /// The largest clock. Yrs computes with signed 32-bit differences of clocks.

@@ -1,0 +1,679 @@
+//! An open rich text: its Yrs document together with what it shows.
+
+use std::sync::{Arc, Mutex};
+
+use serde_json::Value;
+use yrs::types::Delta as YrsDelta;
+use yrs::types::text::{Diff, YChange};
+use yrs::{GetString, Observable, Out, Text, TextRef, TransactionMut};
+
+use super::delta::{Attributes, Delta, Step, units};
+use super::document::Document;
+use super::guard::{Checked, CheckedState, GuardLimits};
+use super::history::History;
+use super::shown::{Action, Shown, changed};
+use super::sticky::{self, Side};
+use super::{TextError, TextKind, value};
+
+/// What offsets count.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum OffsetUnit {
+    /// UTF-16 units, as in Swift's `NSString`, Kotlin and JavaScript.
+    Utf16,
+    /// Bytes of UTF-8, as in Rust and C.
+    Utf8,
+}
+
+/// One edit of a rich text.
+#[derive(Clone, PartialEq, Debug)]
+pub enum TextChange {
+    /// Puts text at an offset.
+    Insert {
+        /// Where.
+        at: u32,
+        /// What.
+        text: String,
+        /// Its formats; without, it takes those of what stands left of it.
+        attributes: Option<Attributes>,
+    },
+    /// Takes a range away.
+    Delete {
+        /// Where it begins.
+        at: u32,
+        /// How long it is.
+        len: u32,
+    },
+    /// Changes the formats of a range; null takes a format off.
+    Format {
+        /// Where it begins.
+        at: u32,
+        /// How long it is.
+        len: u32,
+        /// The formats that change.
+        attributes: Attributes,
+    },
+}
+
+/// What a text may measure.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BodyLimits {
+    /// The longest text, in bytes of UTF-8. Holds for what is edited here; texts that grew together
+    /// from several devices may be longer.
+    pub max_bytes: usize,
+    /// What an update must keep to get through the guard everywhere.
+    pub guard: GuardLimits,
+}
+
+impl Default for BodyLimits {
+    fn default() -> BodyLimits {
+        BodyLimits {
+            max_bytes: 1 << 20,
+            guard: GuardLimits::default(),
+        }
+    }
+}
+
+/// What an edit did.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Edited {
+    /// The update that says it to others: the changes of one Yrs transaction.
+    pub update: Vec<u8>,
+    /// The changes in the order they were made, each on what the one before left.
+    pub changes: Vec<Delta>,
+}
+
+/// An open rich text.
+///
+/// Edits are checked before Yrs is called, since Yrs panics on what does not fit. An edit that is
+/// refused changes nothing.
+pub struct TextBody {
+    document: Document,
+    text: TextRef,
+    limits: BodyLimits,
+    /// Built when it is first needed: folding updates on a server never looks at it.
+    shown: Option<Shown>,
+    history: Option<History>,
+}
+
+impl TextBody {
+    /// An empty text that `writer` edits.
+    pub fn new(writer: u64, limits: BodyLimits) -> TextBody {
+        let document = Document::new(writer, TextKind::RichText);
+        let text = document.doc().get_or_insert_text(TextKind::RichText.root());
+        TextBody {
+            document,
+            text,
+            limits,
+            shown: None,
+            history: None,
+        }
+    }
+
+    /// A text with the content of `state`.
+    ///
+    /// # Errors
+    /// If the state is of another kind of field, or Yrs does not take it.
+    pub fn load(
+        writer: u64,
+        state: CheckedState<'_>,
+        limits: BodyLimits,
+    ) -> Result<TextBody, TextError> {
+        let mut body = TextBody::new(writer, limits);
+        body.document.load(state)?;
+        Ok(body)
+    }
+
+    /// Keeps from now on what undo needs.
+    pub fn keep_history(&mut self) {
+        self.history.get_or_insert_default();
+    }
+
+    /// Who edits.
+    pub fn writer(&self) -> u64 {
+        self.document.writer()
+    }
+
+    /// The first free clock of `writer` in this text.
+    ///
+    /// # Errors
+    /// If the text is [`TextError::Broken`].
+    pub fn next(&self, writer: u64) -> Result<u32, TextError> {
+        self.document.next(writer)
+    }
+
+    /// Takes an update in, without asking what it changes: for loading and folding.
+    ///
+    /// # Errors
+    /// If it does not go on where this text ends.
+    pub fn apply(&mut self, update: &Checked<'_>) -> Result<(), TextError> {
+        if self.history.is_some() {
+            return self.apply_watched(update).map(|_| ());
+        }
+        self.document.apply(update)?;
+        self.shown = None;
+        Ok(())
+    }
+
+    /// Takes an update in and answers what it changes of what is shown.
+    ///
+    /// # Errors
+    /// If it does not go on where this text ends.
+    pub fn apply_watched(&mut self, update: &Checked<'_>) -> Result<Delta, TextError> {
+        let mut shown = match self.shown.take() {
+            Some(shown) => shown,
+            None => self.look()?,
+        };
+        let steps = Arc::new(Mutex::new(Vec::new()));
+        let seen = steps.clone();
+        self.text.observe("shown", move |txn, event| {
+            if let Ok(mut seen) = seen.lock() {
+                *seen = event.delta(txn).iter().map(skeleton).collect();
+            }
+        });
+        let applied = self.document.apply(update);
+        self.text.unobserve("shown");
+        applied?;
+        let steps = match steps.lock() {
+            Ok(mut steps) => std::mem::take(&mut *steps),
+            Err(_) => return Err(TextError::Broken),
+        };
+        let formats = shown.is_formatted() || steps.iter().any(|step| step.formats);
+        let change = if formats {
+            compare(&shown, &self.look()?, &steps)?
+        } else {
+            plain(steps)
+        };
+        shown.apply(&change, &mut Vec::new())?;
+        self.shown = Some(shown);
+        if let Some(history) = &mut self.history {
+            history.others(&change);
+        }
+        Ok(change)
+    }
+
+    /// Makes `changes` in order, as one update; answers nothing if they change nothing.
+    ///
+    /// # Errors
+    /// The first of them that does not fit, with no effect of any.
+    pub fn edit(
+        &mut self,
+        changes: &[TextChange],
+        unit: OffsetUnit,
+    ) -> Result<Option<Edited>, TextError> {
+        let mut draft = self.draft()?;
+        let outcome = changes.iter().try_for_each(|change| {
+            let delta = plan(change, unit, &draft.shown, &self.limits.guard)?;
+            draft.make(delta, &self.limits)
+        });
+        let undone = self.finish(draft, outcome)?;
+        Ok(undone.map(|(edited, inverses)| {
+            if let Some(history) = &mut self.history {
+                history.own(inverses);
+            }
+            edited
+        }))
+    }
+
+    /// Makes one change given by positions in UTF-16 units.
+    ///
+    /// # Errors
+    /// If it does not fit, with no effect.
+    pub fn edit_delta(&mut self, change: Delta) -> Result<Option<Edited>, TextError> {
+        let done = self.write(vec![change])?;
+        Ok(done.map(|(edited, inverses)| {
+            if let Some(history) = &mut self.history {
+                history.own(inverses);
+            }
+            edited
+        }))
+    }
+
+    /// The end of what one undo takes back; what is edited from here on is another step.
+    pub fn close_undo_step(&mut self) {
+        if let Some(history) = &mut self.history {
+            history.close();
+        }
+    }
+
+    /// Takes the last step of one's own edits back, whatever others wrote since.
+    ///
+    /// # Errors
+    /// If the text would grow too long.
+    pub fn undo(&mut self) -> Result<Option<Edited>, TextError> {
+        self.travel(History::undo, History::undone)
+    }
+
+    /// Makes the step that was last taken back again.
+    ///
+    /// # Errors
+    /// If the text would grow too long.
+    pub fn redo(&mut self) -> Result<Option<Edited>, TextError> {
+        self.travel(History::redo, History::redone)
+    }
+
+    fn travel(
+        &mut self,
+        pop: impl Fn(&mut History) -> Option<Vec<Delta>>,
+        done: impl Fn(&mut History, Vec<Delta>),
+    ) -> Result<Option<Edited>, TextError> {
+        // A step of which others left nothing is passed over.
+        while let Some(changes) = self.history.as_mut().and_then(&pop) {
+            if let Some((edited, inverses)) = self.write(changes)? {
+                if let Some(history) = &mut self.history {
+                    done(history, inverses);
+                }
+                return Ok(Some(edited));
+            }
+        }
+        Ok(None)
+    }
+
+    fn write(&mut self, changes: Vec<Delta>) -> Result<Option<(Edited, Vec<Delta>)>, TextError> {
+        let mut draft = self.draft()?;
+        let limits = self.limits;
+        let outcome = changes
+            .into_iter()
+            .try_for_each(|change| draft.make(check_delta(change, &limits.guard)?, &limits));
+        self.finish(draft, outcome)
+    }
+
+    fn draft(&mut self) -> Result<Draft, TextError> {
+        Ok(Draft {
+            shown: match self.shown.take() {
+                Some(shown) => shown,
+                None => self.look()?,
+            },
+            actions: Vec::new(),
+            changes: Vec::new(),
+            inverses: Vec::new(),
+        })
+    }
+
+    /// Makes in Yrs what has been made in the draft, or takes it back there.
+    fn finish(
+        &mut self,
+        draft: Draft,
+        outcome: Result<(), TextError>,
+    ) -> Result<Option<(Edited, Vec<Delta>)>, TextError> {
+        if let Err(error) = outcome {
+            // What was made in part is easiest read again.
+            self.shown = None;
+            return Err(error);
+        }
+        self.shown = Some(draft.shown);
+        if draft.actions.is_empty() {
+            return Ok(None);
+        }
+        let text = &self.text;
+        let update = self.document.author(|txn| {
+            for action in &draft.actions {
+                perform(text, txn, action);
+            }
+        })?;
+        if update.len() > self.limits.guard.max_update {
+            self.document.give_up();
+            return Err(TextError::TooLarge);
+        }
+        let edited = Edited {
+            update,
+            changes: draft.changes,
+        };
+        Ok(Some((edited, draft.inverses)))
+    }
+
+    /// How many UTF-16 units the text has.
+    ///
+    /// # Errors
+    /// If the text is [`TextError::Broken`].
+    pub fn units(&mut self) -> Result<u32, TextError> {
+        self.shown().map(Shown::units)
+    }
+
+    /// The text without formats.
+    ///
+    /// # Errors
+    /// If the text is [`TextError::Broken`].
+    pub fn text(&self) -> Result<String, TextError> {
+        match &self.shown {
+            Some(shown) => Ok(shown.text()),
+            None => self.document.read(|txn| self.text.get_string(txn)),
+        }
+    }
+
+    /// The text with its formats, as the delta that makes it out of nothing.
+    ///
+    /// # Errors
+    /// If the text is [`TextError::Broken`].
+    pub fn content(&self) -> Result<Delta, TextError> {
+        match &self.shown {
+            Some(shown) => Ok(shown.delta()),
+            None => self.look().map(|shown| shown.delta()),
+        }
+    }
+
+    /// The whole Yrs state, compacted.
+    ///
+    /// # Errors
+    /// If the text is [`TextError::Broken`].
+    pub fn state(&self) -> Result<Vec<u8>, TextError> {
+        self.document.encode()
+    }
+
+    /// The offset in UTF-16 units of one that counts `unit`.
+    ///
+    /// # Errors
+    /// If it is beyond the end or inside a character.
+    pub fn to_utf16(&mut self, at: u32, unit: OffsetUnit) -> Result<u32, TextError> {
+        let shown = self.shown()?;
+        offset(shown, at, unit)
+    }
+
+    /// The offset in `unit` of one that counts UTF-16 units.
+    ///
+    /// # Errors
+    /// If it is beyond the end or inside a character.
+    pub fn from_utf16(&mut self, at: u32, unit: OffsetUnit) -> Result<u32, TextError> {
+        let shown = self.shown()?;
+        match unit {
+            OffsetUnit::Utf16 => shown.check(at).map(|()| at),
+            OffsetUnit::Utf8 => {
+                let byte = shown.byte_of_unit(at)?;
+                u32::try_from(byte).map_err(|_| TextError::OutOfRange)
+            }
+        }
+    }
+
+    /// A position that stays with the character on its `side`, whatever is written around it.
+    ///
+    /// # Errors
+    /// If the offset is beyond the end or inside a character.
+    pub fn position(
+        &mut self,
+        at: u32,
+        unit: OffsetUnit,
+        side: Side,
+    ) -> Result<Vec<u8>, TextError> {
+        let at = self.to_utf16(at, unit)?;
+        self.document
+            .read(|txn| sticky::encode(&self.text, txn, at, side))
+    }
+
+    /// Where a position is now.
+    ///
+    /// # Errors
+    /// If no position of this text was encoded to these bytes.
+    pub fn resolve(&mut self, position: &[u8], unit: OffsetUnit) -> Result<u32, TextError> {
+        let text = &self.text;
+        let mut at = self
+            .document
+            .read(|txn| sticky::resolve(text, txn, position))??;
+        // Bytes from outside may name half a character.
+        if self.shown()?.check(at) == Err(TextError::InsideCharacter) {
+            at -= 1;
+        }
+        self.from_utf16(at, unit)
+    }
+
+    fn shown(&mut self) -> Result<&Shown, TextError> {
+        if self.shown.is_none() {
+            self.shown = Some(self.look()?);
+        }
+        self.shown.as_ref().ok_or(TextError::Broken)
+    }
+
+    /// Reads what is shown out of Yrs.
+    fn look(&self) -> Result<Shown, TextError> {
+        let pieces: Vec<Diff<YChange>> = self
+            .document
+            .read(|txn| self.text.diff(txn, YChange::identity))?;
+        let mut shown = Shown::default();
+        for piece in &pieces {
+            if let Out::Any(yrs::Any::String(text)) = &piece.insert {
+                let attributes = value::from_attrs(piece.attributes.as_deref());
+                shown.push(text, &Arc::new(attributes));
+            }
+        }
+        Ok(shown)
+    }
+}
+
+/// Changes that have been made on what is shown and are to be made in Yrs.
+struct Draft {
+    shown: Shown,
+    actions: Vec<Action>,
+    changes: Vec<Delta>,
+    inverses: Vec<Delta>,
+}
+
+impl Draft {
+    fn make(&mut self, change: Delta, limits: &BodyLimits) -> Result<(), TextError> {
+        if change.is_empty() {
+            return Ok(());
+        }
+        let before = self.shown.bytes();
+        let inverse = self.shown.apply(&change, &mut self.actions)?;
+        // A text that is too long already may shrink.
+        if self.shown.bytes() > limits.max_bytes.max(before) {
+            return Err(TextError::TooLong);
+        }
+        self.changes.push(change);
+        self.inverses.push(inverse);
+        Ok(())
+    }
+}
+
+/// One call of Yrs. Everything in it has been checked on what is shown.
+fn perform(text: &TextRef, txn: &mut TransactionMut<'_>, action: &Action) {
+    match action {
+        Action::Insert { at, text: chunk } => text.insert(txn, *at, chunk),
+        Action::Delete { at, len } => text.remove_range(txn, *at, *len),
+        // One format at a time: in a map of several, Yrs writes them in the map's random order.
+        Action::Format {
+            at,
+            len,
+            name,
+            value,
+        } => {
+            let format = (Arc::from(name.as_str()), value::to_any(value));
+            text.format(txn, *at, *len, [format].into_iter().collect());
+        }
+    }
+}
+
+fn offset(shown: &Shown, at: u32, unit: OffsetUnit) -> Result<u32, TextError> {
+    match unit {
+        OffsetUnit::Utf16 => shown.check(at).map(|()| at),
+        OffsetUnit::Utf8 => shown.unit_of_byte(at as usize),
+    }
+}
+
+/// `change` by positions on what is shown.
+fn plan(
+    change: &TextChange,
+    unit: OffsetUnit,
+    shown: &Shown,
+    limits: &GuardLimits,
+) -> Result<Delta, TextError> {
+    let range = |at: u32, len: u32| -> Result<(u32, u32), TextError> {
+        let end = at.checked_add(len).ok_or(TextError::OutOfRange)?;
+        let (from, to) = (offset(shown, at, unit)?, offset(shown, end, unit)?);
+        Ok((from, to - from))
+    };
+    match change {
+        TextChange::Insert {
+            at,
+            text,
+            attributes,
+        } => {
+            let at = offset(shown, *at, unit)?;
+            let attributes = match attributes {
+                Some(attributes) => admit_attributes(attributes, limits)?,
+                None => (*shown.attributes_at(at)?).clone(),
+            };
+            check_text(text)?;
+            let inserted = Delta::new()
+                .retain(at)
+                .insert(text.as_str(), without_null(attributes));
+            Ok(if text.is_empty() {
+                Delta::new()
+            } else {
+                inserted
+            })
+        }
+        TextChange::Delete { at, len } => {
+            let (at, len) = range(*at, *len)?;
+            let deleted = Delta::new().retain(at).delete(len);
+            Ok(if len == 0 { Delta::new() } else { deleted })
+        }
+        TextChange::Format {
+            at,
+            len,
+            attributes,
+        } => {
+            let (at, len) = range(*at, *len)?;
+            let mut delta = Delta::new()
+                .retain(at)
+                .format(len, admit_attributes(attributes, limits)?);
+            delta.trim();
+            Ok(delta)
+        }
+    }
+}
+
+fn check_delta(change: Delta, limits: &GuardLimits) -> Result<Delta, TextError> {
+    let mut checked = Delta::new();
+    for step in change.into_steps() {
+        checked.push(match step {
+            Step::Insert { text, attributes } => {
+                check_text(&text)?;
+                let attributes = without_null(admit_attributes(&attributes, limits)?);
+                Step::Insert { text, attributes }
+            }
+            Step::Retain { len, attributes } => Step::Retain {
+                len,
+                attributes: admit_attributes(&attributes, limits)?,
+            },
+            delete => delete,
+        });
+    }
+    checked.trim();
+    Ok(checked)
+}
+
+fn check_text(text: &str) -> Result<(), TextError> {
+    if text.contains('\0') {
+        Err(TextError::Nul)
+    } else {
+        Ok(())
+    }
+}
+
+fn admit_attributes(
+    attributes: &Attributes,
+    limits: &GuardLimits,
+) -> Result<Attributes, TextError> {
+    let admit = |(name, value): (&String, &Value)| {
+        value::admit(name, value.clone(), limits).map(|value| (name.clone(), value))
+    };
+    attributes.iter().map(admit).collect()
+}
+
+fn without_null(mut attributes: Attributes) -> Attributes {
+    attributes.retain(|_, value| !value.is_null());
+    attributes
+}
+
+/// What Yrs says of one step of a change: the positions, without the formats. Where formats begin
+/// and end in the middle of others' edits its account of them is not to be relied upon.
+struct Bone {
+    step: Step,
+    formats: bool,
+}
+
+fn skeleton(step: &YrsDelta) -> Bone {
+    let attributes = Attributes::new();
+    match step {
+        YrsDelta::Inserted(Out::Any(yrs::Any::String(text)), formats) => Bone {
+            step: Step::Insert {
+                text: text.to_string(),
+                attributes,
+            },
+            formats: formats.is_some(),
+        },
+        // The guard lets nothing but text and formats into a rich text.
+        YrsDelta::Inserted(..) => Bone {
+            step: Step::Delete { len: 0 },
+            formats: false,
+        },
+        YrsDelta::Deleted(len) => Bone {
+            step: Step::Delete { len: *len },
+            formats: false,
+        },
+        YrsDelta::Retain(len, formats) => Bone {
+            step: Step::Retain {
+                len: *len,
+                attributes,
+            },
+            formats: formats.is_some(),
+        },
+    }
+}
+
+fn plain(bones: Vec<Bone>) -> Delta {
+    let mut delta = Delta::new();
+    bones.into_iter().for_each(|bone| delta.push(bone.step));
+    delta.trim();
+    delta
+}
+
+/// The change from `before` to `after` along the positions of `bones`, with the formats that differ.
+fn compare(before: &Shown, after: &Shown, bones: &[Bone]) -> Result<Delta, TextError> {
+    let (mut old, mut new) = (before.walk(), after.walk());
+    let mut delta = Delta::new();
+    let rest = Bone {
+        step: Step::Retain {
+            len: u32::MAX,
+            attributes: Attributes::new(),
+        },
+        formats: false,
+    };
+    for bone in bones.iter().chain([&rest]) {
+        match &bone.step {
+            Step::Delete { len } => {
+                old.skip(*len);
+                delta.push(Step::Delete { len: *len });
+            }
+            Step::Insert { text, .. } => {
+                let mut left = units(text);
+                while left > 0 {
+                    let (len, text, attributes) = new.take(left).ok_or(TextError::Broken)?;
+                    delta.push(Step::Insert {
+                        text: text.to_owned(),
+                        attributes: attributes.clone(),
+                    });
+                    left -= len;
+                }
+            }
+            Step::Retain { len, .. } => {
+                let mut left = *len;
+                while left > 0 {
+                    let Some(len) = old.rest().zip(new.rest()).map(|(a, b)| a.min(b).min(left))
+                    else {
+                        break;
+                    };
+                    let ((_, _, from), (_, _, to)) = (
+                        old.take(len).ok_or(TextError::Broken)?,
+                        new.take(len).ok_or(TextError::Broken)?,
+                    );
+                    delta.push(Step::Retain {
+                        len,
+                        attributes: changed(from, to).into_iter().collect(),
+                    });
+                    left -= len;
+                }
+            }
+        }
+    }
+    delta.trim();
+    Ok(delta)
+}

@@ -1,0 +1,158 @@
+//! One field's Yrs document, the only place that calls into Yrs to build, feed and encode one.
+//!
+//! A document and its references are owned together and never handed out: Yrs' references are raw
+//! pointers. Every change runs where a panic is caught; the document is then given up, since Yrs
+//! panics in the middle of what it does.
+
+use std::mem::ManuallyDrop;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use yrs::updates::decoder::Decode;
+use yrs::{
+    ClientID, Doc, OffsetKind, Options, ReadTxn, StateVector, Transact, Transaction,
+    TransactionMut, Update,
+};
+
+use super::guard::{Checked, CheckedState};
+use super::{TextError, TextKind};
+
+/// The document behind a text field.
+pub(super) struct Document {
+    doc: Doc,
+    kind: TextKind,
+    writer: u64,
+    broken: bool,
+}
+
+impl Document {
+    /// An empty document that `writer` edits.
+    pub(super) fn new(writer: u64, kind: TextKind) -> Document {
+        let doc = Doc::with_options(Options {
+            client_id: ClientID::new(writer & super::MAX_WRITER),
+            // Never looked at: no document is part of another one.
+            guid: Arc::from(""),
+            collection_id: None,
+            offset_kind: OffsetKind::Utf16,
+            skip_gc: false,
+            auto_load: false,
+            should_load: true,
+            // A document that tidies up formats when it hears of others' edits writes by itself.
+            cleanup_formatting: false,
+        });
+        Document {
+            doc,
+            kind,
+            writer,
+            broken: false,
+        }
+    }
+
+    pub(super) fn doc(&self) -> &Doc {
+        &self.doc
+    }
+
+    pub(super) fn writer(&self) -> u64 {
+        self.writer
+    }
+
+    /// Takes a whole state into an empty document.
+    pub(super) fn load(&mut self, checked: CheckedState<'_>) -> Result<(), TextError> {
+        if checked.kind() != self.kind {
+            return Err(TextError::WrongText);
+        }
+        self.take(checked.state())?;
+        let ends = self.read(|txn| {
+            let vector = txn.state_vector();
+            let at = |writer| vector.get(&ClientID::new(writer));
+            !txn.has_missing_updates() && checked.marks().iter().all(|m| at(m.writer) == m.next)
+        })?;
+        self.demand(ends)
+    }
+
+    /// Takes one update that goes on where the document ends.
+    pub(super) fn apply(&mut self, checked: &Checked<'_>) -> Result<(), TextError> {
+        if checked.kind() != self.kind || self.next(checked.writer())? != checked.from() {
+            return Err(TextError::WrongText);
+        }
+        self.take(checked.update())?;
+        let next = self.next(checked.writer())?;
+        let missing = self.read(|txn| txn.has_missing_updates())?;
+        self.demand(next == checked.next() && !missing)
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Result<(), TextError> {
+        self.change(|txn| {
+            let update = Update::decode_v1(bytes).map_err(|_| TextError::Broken)?;
+            txn.apply_update(update).map_err(|_| TextError::Broken)
+        })
+    }
+
+    /// Gives the document up unless `holds`: something was taken in part.
+    fn demand(&mut self, holds: bool) -> Result<(), TextError> {
+        if holds {
+            return Ok(());
+        }
+        self.broken = true;
+        Err(TextError::Broken)
+    }
+
+    /// Refuses from now on; for a change that cannot be taken back.
+    pub(super) fn give_up(&mut self) {
+        self.broken = true;
+    }
+
+    /// The first free clock of `writer`.
+    pub(super) fn next(&self, writer: u64) -> Result<u32, TextError> {
+        self.read(|txn| txn.state_vector().get(&ClientID::new(writer)))
+    }
+
+    /// The whole content in as few bytes as Yrs can.
+    pub(super) fn encode(&self) -> Result<Vec<u8>, TextError> {
+        self.read(|txn| txn.encode_state_as_update_v1(&StateVector::default()))
+    }
+
+    /// Edits in one transaction; answers the update that says the same to others.
+    pub(super) fn author(
+        &mut self,
+        edit: impl FnOnce(&mut TransactionMut<'_>),
+    ) -> Result<Vec<u8>, TextError> {
+        self.change(|txn| {
+            edit(txn);
+            Ok(txn.encode_update_v1())
+        })
+    }
+
+    /// Looks at the document.
+    pub(super) fn read<T>(&self, look: impl FnOnce(&Transaction<'_>) -> T) -> Result<T, TextError> {
+        if self.broken {
+            return Err(TextError::Broken);
+        }
+        Ok(look(&self.doc.transact()))
+    }
+
+    fn change<T>(
+        &mut self,
+        change: impl FnOnce(&mut TransactionMut<'_>) -> Result<T, TextError>,
+    ) -> Result<T, TextError> {
+        if self.broken {
+            return Err(TextError::Broken);
+        }
+        let doc = &self.doc;
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            // A transaction commits when it is dropped, unwinding or not, and a second panic
+            // there would end the process.
+            let mut txn = ManuallyDrop::new(doc.transact_mut());
+            let outcome = change(&mut txn);
+            drop(ManuallyDrop::into_inner(txn));
+            outcome
+        }));
+        let outcome = outcome.unwrap_or_else(|_| {
+            // Its parts may point at what is gone: nothing of it is touched again.
+            std::mem::forget(doc.clone());
+            Err(TextError::Broken)
+        });
+        self.broken |= outcome.is_err();
+        outcome
+    }
+}
