@@ -6,6 +6,7 @@
 //! doubled, a move beats a removal that had not seen it, and no move loses a value.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use serde_json::Value;
 use yrs::{Any, Array, ArrayRef, Out, ReadTxn, TransactionMut};
@@ -63,7 +64,7 @@ pub enum ListChange {
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct Slot {
     pub(super) id: ElementId,
-    pub(super) json: String,
+    pub(super) json: Arc<str>,
     /// Whether it shows; another slot of the same element may.
     pub(super) shows: bool,
 }
@@ -171,7 +172,7 @@ impl ListBody {
     /// If the list is [`TextError::Broken`].
     pub fn elements(&mut self) -> Result<Vec<(ElementId, &str)>, TextError> {
         let shown = self.slots()?.iter().filter(|slot| slot.shows);
-        Ok(shown.map(|slot| (slot.id, slot.json.as_str())).collect())
+        Ok(shown.map(|slot| (slot.id, &*slot.json)).collect())
     }
 
     /// The whole list as one JSON array.
@@ -244,7 +245,7 @@ fn read_slots(array: &ArrayRef, txn: &impl ReadTxn) -> Vec<Slot> {
             let element = Element::read(&bytes).ok()?;
             Some(Slot {
                 id: element.id.into(),
-                json: element.json.to_owned(),
+                json: Arc::from(element.json),
                 shows: false,
             })
         }
@@ -302,10 +303,15 @@ impl Draft {
             ListChange::Insert { at, values } => {
                 let at = slot_after(&self.slots, *at)?;
                 let admit = |value| admit(value, &self.limits.guard);
-                let values: Vec<String> = values.iter().map(admit).collect::<Result<_, _>>()?;
+                let values: Vec<Arc<str>> = values.iter().map(admit).collect::<Result<_, _>>()?;
                 let named = |(n, json)| (self.nth(n), json);
                 let slots = values.into_iter().enumerate().map(named).collect();
-                self.insert(at, slots)
+                self.insert(at, slots)?;
+                let bytes: usize = self.slots.iter().map(|slot| slot.json.len() + 1).sum();
+                if bytes > self.limits.max_bytes {
+                    return Err(TextError::TooLong);
+                }
+                Ok(())
             }
             ListChange::Remove { element } => {
                 let id = self.find(*element)?;
@@ -347,7 +353,7 @@ impl Draft {
         }
     }
 
-    fn insert(&mut self, at: u32, slots: Vec<(ElementId, String)>) -> Result<(), TextError> {
+    fn insert(&mut self, at: u32, slots: Vec<(ElementId, Arc<str>)>) -> Result<(), TextError> {
         if slots.is_empty() {
             return Ok(());
         }
@@ -363,15 +369,11 @@ impl Draft {
             shows: true,
         });
         self.slots.splice(at as usize..at as usize, slots);
-        let bytes: usize = self.slots.iter().map(|slot| slot.json.len() + 1).sum();
-        if bytes > self.limits.max_bytes {
-            return Err(TextError::TooLong);
-        }
         Ok(())
     }
 
     /// Takes every slot of an element out; answers its value.
-    fn remove(&mut self, id: ElementId) -> Option<String> {
+    fn remove(&mut self, id: ElementId) -> Option<Arc<str>> {
         let mut json = None;
         // From the end, so that the slots before stay where they are.
         for at in (0..self.slots.len()).rev() {
@@ -407,7 +409,7 @@ fn encode(id: ElementId, json: &str) -> Vec<u8> {
     slot
 }
 
-fn admit(value: &Value, limits: &GuardLimits) -> Result<String, TextError> {
+fn admit(value: &Value, limits: &GuardLimits) -> Result<Arc<str>, TextError> {
     if depth(value) > limits.max_depth.min(MAX_JSON_DEPTH) {
         return Err(TextError::ElementSize);
     }
@@ -415,7 +417,7 @@ fn admit(value: &Value, limits: &GuardLimits) -> Result<String, TextError> {
     if json.len() > limits.max_element {
         return Err(TextError::ElementSize);
     }
-    Ok(json)
+    Ok(json.into())
 }
 
 fn depth(value: &Value) -> u32 {

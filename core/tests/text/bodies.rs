@@ -83,3 +83,309 @@ fn what_is_shown_is_what_yrs_holds() {
         });
     }
 }
+
+fn hello() -> Device {
+    let mut device = Device::new(writer(1));
+    device.edit(&[insert(0, "a😀é"), insert(1, "b")]).unwrap();
+    assert_eq!(device.body.text().unwrap(), "ab😀é");
+    device
+}
+
+fn refused(device: &mut Device, changes: &[TextChange], unit: OffsetUnit) -> TextError {
+    let (before, state) = (device.body.content().unwrap(), device.body.state().unwrap());
+    let error = device.body.edit(changes, unit).unwrap_err();
+    assert_eq!(device.body.content().unwrap(), before);
+    assert_eq!(device.body.state().unwrap(), state);
+    error
+}
+
+#[test]
+fn offsets_are_checked_in_both_units_and_a_refused_edit_changes_nothing() {
+    use OffsetUnit::{Utf8, Utf16};
+    let mut device = hello();
+    let delete = |at, len| TextChange::Delete { at, len };
+    for (changes, unit, error) in [
+        (vec![insert(3, "x")], Utf16, TextError::InsideCharacter),
+        (vec![insert(6, "x")], Utf16, TextError::OutOfRange),
+        (vec![insert(3, "x")], Utf8, TextError::InsideCharacter),
+        (vec![insert(7, "x")], Utf8, TextError::InsideCharacter),
+        (vec![insert(9, "x")], Utf8, TextError::OutOfRange),
+        (vec![delete(0, 3)], Utf16, TextError::InsideCharacter),
+        (vec![delete(3, 1)], Utf16, TextError::InsideCharacter),
+        (vec![delete(0, 6)], Utf16, TextError::OutOfRange),
+        (vec![delete(4, u32::MAX)], Utf16, TextError::OutOfRange),
+        (
+            vec![insert(0, "kept?"), delete(0, 99)],
+            Utf16,
+            TextError::OutOfRange,
+        ),
+        (vec![insert(0, "a\0b")], Utf16, TextError::Nul),
+    ] {
+        assert_eq!(refused(&mut device, &changes, unit), error, "{changes:?}");
+    }
+    let edited = device.body.edit(&[insert(6, "c"), delete(2, 4)], Utf8);
+    device.own(&edited.unwrap().unwrap());
+    assert_eq!(device.body.text().unwrap(), "abcé");
+    assert_eq!(device.body.to_utf16(5, Utf8), Ok(4));
+    assert_eq!(device.body.from_utf16(4, Utf8), Ok(5));
+    assert_eq!(
+        device.body.to_utf16(4, Utf8),
+        Err(TextError::InsideCharacter)
+    );
+}
+
+#[test]
+fn formats_of_wrong_types_and_sizes_are_refused() {
+    let mut device = hello();
+    let format = |name: &str, value| TextChange::Format {
+        at: 0,
+        len: 2,
+        attributes: Attributes::from([(name.to_owned(), value)]),
+    };
+    for (change, error) in [
+        (format("bold", json!([])), TextError::FormatValue),
+        (format("bold", json!({"a": 1})), TextError::FormatValue),
+        (
+            format("bold", json!("x".repeat(2048))),
+            TextError::FormatValue,
+        ),
+        (format("", json!(true)), TextError::FormatName),
+        (format(&"x".repeat(65), json!(true)), TextError::FormatName),
+    ] {
+        assert_eq!(refused(&mut device, &[change], OffsetUnit::Utf16), error);
+    }
+    // Whole numbers come back as what they were put in as, on every device.
+    device.edit(&[format("size", json!(2.0))]).unwrap();
+    device.edit(&[format("ratio", json!(0.1))]).unwrap();
+    device.edit(&[format("big", json!(u64::MAX))]).unwrap();
+    let content = device.reread().content().unwrap();
+    assert_eq!(device.body.content().unwrap(), content);
+}
+
+#[test]
+fn a_text_beyond_its_limit_is_refused_and_one_that_is_too_long_may_shrink() {
+    let limits = BodyLimits {
+        max_bytes: 10,
+        ..BodyLimits::default()
+    };
+    let mut body = TextBody::new(writer(1), limits);
+    body.edit(&[insert(0, "123456789é")], OffsetUnit::Utf8)
+        .unwrap_err();
+    body.edit(&[insert(0, "12345678é")], OffsetUnit::Utf8)
+        .unwrap();
+    assert_eq!(
+        body.edit(&[insert(0, "x")], OffsetUnit::Utf16),
+        Err(TextError::TooLong)
+    );
+    body.edit(
+        &[TextChange::Delete { at: 0, len: 1 }, insert(0, "x")],
+        OffsetUnit::Utf16,
+    )
+    .unwrap();
+    assert_eq!(body.text().unwrap(), "x2345678é");
+}
+
+#[test]
+fn what_is_typed_takes_on_the_format_to_its_left() {
+    let mut device = Device::new(writer(1));
+    let bold = Attributes::from([("bold".to_owned(), json!(true))]);
+    device.edit(&[TextChange::Insert {
+        at: 0,
+        text: "ab".into(),
+        attributes: Some(bold.clone()),
+    }]);
+    device.edit(&[insert(2, "c"), insert(0, "-")]);
+    device.edit(&[TextChange::Insert {
+        at: 4,
+        text: "d".into(),
+        attributes: Some(Attributes::new()),
+    }]);
+    let wanted = Delta::new()
+        .insert("-", Attributes::new())
+        .insert("abc", bold)
+        .insert("d", Attributes::new());
+    assert_eq!(device.body.content().unwrap(), wanted);
+    assert_eq!(device.reread().content().unwrap(), wanted);
+    assert_eq!(
+        serde_json::to_string(&wanted).unwrap(),
+        r#"[{"insert":"-"},{"insert":"abc","attributes":{"bold":true}},{"insert":"d"}]"#
+    );
+    let read: Delta =
+        serde_json::from_str(r#"[{"retain":2},{"delete":1},{"insert":"x"}]"#).unwrap();
+    assert_eq!(
+        read,
+        Delta::new()
+            .retain(2)
+            .delete(1)
+            .insert("x", Attributes::new())
+    );
+}
+
+#[test]
+fn positions_stay_with_what_they_stand_at() {
+    for seed in 0..40 {
+        let mut random = Random::new(seed);
+        let (mut device, mut other) = (Device::new(writer(1)), Device::new(writer(2)));
+        let edited = device.edit(&[insert(0, "one two |three four")]).unwrap();
+        other.hear(&edited.update, device.writer);
+        let left = device
+            .body
+            .position(8, OffsetUnit::Utf8, Side::Left)
+            .unwrap();
+        let right = device
+            .body
+            .position(8, OffsetUnit::Utf8, Side::Right)
+            .unwrap();
+        for _ in 0..10 {
+            let at = place(&mut other.body, &mut random);
+            if let Some(edited) = other.edit(&[insert(at, random.of::<&str>(&["x", "😀", "yy"]))]) {
+                device.hear(&edited.update, other.writer);
+            }
+        }
+        let text = device.body.text().unwrap();
+        let bar = text.find('|').unwrap() as u32;
+        assert_eq!(device.body.resolve(&right, OffsetUnit::Utf8), Ok(bar));
+        let end = text.find("two").unwrap_or(0);
+        let at = device.body.resolve(&left, OffsetUnit::Utf8).unwrap();
+        assert!(at as usize > end && at <= bar, "{text} {at}");
+        assert_eq!(other.body.resolve(&right, OffsetUnit::Utf8), Ok(bar));
+    }
+}
+
+#[test]
+fn bytes_that_are_no_position_are_refused() {
+    let mut device = hello();
+    for bytes in [
+        &[][..],
+        &[4],
+        &[0, 0],
+        &[2],
+        &[2, 1],
+        &[3, 0xff, 0xff],
+        &[2, 9, 9],
+        &[3, 1, 0, 0],
+    ] {
+        let resolved = device.body.resolve(bytes, OffsetUnit::Utf16);
+        assert_eq!(resolved, Err(TextError::NotAPosition), "{bytes:?}");
+    }
+    // One that names the second half of a character stands before it.
+    let mut half = device
+        .body
+        .position(3, OffsetUnit::Utf16, Side::Right)
+        .err();
+    assert_eq!(half.take(), Some(TextError::InsideCharacter));
+    let mut whole = device
+        .body
+        .position(2, OffsetUnit::Utf16, Side::Right)
+        .unwrap();
+    *whole.last_mut().unwrap() += 1;
+    assert_eq!(device.body.resolve(&whole, OffsetUnit::Utf16), Ok(2));
+}
+
+#[test]
+fn undo_takes_back_ones_own_edits_only() {
+    let (mut device, mut other) = (Device::new(writer(1)), Device::new(writer(2)));
+    device.body.keep_history();
+    let first = device.edit(&[insert(0, "hello ")]).unwrap();
+    other.hear(&first.update, device.writer);
+    device.body.close_undo_step();
+    let second = device.edit(&[insert(6, "world")]).unwrap();
+    let theirs = other
+        .edit(&[insert(0, "[theirs] "), insert(12, "<mid>")])
+        .unwrap();
+    device.hear(&theirs.update, other.writer);
+    other.hear(&second.update, device.writer);
+    let shown = device.body.text().unwrap();
+    assert!(
+        shown.contains("[theirs] ") && shown.contains("<mid>"),
+        "{shown}"
+    );
+
+    let mut updates = Vec::new();
+    for wanted in ["[theirs] hel<mid>lo ", "[theirs] <mid>"] {
+        let edited = device.body.undo().unwrap().unwrap();
+        device.own(&edited);
+        updates.push(edited.update);
+        assert_eq!(device.body.text().unwrap(), wanted);
+    }
+    assert_eq!(device.body.undo(), Ok(None));
+    for wanted in ["[theirs] hel<mid>lo ", shown.as_str()] {
+        let edited = device.body.redo().unwrap().unwrap();
+        device.own(&edited);
+        updates.push(edited.update);
+        assert_eq!(device.body.text().unwrap(), wanted);
+    }
+    assert_eq!(device.body.redo(), Ok(None));
+    for update in &updates {
+        other.hear(update, device.writer);
+    }
+    assert_eq!(
+        other.body.content().unwrap(),
+        device.body.content().unwrap()
+    );
+}
+
+#[test]
+fn undoing_everything_leaves_what_others_wrote() {
+    for seed in 0..60 {
+        let mut random = Random::new(seed);
+        let (mut device, mut other) = (Device::new(writer(1)), Device::new(writer(2)));
+        device.body.keep_history();
+        for n in 0..25 {
+            if random.one_in(3) {
+                // The other one writes capital letters and takes nothing away.
+                let at = place(&mut other.body, &mut random);
+                let text = char::from(b'A' + n).to_string();
+                let edited = other.edit(&[TextChange::Insert {
+                    at,
+                    text,
+                    attributes: Some(Attributes::new()),
+                }]);
+                device.hear(&edited.unwrap().update, other.writer);
+            } else {
+                let edit = change(&mut device.body, &mut random);
+                let takes = matches!(edit, TextChange::Delete { .. });
+                if random.one_in(2) {
+                    device.body.close_undo_step();
+                }
+                if !takes && let Some(edited) = device.edit(&[edit]) {
+                    other.hear(&edited.update, device.writer);
+                }
+            }
+        }
+        let end = device.body.content().unwrap();
+        let theirs: String = end.steps().iter().map(letters).collect();
+        let mut steps = 0;
+        while let Some(edited) = device.body.undo().unwrap() {
+            device.own(&edited);
+            other.hear(&edited.update, device.writer);
+            steps += 1;
+        }
+        assert_eq!(device.body.text().unwrap(), theirs, "seed {seed}");
+        assert_eq!(
+            other.body.content().unwrap(),
+            device.body.content().unwrap()
+        );
+        for _ in 0..steps {
+            let edited = device.body.redo().unwrap().unwrap();
+            device.own(&edited);
+        }
+        assert_eq!(device.body.text().unwrap(), plain(&end), "seed {seed}");
+    }
+}
+
+fn letters(step: &driftline_core::text::Step) -> String {
+    let text = plain_step(step);
+    text.chars().filter(char::is_ascii_uppercase).collect()
+}
+
+fn plain(content: &Delta) -> String {
+    content.steps().iter().map(plain_step).collect()
+}
+
+fn plain_step(step: &driftline_core::text::Step) -> String {
+    match step {
+        driftline_core::text::Step::Insert { text, .. } => text.clone(),
+        _ => String::new(),
+    }
+}
