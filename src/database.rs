@@ -240,9 +240,11 @@ impl Database {
     /// Begins to sync. A database has one connection; connecting again replaces it.
     ///
     /// # Errors
-    /// A file without an account; certificates that cannot be read.
+    /// A file without an account; no active provider; certificates that cannot be read. A running
+    /// connection then goes on.
     pub fn connect(&self, config: SyncConfig) -> Result<Sync> {
         let inner = &self.inner;
+        let provider = engine::provider(&inner.storage, &inner.environment, &config)?;
         let mut held = self.held_sync();
         if let Some(old) = held.take() {
             old.stop(Event::Close);
@@ -252,8 +254,9 @@ impl Database {
             self.schema(),
             &inner.workspace,
             &inner.environment,
+            provider,
             config,
-        )?;
+        );
         *held = Some(sync.clone());
         Ok(sync)
     }

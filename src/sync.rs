@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use driftline_core::protocol::Form;
 use driftline_core::sync::{Event, Settings, State, Status};
 
 use crate::engine::{Command, Mailbox, Shared};
 use crate::environment::BoxFuture;
+use crate::provider::{AuthTemplate, Providers};
 use crate::status::SyncEvent;
 use crate::transport::Transport;
 
@@ -35,8 +37,15 @@ where
 /// Where and how to sync.
 #[derive(Clone)]
 pub struct SyncConfig {
+    /// Other backends: their active one is used, and what only the built-in provider needs (address,
+    /// form, auth template, transport, certificates) is not looked at. `None` for Driftline's own.
+    pub providers: Option<Providers>,
     /// The server's address, such as `https://sync.example.com`.
     pub url: String,
+    /// The form of messages: the binary one, or JSON, for a backend that was written by hand.
+    pub form: Form,
+    /// How the token goes into requests.
+    pub auth: AuthTemplate,
     /// Supplies tokens.
     pub token: Arc<dyn TokenProvider>,
     /// The host's own HTTP stack; `None` for the environment's or the built-in one.
@@ -48,19 +57,35 @@ pub struct SyncConfig {
     pub settings: Settings,
     /// A request fails when nothing arrives for so long.
     pub idle_timeout: Duration,
+    /// A request fails when it has not ended by then, and a piece of a snapshot when it has not
+    /// come: for a transport or provider of the app's that forgets to. Long enough for the largest
+    /// op on a slow uplink.
+    pub deadline: Duration,
 }
 
 impl SyncConfig {
     /// Syncs with `url`, all else by default.
     pub fn new(url: impl Into<String>, token: impl TokenProvider + 'static) -> SyncConfig {
         SyncConfig {
+            providers: None,
             url: url.into(),
+            form: Form::default(),
+            auth: AuthTemplate::default(),
             token: Arc::new(token),
             transport: None,
             #[cfg(feature = "network")]
             roots: crate::transport::TlsRoots::default(),
             settings: Settings::default(),
             idle_timeout: Duration::from_secs(30),
+            deadline: Duration::from_secs(600),
+        }
+    }
+
+    /// Syncs with the active one of `providers`, all else by default.
+    pub fn with_providers(providers: Providers, token: impl TokenProvider + 'static) -> SyncConfig {
+        SyncConfig {
+            providers: Some(providers),
+            ..SyncConfig::new(String::new(), token)
         }
     }
 }

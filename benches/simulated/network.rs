@@ -143,13 +143,14 @@ struct Sending {
 }
 
 impl LiveSender for Sending {
-    fn send(&mut self, message: Option<Vec<u8>>) -> Pending<'_, ()> {
+    fn send(&mut self, message: LiveMessage) -> Pending<'_, ()> {
         let answer = match message {
-            None => {
+            LiveMessage::Alive => {
                 self.traffic.pings.fetch_add(1, Ordering::Relaxed);
                 Some(LiveMessage::Alive)
             }
-            Some(bytes) => {
+            LiveMessage::Text(_) => None,
+            LiveMessage::Binary(bytes) => {
                 self.traffic.requests.fetch_add(1, Ordering::Relaxed);
                 match decode::<LiveFrame>(Form::Cbor, &bytes) {
                     Ok(LiveFrame::Request(request)) => {

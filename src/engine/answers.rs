@@ -1,6 +1,6 @@
 //! What comes back: one transaction an answer, then the machine and the subscribers are told.
 
-use driftline_core::protocol::{Quota, SyncResponse};
+use driftline_core::protocol::{Cursor, Quota, SyncResponse};
 use driftline_core::sync::{Answer, Event, Purpose, State};
 use driftline_core::time::Contact;
 
@@ -26,6 +26,7 @@ impl Driver {
                 self.bytes_down += received;
                 Answer::SnapshotComplete
             }
+            Outcome::NoSnapshot => self.read_the_log(),
             Outcome::Fates(Ok((answers, received))) => {
                 self.bytes_down += received;
                 answers
@@ -102,6 +103,16 @@ impl Driver {
         }
     }
 
+    /// A backend without a snapshot: the beginning of the log is a snapshot of nothing.
+    fn read_the_log(&mut self) -> Answer {
+        self.no_snapshot = true;
+        let pinned = self.store.pin(Cursor::START);
+        match pinned.and_then(|()| self.store.documents_complete()) {
+            Ok(()) => Answer::SnapshotComplete,
+            Err(error) => self.page_failed(error),
+        }
+    }
+
     pub(super) fn swap(&mut self) -> Answer {
         match self.store.swap() {
             Ok(applied) => {
@@ -145,6 +156,11 @@ impl Driver {
         };
         self.quota_changed(response.quota);
         let (has_more, take_snapshot) = (response.has_more, response.take_snapshot);
+        if take_snapshot && self.no_snapshot {
+            // Begun again and again it would never end.
+            let contradiction = "a snapshot is to be taken, and none is offered";
+            return self.failed(&exchange::not_driftline(contradiction));
+        }
         if flight.purpose == Purpose::CatchUp {
             return match self.store.stage_page(flight.cursor, &response, contact) {
                 Ok(_) => Answer::Page {

@@ -3,20 +3,19 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use driftline_core::protocol::{self, Form, Position, Resume, SnapshotFrame, limits};
+use driftline_core::protocol::{Position, Resume, SnapshotFrame, limits};
 use driftline_core::time::{Contact, Reading};
 
 use super::driver::{Driver, Outcome};
 use super::exchange::{self, Failed, not_driftline};
 use super::requests::request_of;
-use super::store::Head;
+use super::shared::Shared;
+use super::store::{Head, Store};
 use crate::environment::BoxFuture;
+use crate::provider::{Message, ProviderError, ProviderRequest};
 use crate::status::SyncEvent;
+use crate::storage::apply::PageError;
 use crate::storage::stage::Stage;
-use crate::transport::HttpRequest;
-
-/// The largest snapshot frame taken: one document may be larger than the usual frame.
-const FRAME_MAX: usize = limits::MAX_DECOMPRESSED;
 
 /// How far the snapshot is, read by the status while the stream runs.
 #[derive(Default)]
@@ -41,40 +40,34 @@ impl SnapshotProgress {
 
 /// Streams the snapshot into the staging tables, from where an earlier try ended.
 pub(super) fn receive_snapshot(driver: &Driver, stage: &Stage) -> BoxFuture<Outcome> {
-    let mut url = driver.address("snapshot");
+    let mut request = driver.carried(Message::default());
     if let (Some(pin), Some((collection, document))) = (stage.pin, &stage.last) {
         let after = Position {
             collection: *collection,
             document: document.clone(),
         };
-        url = format!("{url}?{}", Resume { after, pin }.to_query());
+        request.resume = Some(Resume { after, pin }.to_query());
     }
-    let request = HttpRequest {
-        method: "GET",
-        url,
-        headers: vec![
-            ("authorization", driver.bearer()),
-            ("accept", Form::Cbor.content_type().to_owned()),
-            ("accept-encoding", "zstd".to_owned()),
-        ],
-        body: Vec::new(),
-        idle_timeout_ms: driver.idle_timeout(),
+    let answer = driver.connection.provider.snapshot(request);
+    let staging = Staging {
+        store: driver.store.clone(),
+        progress: driver.progress(),
+        shared: driver.shared.clone(),
     };
-    let answer = driver.connection.transport.request(request);
-    let store = driver.store.clone();
-    let (progress, shared) = (driver.progress(), driver.shared.clone());
-    progress.documents.store(stage.documents, Ordering::Relaxed);
+    staging
+        .progress
+        .documents
+        .store(stage.documents, Ordering::Relaxed);
+    let codec = driver.codec.clone();
     Box::pin(async move {
-        let mut response = match answer.await {
-            Ok(response) => response,
+        let mut body = match answer.await {
+            Ok(body) => body,
+            Err(ProviderError::NotOffered) => return Outcome::NoSnapshot,
             Err(error) => return Outcome::Snapshot(Err(error.into())),
         };
-        if response.status != 200 {
-            return Outcome::Snapshot(Err(read_failure(response).await));
-        }
         let mut buffer: Vec<u8> = Vec::new();
         let mut received = 0;
-        while let Some(piece) = response.body.next().await {
+        while let Some(piece) = body.next().await {
             let piece = match piece {
                 Ok(piece) => piece,
                 Err(error) => return Outcome::Snapshot(Err(error.into())),
@@ -82,83 +75,67 @@ pub(super) fn receive_snapshot(driver: &Driver, stage: &Stage) -> BoxFuture<Outc
             received += piece.len() as u64;
             buffer.extend_from_slice(&piece);
             let mut used = 0;
-            loop {
-                let (frame, took) = match protocol::split_snapshot(&buffer[used..], FRAME_MAX) {
+            while let Some(rest) = buffer.get(used..) {
+                let (frame, took) = match codec.snapshot_frame(rest) {
                     Ok(None) => break,
-                    Ok(Some((frame, took))) => (frame, took),
-                    Err(error) => return Outcome::Snapshot(Err(not_driftline(error.to_string()))),
-                };
-                let plain = protocol::inflate(frame, FRAME_MAX);
-                let decoded = plain.and_then(|plain| protocol::decode(Form::Cbor, &plain));
-                let frame: SnapshotFrame = match decoded {
-                    Ok(frame) => frame,
+                    Ok(Some(next)) => next,
                     Err(error) => return Outcome::Snapshot(Err(not_driftline(error.to_string()))),
                 };
                 used += took;
-                match frame {
-                    SnapshotFrame::Begin { cursor, documents } => {
-                        progress.expected.store(
-                            documents.max(progress.documents.load(Ordering::Relaxed)),
-                            Ordering::Relaxed,
-                        );
-                        if let Err(error) = store.pin(cursor) {
-                            return Outcome::Unpaged(error);
-                        }
-                    }
-                    SnapshotFrame::Documents { documents } => {
-                        let count = documents.len() as u64;
-                        if let Err(error) = store.stage_documents(&documents) {
-                            return Outcome::Unpaged(error);
-                        }
-                        let so_far = progress.documents.fetch_add(count, Ordering::Relaxed) + count;
-                        shared.emit(SyncEvent::Progress {
-                            documents: so_far,
-                            expected: progress.expected.load(Ordering::Relaxed),
-                        });
-                    }
-                    SnapshotFrame::End => {
-                        return match store.documents_complete() {
-                            Ok(()) => Outcome::Snapshot(Ok(received)),
-                            Err(error) => Outcome::Unpaged(error),
-                        };
-                    }
+                match staging.take(frame) {
+                    Ok(false) => {}
+                    Ok(true) => return Outcome::Snapshot(Ok(received)),
+                    Err(error) => return Outcome::Unpaged(error),
                 }
             }
             buffer.drain(..used);
         }
-        Outcome::Snapshot(Err(Failed {
-            status: 0,
-            code: String::new(),
-            retry_after: None,
-            detail: "the snapshot was cut".into(),
-        }))
+        Outcome::Snapshot(Err(Failed::no_answer("the snapshot was cut")))
     })
 }
 
-async fn read_failure(mut response: crate::transport::HttpResponse) -> Failed {
-    let mut body = Vec::new();
-    while let Some(Ok(piece)) = response.body.next().await {
-        body.extend_from_slice(&piece);
-        if body.len() > 64 << 10 {
-            break;
+/// Where a snapshot's frames go.
+struct Staging {
+    store: Store,
+    progress: Arc<SnapshotProgress>,
+    shared: Arc<Shared>,
+}
+
+impl Staging {
+    /// Stores a frame. Whether it was the last.
+    fn take(&self, frame: SnapshotFrame) -> Result<bool, PageError> {
+        let progress = &self.progress;
+        match frame {
+            SnapshotFrame::Begin { cursor, documents } => {
+                let expected = documents.max(progress.documents.load(Ordering::Relaxed));
+                progress.expected.store(expected, Ordering::Relaxed);
+                self.store.pin(cursor)?;
+            }
+            SnapshotFrame::Documents { documents } => {
+                let count = documents.len() as u64;
+                self.store.stage_documents(&documents)?;
+                let so_far = progress.documents.fetch_add(count, Ordering::Relaxed) + count;
+                self.shared.emit(SyncEvent::Progress {
+                    documents: so_far,
+                    expected: progress.expected.load(Ordering::Relaxed),
+                });
+            }
+            SnapshotFrame::End => {
+                self.store.documents_complete()?;
+                return Ok(true);
+            }
         }
+        Ok(false)
     }
-    exchange::failure_of(
-        response.status,
-        response.content_type.as_deref(),
-        response.retry_after_ms,
-        &body,
-    )
 }
 
 /// Asks what became of the ops that the snapshot may contain, [`limits::MAX_OPS`] at a time.
 ///
 /// A verdict is final, so answers collected one after the other hold for the staged cursor.
 pub(super) fn ask_fates(driver: &Driver, head: Head, contact: Reading) -> BoxFuture<Outcome> {
-    let (url, token) = (driver.address("sync"), driver.token().to_owned());
-    let idle = driver.idle_timeout();
-    let transport = Arc::clone(&driver.connection.transport);
-    let store = driver.store.clone();
+    let carried = driver.carried(Message::default());
+    let provider = driver.connection.provider.clone();
+    let (store, codec) = (driver.store.clone(), driver.codec.clone());
     Box::pin(async move {
         let (mut all, mut received) = (Vec::new(), 0);
         loop {
@@ -173,11 +150,15 @@ pub(super) fn ask_fates(driver: &Driver, head: Head, contact: Reading) -> BoxFut
                 ids.iter().map(|id| exchange::named(*id)).collect(),
             );
             request.page_bytes = 1;
-            let answer = match transport
-                .request(exchange::http(&url, &token, &request, idle))
-                .await
-            {
-                Ok(response) => exchange::read(response).await,
+            let carried = match codec.request(request) {
+                Ok(message) => ProviderRequest {
+                    message,
+                    ..carried.clone()
+                },
+                Err(error) => return Outcome::Stored(error),
+            };
+            let answer = match provider.push(carried).await {
+                Ok(message) => codec.answer(&message),
                 Err(error) => Err(error.into()),
             };
             let (response, bytes) = match answer {

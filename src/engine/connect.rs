@@ -8,32 +8,30 @@ use tokio::sync::mpsc::unbounded_channel;
 use super::{Command, Connection, Driver, Shared};
 use crate::environment::Environment;
 use crate::error::{Fault, Retry};
+use crate::provider::{DriftlineProvider, Guard, Registered};
 use crate::status::SyncEvent;
 use crate::storage::{Origin, Storage};
 use crate::sync::{Sync, SyncConfig};
 use crate::transport::Transport;
 
-/// Starts syncing `storage` as `config` says. The driver runs until the returned [`Sync`] is told to
+/// Starts syncing `storage` with `provider` as `config` says. The driver runs until the returned [`Sync`] is told to
 /// close.
 pub(crate) fn connect(
     storage: &Arc<Storage>,
     schema: Arc<Schema>,
     workspace: &str,
     environment: &Environment,
+    provider: Arc<Registered>,
     config: SyncConfig,
-) -> crate::error::Result<Sync> {
-    if storage.is_guest() {
-        return Err(crate::Error::config(
-            "a file without an account has nothing to sync",
-        ));
-    }
-    let transport = transport(environment, &config)?;
+) -> Sync {
+    let deadline_ms = u64::try_from(config.deadline.as_millis()).unwrap_or(u64::MAX);
+    let provider = Guard::new(provider, Arc::clone(&environment.executor), deadline_ms);
     let (sender, receiver) = unbounded_channel();
     let shared = Shared::new(sender);
     listen(storage, &Arc::downgrade(&shared));
     let connection = Connection {
         config,
-        transport,
+        provider,
         environment: environment.clone(),
         storage: Arc::clone(storage),
         schema,
@@ -43,7 +41,7 @@ pub(crate) fn connect(
     environment
         .executor
         .spawn("driftline-sync", Box::pin(driver.run()));
-    Ok(Sync::new(shared))
+    Sync::new(shared)
 }
 
 /// Commits wake the driver; a full queue is told to the event stream. The hooks hold no more than a
@@ -67,6 +65,29 @@ fn listen(storage: &Storage, shared: &Weak<Shared>) {
             });
         }
     });
+}
+
+/// What `config` wants to sync with: checked before a running connection is given up for it.
+///
+/// # Errors
+/// A file without an account; no active provider; certificates that cannot be read.
+pub(crate) fn provider(
+    storage: &Storage,
+    environment: &Environment,
+    config: &SyncConfig,
+) -> crate::error::Result<Arc<Registered>> {
+    if storage.is_guest() {
+        return Err(crate::Error::config(
+            "a file without an account has nothing to sync",
+        ));
+    }
+    if let Some(providers) = &config.providers {
+        return providers.in_use();
+    }
+    let builtin = DriftlineProvider::new(&config.url, transport(environment, config)?)
+        .with_form(config.form)
+        .with_auth(config.auth.clone());
+    Ok(Arc::new(Registered::new(Box::new(builtin))?))
 }
 
 fn transport(

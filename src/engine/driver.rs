@@ -11,22 +11,23 @@ use driftline_core::sync::{Action, Event, Machine, Purpose};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::bootstrap::SnapshotProgress;
-use super::exchange::Failed;
+use super::exchange::{Codec, Failed};
 use super::live::{Socket, Word};
 use super::store::Store;
 use super::{Command, Shared};
 use crate::environment::{BoxFuture, Environment};
+use crate::provider::{Guard, ProviderMode, without_panic};
 use crate::status::SyncEvent;
 use crate::storage::apply::{Applied, PageError};
 use crate::storage::runs::Run;
 use crate::storage::{Storage, StorageError};
 use crate::sync::{SyncConfig, TokenError};
-use crate::transport::Transport;
+use crate::transport::LiveMessage;
 
 /// What a connection needs to know.
 pub(crate) struct Connection {
     pub(crate) config: SyncConfig,
-    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) provider: Guard,
     pub(crate) environment: Environment,
     pub(crate) storage: Arc<Storage>,
     pub(crate) schema: Arc<driftline_core::schema::Schema>,
@@ -38,6 +39,7 @@ pub(crate) struct Driver {
     pub(super) connection: Connection,
     pub(super) shared: Arc<Shared>,
     pub(super) store: Store,
+    pub(super) codec: Codec,
     pub(super) machine: Machine,
     pub(super) commands: UnboundedReceiver<Command>,
     pub(super) flight: Option<Flight>,
@@ -58,6 +60,8 @@ pub(crate) struct Driver {
     /// Bytes sent and received when the run began.
     pub(super) run_began_at: (u64, u64),
     pub(super) set_aside: Vec<OpId>,
+    /// The backend has no snapshot: the log is read from its beginning.
+    pub(super) no_snapshot: bool,
 }
 
 /// The request on its way.
@@ -80,6 +84,8 @@ pub(super) enum Way {
 pub(super) enum Outcome {
     Page(Result<(Box<SyncResponse>, u64), Failed>),
     Snapshot(Result<u64, Failed>),
+    /// The backend has no snapshot.
+    NoSnapshot,
     Fates(Result<(Vec<Applied>, u64), Failed>),
     /// What came could not be stored.
     Stored(StorageError),
@@ -105,9 +111,16 @@ impl Driver {
         connection.environment.ids.fill(&mut seed);
         let machine = Machine::new(connection.config.settings, u32::from_be_bytes(seed));
         let store = Store::new(connection.storage.clone());
+        let registered = connection.provider.registered();
+        let codec = Codec::new(
+            registered.form,
+            registered.zstd,
+            Arc::clone(&connection.schema),
+        );
         Driver {
             connection,
             store,
+            codec,
             shared,
             machine,
             commands,
@@ -127,6 +140,7 @@ impl Driver {
             run: Run::default(),
             run_began_at: (0, 0),
             set_aside: Vec::new(),
+            no_snapshot: false,
         }
     }
 
@@ -152,7 +166,7 @@ impl Driver {
                     // A connection from before a sleep or another network would cost one idle
                     // time-out before it is found dead.
                     if matches!(event, Event::Network { .. } | Event::Foreground) {
-                        self.connection.transport.forget_connections();
+                        self.connection.provider.network_changed();
                     }
                     let closing = event == Event::Close;
                     self.tell(event);
@@ -257,10 +271,10 @@ impl Driver {
                 self.flight = None;
                 self.store.nothing_in_flight();
             }
-            Action::AskToken => self.token_call = Some(self.connection.config.token.token()),
+            Action::AskToken => self.token_call = Some(self.ask_token()),
             Action::OpenLive => self.open_live(),
             Action::CloseLive => self.socket = Socket::Closed,
-            Action::Ping => self.socket.send(None),
+            Action::Ping => return self.ping(),
             Action::Withdraw(op) => {
                 if let Err(error) = self.store.withdraw(op) {
                     return Some(self.storage_failed(error));
@@ -289,6 +303,26 @@ impl Driver {
             Action::Report => self.report(),
         }
         None
+    }
+
+    fn ask_token(&self) -> BoxFuture<Result<String, TokenError>> {
+        if self.connection.provider.registered().mode == ProviderMode::Gateway {
+            return Box::pin(std::future::ready(Ok(String::new())));
+        }
+        let source = Arc::clone(&self.connection.config.token);
+        Box::pin(async move {
+            let call = without_panic(|| source.token()).await;
+            call.unwrap_or_else(|_| Err(TokenError("the callback panicked".to_owned())))
+        })
+    }
+
+    /// A subscription that takes no pings is no proof that nothing happened: it is asked for.
+    fn ping(&mut self) -> Option<Event> {
+        if self.socket.takes_messages() {
+            self.socket.send(LiveMessage::Alive);
+            return None;
+        }
+        Some(Event::FrameMissed)
     }
 
     pub(super) fn token_arrived(&mut self, result: Result<String, TokenError>) {

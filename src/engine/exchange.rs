@@ -1,13 +1,24 @@
-//! One request and its answer, as bytes.
+//! Messages as bytes, in the form the provider carries, and how an exchange fails.
+
+use std::borrow::Cow;
+use std::sync::Arc;
 
 use driftline_core::id::OpId;
 use driftline_core::protocol::{
-    self, Encoded, Failure, Form, SentOp, SyncRequest, SyncResponse, When, limits,
+    self, Encoded, Form, HoldsValues, LiveFrame, SentOp, SnapshotFrame, SyncRequest, SyncResponse,
+    When, WireError, limits,
 };
+use driftline_core::schema::Schema;
+use driftline_core::sync::PROVIDER_FAILED;
 use driftline_core::time::Reading;
 
+use crate::provider::{Message, ProviderError};
+use crate::storage::StorageError;
 use crate::storage::outbox::Queued;
-use crate::transport::{HttpRequest, HttpResponse, TransportError};
+use crate::transport::{LiveMessage, TransportError};
+
+/// The largest snapshot frame taken: one document may be larger than the usual frame.
+const FRAME_MAX: usize = limits::MAX_DECOMPRESSED;
 
 /// How an exchange failed, in the terms of the protocol's table.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,24 +39,44 @@ impl Failed {
             detail: detail.into(),
         }
     }
+
+    /// The app's own provider or transport failed. Like a server that fails: what it was asked to
+    /// carry may be the cause.
+    pub(super) fn of_the_provider(detail: impl Into<String>) -> Failed {
+        Failed {
+            status: 500,
+            code: PROVIDER_FAILED.to_owned(),
+            ..Failed::no_answer(detail)
+        }
+    }
+}
+
+impl From<ProviderError> for Failed {
+    fn from(error: ProviderError) -> Failed {
+        match error {
+            ProviderError::Unreachable(detail) => Failed::no_answer(detail),
+            ProviderError::NotAnAnswer(detail) => not_driftline(detail),
+            ProviderError::Failed(detail) => Failed::of_the_provider(detail),
+            ProviderError::NotOffered => Failed::of_the_provider("what it must have is missing"),
+            ProviderError::Refused {
+                status,
+                code,
+                retry_after_ms,
+                message,
+            } => Failed {
+                // No refusal: it says that an answer came.
+                status: if status == 0 { 500 } else { status },
+                code,
+                retry_after: retry_after_ms,
+                detail: message,
+            },
+        }
+    }
 }
 
 impl From<TransportError> for Failed {
     fn from(error: TransportError) -> Failed {
-        match &error {
-            TransportError::Refused {
-                status,
-                content_type,
-                retry_after_ms,
-                body,
-            } => failure_of(*status, content_type.as_deref(), *retry_after_ms, body),
-            _ => Failed {
-                status: 0,
-                code: String::new(),
-                retry_after: None,
-                detail: error.to_string(),
-            },
-        }
+        ProviderError::from(error).into()
     }
 }
 
@@ -53,33 +84,7 @@ impl From<TransportError> for Failed {
 pub(super) fn not_driftline(detail: impl Into<String>) -> Failed {
     Failed {
         status: 200,
-        code: String::new(),
-        retry_after: None,
-        detail: detail.into(),
-    }
-}
-
-pub(super) fn failure_of(
-    status: u16,
-    content_type: Option<&str>,
-    retry_after: Option<u64>,
-    body: &[u8],
-) -> Failed {
-    let form = content_type.and_then(Form::of);
-    let failure: Option<Failure> = form.and_then(|form| protocol::decode(form, body).ok());
-    match failure {
-        Some(failure) => Failed {
-            status,
-            retry_after: failure.retry_after.or(retry_after),
-            detail: failure.message,
-            code: failure.code,
-        },
-        None => Failed {
-            status,
-            code: String::new(),
-            retry_after,
-            detail: format!("status {status}"),
-        },
+        ..Failed::no_answer(detail)
     }
 }
 
@@ -107,67 +112,161 @@ pub(super) fn named(id: OpId) -> Encoded {
     Encoded(protocol::encode_cbor(&SentOp::Named(id)))
 }
 
-pub(super) fn http(
-    url: &str,
-    token: &str,
-    request: &SyncRequest<Encoded>,
-    idle_timeout_ms: u64,
-) -> HttpRequest {
-    let plain = protocol::encode_cbor(request);
-    let mut headers = vec![
-        ("authorization", format!("Bearer {token}")),
-        ("content-type", Form::Cbor.content_type().to_owned()),
-        ("accept", Form::Cbor.content_type().to_owned()),
-        ("accept-encoding", "zstd".to_owned()),
-    ];
-    let body = if plain.len() > limits::COMPRESS_ABOVE {
-        headers.push(("content-encoding", "zstd".to_owned()));
-        protocol::compress(&plain)
-    } else {
-        plain
-    };
-    HttpRequest {
-        method: "POST",
-        url: url.to_owned(),
-        headers,
-        body,
-        idle_timeout_ms,
+/// Writes and reads the messages of one provider.
+#[derive(Clone)]
+pub(super) struct Codec {
+    form: Form,
+    zstd: bool,
+    schema: Arc<Schema>,
+}
+
+impl Codec {
+    pub(super) fn new(form: Form, zstd: bool, schema: Arc<Schema>) -> Codec {
+        Codec { form, zstd, schema }
+    }
+
+    /// The body of a push or pull.
+    pub(super) fn request(&self, request: SyncRequest<Encoded>) -> Result<Message, StorageError> {
+        let plain = match self.form {
+            Form::Cbor => protocol::encode_cbor(&request),
+            Form::Json => protocol::encode(Form::Json, &spelled_out(request)?),
+        };
+        Ok(if self.zstd && plain.len() > limits::COMPRESS_ABOVE {
+            Message {
+                bytes: protocol::compress(&plain),
+                zstd: true,
+            }
+        } else {
+            Message::plain(plain)
+        })
+    }
+
+    /// The answer to one, and how many bytes came.
+    pub(super) fn answer(&self, message: &Message) -> Result<(Box<SyncResponse>, u64), Failed> {
+        let broken = |error: WireError| not_driftline(error.to_string());
+        let most = limits::MAX_DECOMPRESSED;
+        let plain = match message.zstd {
+            true => Cow::Owned(protocol::decompress(&message.bytes, most).map_err(broken)?),
+            false if message.bytes.len() > most => {
+                return Err(broken(WireError::TooLarge(most)));
+            }
+            false => Cow::Borrowed(&message.bytes),
+        };
+        let answer = self.read::<SyncResponse>(&plain).map_err(broken)?;
+        Ok((Box::new(answer), message.bytes.len() as u64))
+    }
+
+    /// A request as a message of the live socket.
+    pub(super) fn live_request(
+        &self,
+        request: SyncRequest<Encoded>,
+    ) -> Result<LiveMessage, StorageError> {
+        Ok(match self.form {
+            Form::Cbor => LiveMessage::Binary(protocol::encode_cbor(
+                &LiveFrame::<Encoded, Encoded>::Request(request),
+            )),
+            Form::Json => {
+                let frame: LiveFrame = LiveFrame::Request(spelled_out(request)?);
+                let text = String::from_utf8(protocol::encode(Form::Json, &frame));
+                let text = text.map_err(|error| StorageError::Internal(error.to_string()))?;
+                LiveMessage::Text(text)
+            }
+        })
+    }
+
+    /// A frame of the live socket: text is JSON, binary is CBOR, whatever was asked for.
+    pub(super) fn live_frame(&self, message: &LiveMessage) -> Result<LiveFrame, WireError> {
+        let other = |form| Codec {
+            form,
+            ..self.clone()
+        };
+        match message {
+            LiveMessage::Text(text) => other(Form::Json).read(text.as_bytes()),
+            LiveMessage::Binary(bytes) => {
+                let plain = protocol::inflate(bytes, limits::MAX_DECOMPRESSED)?;
+                other(Form::Cbor).read(&plain)
+            }
+            LiveMessage::Alive => Ok(LiveFrame::Behind),
+        }
+    }
+
+    /// The next frame of a snapshot's stream, and how many bytes it took; `None` until more of
+    /// them are there.
+    pub(super) fn snapshot_frame(
+        &self,
+        buffer: &[u8],
+    ) -> Result<Option<(SnapshotFrame, usize)>, WireError> {
+        let next = match self.form {
+            Form::Cbor => protocol::split_snapshot(buffer, FRAME_MAX)?,
+            Form::Json => split_lines(buffer)?,
+        };
+        let Some((frame, took)) = next else {
+            return Ok(None);
+        };
+        let plain = protocol::inflate(frame, FRAME_MAX)?;
+        Ok(Some((self.read(&plain)?, took)))
+    }
+
+    fn read<T>(&self, bytes: &[u8]) -> Result<T, WireError>
+    where
+        T: HoldsValues + serde::de::DeserializeOwned + for<'b> minicbor::Decode<'b, ()>,
+    {
+        let mut message: T = protocol::decode(self.form, bytes)?;
+        if self.form == Form::Json {
+            message.settle_kinds(&self.schema);
+        }
+        Ok(message)
     }
 }
 
-/// Reads an answer to its end. Returns it with the number of bytes received.
-pub(super) async fn read(mut response: HttpResponse) -> Result<(Box<SyncResponse>, u64), Failed> {
-    let mut body = Vec::new();
-    while let Some(piece) = response.body.next().await {
-        let piece = piece?;
-        if body.len() + piece.len() > limits::MAX_DECOMPRESSED {
-            return Err(not_driftline("the answer is larger than any page"));
-        }
-        body.extend_from_slice(&piece);
+/// The JSON form has no place for bytes that are CBOR already.
+fn spelled_out(request: SyncRequest<Encoded>) -> Result<SyncRequest, StorageError> {
+    let ops = request
+        .ops
+        .iter()
+        .map(Encoded::read)
+        .collect::<Result<Vec<SentOp>, _>>()
+        .map_err(|_| StorageError::unreadable("queued op"))?;
+    Ok(SyncRequest {
+        protocol: request.protocol,
+        schema_version: request.schema_version,
+        account: request.account,
+        device: request.device,
+        cursor: request.cursor,
+        losses_ack: request.losses_ack,
+        now: request.now,
+        ops,
+        page_bytes: request.page_bytes,
+        tag: request.tag,
+    })
+}
+
+/// One frame a line; empty lines are passed over.
+fn split_lines(buffer: &[u8]) -> Result<Option<(&[u8], usize)>, WireError> {
+    let blank = buffer
+        .iter()
+        .take_while(|byte| byte.is_ascii_whitespace())
+        .count();
+    let rest = buffer.get(blank..).unwrap_or_default();
+    match rest.iter().position(|byte| *byte == b'\n') {
+        Some(end) => Ok(rest.get(..end).map(|line| (line, blank + end + 1))),
+        None if rest.len() > FRAME_MAX => Err(WireError::TooLarge(FRAME_MAX)),
+        None => Ok(None),
     }
-    let received = body.len() as u64;
-    let status = response.status;
-    let content_type = response.content_type.as_deref();
-    if !(200..300).contains(&status) {
-        return Err(failure_of(
-            status,
-            content_type,
-            response.retry_after_ms,
-            &body,
-        ));
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_split_where_they_end() {
+        assert_eq!(split_lines(b"one\ntwo"), Ok(Some((&b"one"[..], 4))));
+        assert_eq!(split_lines(b"\r\n\n two\n"), Ok(Some((&b"two"[..], 8))));
+        assert_eq!(split_lines(b"tw"), Ok(None));
+        assert_eq!(split_lines(b"\n\n"), Ok(None));
+        let endless = vec![b'x'; FRAME_MAX + 1];
+        assert_eq!(split_lines(&endless), Err(WireError::TooLarge(FRAME_MAX)));
     }
-    if content_type.and_then(Form::of) != Some(Form::Cbor) {
-        return Err(not_driftline(format!(
-            "expected application/cbor, got {}",
-            content_type.unwrap_or("no content type")
-        )));
-    }
-    let plain = match response.content_encoding.as_deref() {
-        None | Some("identity" | "") => body,
-        Some("zstd") => protocol::decompress(&body, limits::MAX_DECOMPRESSED)
-            .map_err(|e| not_driftline(e.to_string()))?,
-        Some(other) => return Err(not_driftline(format!("unknown content encoding {other}"))),
-    };
-    let page = protocol::decode(Form::Cbor, &plain).map_err(|e| not_driftline(e.to_string()))?;
-    Ok((Box::new(page), received))
 }

@@ -1,12 +1,14 @@
 //! What the live socket says.
 
-use driftline_core::protocol::{self, LiveFrame, limits};
+use driftline_core::protocol::{self, LiveFrame};
 use driftline_core::sync::Event;
 
 use super::driver::{Driver, Flight, Outcome, Way};
 use super::exchange::Failed;
 use super::live::Word;
+use super::requests::weight;
 use super::store::Taken;
+use crate::provider::ProviderError;
 use crate::transport::LiveMessage;
 
 /// Frames held back at most; the next one is applied at once, and the answer then fetched again.
@@ -16,6 +18,7 @@ impl Driver {
     pub(super) fn socket_said(&mut self, word: Word) {
         match word {
             Word::Opened => self.tell(Event::LiveOpened),
+            Word::Refused(ProviderError::NotOffered) => self.tell(Event::LiveNotOffered),
             Word::Refused(error) => {
                 let failed = Failed::from(error);
                 self.tell(Event::LiveClosed {
@@ -51,16 +54,14 @@ impl Driver {
                     })));
                 }
             }
-            Word::Message(LiveMessage::Alive | LiveMessage::Text(_)) => self.tell(Event::LiveAlive),
-            Word::Message(LiveMessage::Binary(bytes)) => self.frame(&bytes),
+            Word::Message(LiveMessage::Alive) => self.tell(Event::LiveAlive),
+            Word::Message(message) => self.frame(&message),
         }
     }
 
-    pub(super) fn frame(&mut self, bytes: &[u8]) {
-        self.bytes_down += bytes.len() as u64;
-        let plain = protocol::inflate(bytes, limits::MAX_DECOMPRESSED);
-        let decoded = plain.and_then(|plain| protocol::decode(protocol::Form::Cbor, &plain));
-        let frame: LiveFrame = match decoded {
+    pub(super) fn frame(&mut self, message: &LiveMessage) {
+        self.bytes_down += weight(message);
+        let frame = match self.codec.live_frame(message) {
             Ok(frame) => frame,
             // A frame of a newer server: what it said will come by pull.
             Err(_) => return self.tell(Event::FrameMissed),

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::task::{Context, Poll};
 
 use crate::environment::BoxFuture;
-use crate::transport::{LiveMessage, LiveReceiver, LiveSender, LiveSocket, TransportError};
+use crate::provider::{Live, ProviderError};
+use crate::transport::{LiveMessage, LiveReceiver, LiveSender, TransportError};
 
 type Sent = (Box<dyn LiveSender>, Result<(), TransportError>);
 type Received = (
@@ -17,33 +18,35 @@ type Received = (
 pub(super) enum Socket {
     #[default]
     Closed,
-    Opening(BoxFuture<Result<LiveSocket, TransportError>>),
+    Opening(BoxFuture<Result<Live, ProviderError>>),
     Open(Open),
 }
 
 /// An open socket: messages wait in `outgoing` while one is being sent.
 pub(super) struct Open {
+    takes_messages: bool,
     sender: Option<Box<dyn LiveSender>>,
     sending: Option<BoxFuture<Sent>>,
-    outgoing: VecDeque<Option<Vec<u8>>>,
+    outgoing: VecDeque<LiveMessage>,
     receiving: BoxFuture<Received>,
 }
 
 /// What the socket has to say.
 pub(super) enum Word {
     Opened,
-    Refused(TransportError),
+    Refused(ProviderError),
     Closed(Option<TransportError>),
     Message(LiveMessage),
 }
 
 impl Socket {
-    pub(super) fn is_open(&self) -> bool {
-        matches!(self, Socket::Open(_))
+    /// Whether it is open, and not only for listening.
+    pub(super) fn takes_messages(&self) -> bool {
+        matches!(self, Socket::Open(open) if open.takes_messages)
     }
 
-    /// Queues a message, or a ping if `None`.
-    pub(super) fn send(&mut self, message: Option<Vec<u8>>) {
+    /// Queues a message.
+    pub(super) fn send(&mut self, message: LiveMessage) {
         if let Socket::Open(open) = self {
             open.outgoing.push_back(message);
         }
@@ -54,9 +57,10 @@ impl Socket {
             Socket::Closed => Poll::Pending,
             Socket::Opening(future) => match future.as_mut().poll(cx) {
                 Poll::Pending => Poll::Pending,
-                Poll::Ready(Ok((sender, receiver))) => {
+                Poll::Ready(Ok(Live { sender, receiver })) => {
                     let open = Open {
-                        sender: Some(sender),
+                        takes_messages: sender.is_some(),
+                        sender,
                         sending: None,
                         outgoing: VecDeque::new(),
                         receiving: receive(receiver),

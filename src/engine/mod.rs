@@ -16,6 +16,6 @@ mod shared;
 mod store;
 mod token;
 
-pub(crate) use connect::connect;
+pub(crate) use connect::{connect, provider};
 pub(crate) use driver::{Connection, Driver};
 pub(crate) use shared::{Command, Mailbox, Shared};

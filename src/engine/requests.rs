@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use driftline_core::protocol::{Cursor, Encoded, LiveFrame, PROTOCOL, SyncRequest, limits};
+use driftline_core::protocol::{Cursor, Encoded, PROTOCOL, SyncRequest, limits};
 use driftline_core::sync::{Answer, Event, Plan, Purpose};
 
 use super::bootstrap::{self, SnapshotProgress};
@@ -10,9 +10,11 @@ use super::driver::{Driver, Flight, Outcome, Way};
 use super::exchange;
 use super::live::Socket;
 use super::store::Head;
+use crate::provider::{Message, ProviderMode, ProviderRequest};
 use crate::status::SyncEvent;
 use crate::storage::runs::Run;
 use crate::storage::{StorageError, outbox};
+use crate::transport::LiveMessage;
 
 /// Requests larger than this go by HTTP even while the socket is up, so that a long upload does not
 /// hold up frames.
@@ -71,18 +73,18 @@ impl Driver {
                     ..Run::default()
                 };
                 let mut request = request_of(&head, contact, ops);
-                if self.socket.is_open() && bytes < SOCKET_REQUEST_MAX {
+                if self.socket.takes_messages() && bytes < SOCKET_REQUEST_MAX {
                     self.tag = self.tag.wrapping_add(1).max(1);
                     request.tag = self.tag;
-                    flight.way = self.by_socket(&request);
+                    flight.way = self.by_socket(request)?;
                 } else {
-                    flight.way = self.by_http(&request);
+                    flight.way = self.by_http(request)?;
                 }
             }
             Purpose::CatchUp => {
                 let head = self.store.staged_head()?;
                 flight.cursor = head.cursor;
-                flight.way = self.by_http(&request_of(&head, contact, Vec::new()));
+                flight.way = self.by_http(request_of(&head, contact, Vec::new()))?;
             }
             Purpose::Snapshot => {
                 let stage = self.store.stage()?;
@@ -110,56 +112,54 @@ impl Driver {
         })
     }
 
-    pub(super) fn by_http(&mut self, request: &SyncRequest<Encoded>) -> Way {
-        let http = exchange::http(
-            &self.address("sync"),
-            &self.token,
-            request,
-            self.idle_timeout(),
-        );
-        self.bytes_up += http.body.len() as u64;
-        let answer = self.connection.transport.request(http);
-        Way::Http(Box::pin(async move {
+    pub(super) fn by_http(&mut self, request: SyncRequest<Encoded>) -> Result<Way, StorageError> {
+        let pushes = !request.ops.is_empty();
+        let carried = self.carried(self.codec.request(request)?);
+        self.bytes_up += carried.message.bytes.len() as u64;
+        let provider = &self.connection.provider;
+        let answer = match pushes {
+            true => provider.push(carried),
+            false => provider.pull(carried),
+        };
+        let codec = self.codec.clone();
+        Ok(Way::Http(Box::pin(async move {
             Outcome::Page(match answer.await {
-                Ok(response) => exchange::read(response).await,
+                Ok(message) => codec.answer(&message),
                 Err(error) => Err(error.into()),
             })
-        }))
+        })))
     }
 
-    pub(super) fn by_socket(&mut self, request: &SyncRequest<Encoded>) -> Way {
-        let frame = LiveFrame::<Encoded, Encoded>::Request(request.clone());
-        let bytes = driftline_core::protocol::encode_cbor(&frame);
-        self.bytes_up += bytes.len() as u64;
-        self.socket.send(Some(bytes));
-        Way::Socket {
-            tag: request.tag,
-            timeout: self
-                .connection
-                .environment
-                .executor
-                .sleep(self.idle_timeout()),
+    pub(super) fn by_socket(&mut self, request: SyncRequest<Encoded>) -> Result<Way, StorageError> {
+        let tag = request.tag;
+        let message = self.codec.live_request(request)?;
+        self.bytes_up += weight(&message);
+        self.socket.send(message);
+        let timeout = self.idle_timeout();
+        Ok(Way::Socket {
+            tag,
+            timeout: self.connection.environment.executor.sleep(timeout),
+        })
+    }
+
+    /// What the provider is handed around a message.
+    pub(super) fn carried(&self, message: Message) -> ProviderRequest {
+        let registered = self.connection.provider.registered();
+        let auth = match registered.mode {
+            ProviderMode::Direct => Some(registered.auth.fill(&self.token)),
+            ProviderMode::Gateway => None,
+        };
+        ProviderRequest {
+            workspace: self.connection.workspace.clone(),
+            auth,
+            message,
+            resume: None,
+            idle_timeout_ms: self.idle_timeout(),
         }
-    }
-
-    pub(super) fn address(&self, endpoint: &str) -> String {
-        format!(
-            "{}/v1/workspaces/{}/{endpoint}",
-            self.connection.config.url.trim_end_matches('/'),
-            self.connection.workspace
-        )
     }
 
     pub(super) fn idle_timeout(&self) -> u64 {
         u64::try_from(self.connection.config.idle_timeout.as_millis()).unwrap_or(u64::MAX)
-    }
-
-    pub(super) fn token(&self) -> &str {
-        &self.token
-    }
-
-    pub(super) fn bearer(&self) -> String {
-        format!("Bearer {}", self.token)
     }
 
     pub(super) fn progress(&self) -> Arc<SnapshotProgress> {
@@ -167,14 +167,17 @@ impl Driver {
     }
 
     pub(super) fn open_live(&mut self) {
-        let request = crate::transport::HttpRequest {
-            method: "GET",
-            url: self.address("live"),
-            headers: vec![("authorization", self.bearer())],
-            body: Vec::new(),
-            idle_timeout_ms: self.idle_timeout(),
-        };
-        self.socket = Socket::Opening(self.connection.transport.connect(request));
+        let request = self.carried(Message::default());
+        self.socket = Socket::Opening(self.connection.provider.subscribe(request));
+    }
+}
+
+/// The bytes of a message of the live socket.
+pub(super) fn weight(message: &LiveMessage) -> u64 {
+    match message {
+        LiveMessage::Binary(bytes) => bytes.len() as u64,
+        LiveMessage::Text(text) => text.len() as u64,
+        LiveMessage::Alive => 0,
     }
 }
 

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "network")]
 mod builtin;
+pub mod callback;
 
 #[cfg(feature = "network")]
 pub use builtin::{BuiltinTransport, TlsRoots};
@@ -14,19 +15,29 @@ use crate::environment::BoxFuture;
 pub type BorrowingFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// An HTTP request. Redirects must not be followed: they would carry the token elsewhere.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct HttpRequest {
     /// `GET` or `POST`.
     pub method: &'static str,
     /// The absolute address, `http` or `https`.
     pub url: String,
     /// Headers, the token among them.
-    pub headers: Vec<(&'static str, String)>,
+    pub headers: Vec<(String, String)>,
     /// The body; empty for `GET`.
     pub body: Vec<u8>,
     /// Give up when nothing moves for so long: while connecting and sending, no byte in either
     /// direction; afterwards, no piece of the body that is waited for.
     pub idle_timeout_ms: u64,
+}
+
+/// Headers hold the token and bodies what people wrote: neither belongs in a log.
+impl std::fmt::Debug for HttpRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HttpRequest")
+            .field("method", &self.method)
+            .field("bytes", &self.body.len())
+            .finish_non_exhaustive()
+    }
 }
 
 /// An answer, its body still arriving.
@@ -51,10 +62,9 @@ pub trait Body: Send {
 
 /// The sending half of a live socket.
 pub trait LiveSender: Send {
-    /// Sends one binary message, or a ping if `None`. Once polled, the message may be under way
-    /// even if the future is dropped.
-    fn send(&mut self, message: Option<Vec<u8>>)
-    -> BorrowingFuture<'_, Result<(), TransportError>>;
+    /// Sends one message; [`LiveMessage::Alive`] is a ping. Once polled, the message may be under
+    /// way even if the future is dropped.
+    fn send(&mut self, message: LiveMessage) -> BorrowingFuture<'_, Result<(), TransportError>>;
 
     /// Says that no more will be sent, where the transport can say it; dropping both halves ends
     /// the socket in any case.
@@ -70,7 +80,7 @@ pub trait LiveReceiver: Send {
     fn receive(&mut self) -> BorrowingFuture<'_, Result<Option<LiveMessage>, TransportError>>;
 }
 
-/// What arrives on a live socket.
+/// What travels on a live socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LiveMessage {
     /// A binary frame (CBOR).
@@ -85,14 +95,23 @@ pub enum LiveMessage {
 pub type LiveSocket = (Box<dyn LiveSender>, Box<dyn LiveReceiver>);
 
 /// Carries requests and sockets. Implementations are used from one task at a time.
+///
+/// Dropping a future or a body cancels it: nobody waits for it any more, and what it holds should
+/// be let go. One whose host works by callbacks is written with [`callback`].
 pub trait Transport: Send + Sync {
-    /// Sends a request; resolves when the head of the answer is there.
+    /// Sends a request; resolves when the head of the answer is there. The body must come piece by
+    /// piece: a snapshot is larger than memory should be.
     fn request(&self, request: HttpRequest) -> BoxFuture<Result<HttpResponse, TransportError>>;
 
     /// Opens a WebSocket to a `ws`/`wss` (or `http`/`https`) address with these headers.
     ///
-    /// A refusal with an HTTP status is [`TransportError::Refused`].
-    fn connect(&self, request: HttpRequest) -> BoxFuture<Result<LiveSocket, TransportError>>;
+    /// A refusal with an HTTP status is [`TransportError::Refused`]. A transport without sockets
+    /// leaves this as it is: changes of others are then asked for every so often, and the status
+    /// says so.
+    fn connect(&self, request: HttpRequest) -> BoxFuture<Result<LiveSocket, TransportError>> {
+        drop(request);
+        Box::pin(std::future::ready(Err(TransportError::NoSockets)))
+    }
 
     /// The network changed or the app came back: connections kept for later are likely dead, and
     /// trying one would cost a whole time-out. What is under way goes on.
@@ -130,7 +149,10 @@ pub enum TransportError {
         /// The first bytes of the body.
         body: Vec<u8>,
     },
-    /// A host's own transport failed.
+    /// This transport has no sockets.
+    #[error("this transport has no live sockets")]
+    NoSockets,
+    /// A host's own transport failed in a way that says nothing of network or server.
     #[error("the host's transport failed: {0}")]
     Host(String),
 }

@@ -7,6 +7,7 @@ mod compress;
 mod cursor;
 pub mod failure;
 pub mod json;
+mod kinds;
 pub mod limits;
 mod message;
 mod sent;
@@ -18,6 +19,7 @@ pub use compress::{compress, decompress, inflate};
 pub use cursor::{ChainHash, Cursor, InvalidHash};
 pub use failure::{Failure, Reaction, StateOnFailure, react};
 pub use json as json_u64;
+pub use kinds::HoldsValues;
 pub use message::{
     Announcement, Device, DocumentResult, LiveFrame, OpResult, Outcome, Quota, SnapshotFrame,
     SyncRequest, SyncResponse, VersionEntry, Versions, protocol_of,

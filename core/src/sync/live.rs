@@ -20,6 +20,8 @@ pub(super) enum LivePhase {
     #[default]
     Down,
     Opening,
+    /// The transport or the server has none.
+    NotOffered,
     Up {
         since: i64,
         heard: i64,
@@ -58,6 +60,14 @@ impl Live {
         self.backoff.fail(now, retry_after, jitter);
     }
 
+    pub(super) fn not_offered(&mut self) {
+        self.phase = LivePhase::NotOffered;
+    }
+
+    pub(super) fn is_not_offered(&self) -> bool {
+        self.phase == LivePhase::NotOffered
+    }
+
     pub(super) fn drop_now(&mut self) {
         self.phase = LivePhase::Down;
     }
@@ -86,7 +96,7 @@ impl Live {
                 Some((heard.max(pinged) + HEARTBEAT).min(heard + DEAD_AFTER))
             }
             LivePhase::Down => Some(self.backoff.until()),
-            LivePhase::Opening => None,
+            LivePhase::Opening | LivePhase::NotOffered => None,
         }
     }
 }

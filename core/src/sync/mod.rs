@@ -22,5 +22,5 @@ pub use backoff::Backoff;
 pub use bootstrap::Phase;
 pub use isolation::Isolation;
 pub use machine::{Machine, Settings};
-pub use signal::{Action, Answer, Event, Plan, Purpose};
+pub use signal::{Action, Answer, Event, PROVIDER_FAILED, Plan, Purpose};
 pub use status::{Cause, State, Status};

@@ -59,6 +59,8 @@ pub enum Event {
         /// How long to wait.
         retry_after: Option<u64>,
     },
+    /// There is no live socket to be had: the transport, the provider or the server has none.
+    LiveNotOffered,
     /// A frame was applied.
     FrameApplied,
     /// A frame does not follow the cursor: something is missing.
@@ -68,6 +70,9 @@ pub enum Event {
     /// A bootstrap became necessary by something else than an answer.
     BootstrapNeeded,
 }
+
+/// The code of a failure of the app's own provider or transport. It never travels.
+pub const PROVIDER_FAILED: &str = "provider_failed";
 
 /// How the request in flight ended.
 #[derive(Clone, PartialEq, Debug)]

@@ -41,6 +41,9 @@ pub enum Cause {
     ServerBusy,
     /// The server failed (5xx).
     ServerFailed,
+    /// The app's own provider or transport failed: its code ended in a panic, an exception or an
+    /// error that says nothing of the server.
+    ProviderFailed,
     /// Something else answers at this address: a captive portal, a proxy.
     NotDriftline,
     /// A token is being asked for.
@@ -80,6 +83,10 @@ pub struct Status {
     pub cause: Cause,
     /// Whether the live socket is up.
     pub live: bool,
+    /// Whether changes of others are only found by asking every so often: the app wants no live
+    /// socket, or the transport, the provider or the server has none.
+    #[serde(default)]
+    pub polling: bool,
     /// Milliseconds until the next try, if one is armed.
     pub retry_in_ms: Option<i64>,
     /// Ops queued and not yet named by the server.

@@ -128,6 +128,46 @@ fn without_live_it_polls_every_thirty_seconds() {
 }
 
 #[test]
+fn where_no_socket_is_offered_it_polls_says_so_and_asks_again_on_another_network() {
+    let mut world = World::started(true);
+    world.page();
+    assert_eq!(count(&world.log, &Action::OpenLive), 1);
+    assert!(!world.machine.status(world.now).polling);
+    let told = world.tell(Event::LiveNotOffered);
+    assert!(told.contains(&Action::Report), "{told:?}");
+    assert!(world.machine.status(world.now).polling);
+    for _ in 0..3 {
+        let before = world.now;
+        assert!(request(&world.sleep()).is_some());
+        assert_eq!(world.now - before, 30_000);
+        world.page();
+    }
+    world.tell(Event::SyncNow);
+    world.page();
+    assert_eq!(count(&world.log, &Action::OpenLive), 1);
+    world.tell(Event::Network { online: true });
+    assert_eq!(count(&world.log, &Action::OpenLive), 2);
+}
+
+#[test]
+fn a_provider_that_fails_is_named_and_its_ops_are_suspect_like_a_server_s() {
+    let mut world = World::started(false);
+    world.page();
+    for (code, cause) in [
+        (PROVIDER_FAILED, Cause::ProviderFailed),
+        ("internal", Cause::ServerFailed),
+    ] {
+        world.tell(Event::SyncNow);
+        world.fail(500, code);
+        let status = world.machine.status(world.now);
+        assert_eq!((status.state, status.cause), (State::Waiting, cause));
+        assert!(status.retry_in_ms.is_some());
+        world.sleep();
+        world.page();
+    }
+}
+
+#[test]
 fn with_live_up_writes_go_at_once_and_an_idle_hour_is_heartbeats_only() {
     let mut world = World::started(true);
     assert_eq!(count(&world.log, &Action::OpenLive), 1);

@@ -44,7 +44,8 @@ fn assemble(
         let unusable = || TransportError::BadAddress(format!("the header {name}"));
         let header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unusable())?;
         let mut value = HeaderValue::from_str(&value).map_err(|_| unusable())?;
-        value.set_sensitive(header == http::header::AUTHORIZATION);
+        // The token may stand in any of them.
+        value.set_sensitive(true);
         request.headers_mut().append(header, value);
     }
     Ok(request)
@@ -155,7 +156,7 @@ mod tests {
         let mut request = to("http://h/");
         request
             .headers
-            .push(("authorization", "Bearer secret\n".to_owned()));
+            .push(("authorization".to_owned(), "Bearer secret\n".to_owned()));
         let refused = http_request(request).unwrap_err();
         assert_eq!(
             refused,
@@ -168,7 +169,7 @@ mod tests {
         let mut request = to("http://h/");
         request
             .headers
-            .push(("authorization", "Bearer secret".to_owned()));
+            .push(("authorization".to_owned(), "Bearer secret".to_owned()));
         let request = http_request(request).unwrap();
         assert!(!format!("{request:?}").contains("secret"));
     }

@@ -162,13 +162,11 @@ impl Sender {
 }
 
 impl LiveSender for Sender {
-    fn send(
-        &mut self,
-        message: Option<Vec<u8>>,
-    ) -> BorrowingFuture<'_, Result<(), TransportError>> {
+    fn send(&mut self, message: LiveMessage) -> BorrowingFuture<'_, Result<(), TransportError>> {
         Box::pin(self.put(match message {
-            Some(message) => Message::Binary(Bytes::from(message)),
-            None => Message::Ping(Bytes::new()),
+            LiveMessage::Binary(message) => Message::Binary(Bytes::from(message)),
+            LiveMessage::Text(message) => Message::text(message),
+            LiveMessage::Alive => Message::Ping(Bytes::new()),
         }))
     }
 

@@ -5,7 +5,7 @@ use crate::id::OpId;
 use crate::protocol::{Reaction, StateOnFailure, react};
 use crate::sync::bootstrap::Phase;
 use crate::sync::isolation::Consequence;
-use crate::sync::{Action, Answer, Cause, Purpose};
+use crate::sync::{Action, Answer, Cause, PROVIDER_FAILED, Purpose};
 
 impl Machine {
     pub(super) fn answered(&mut self, now: i64, answer: Answer, actions: &mut Vec<Action>) {
@@ -94,7 +94,7 @@ impl Machine {
             }
             _ => {}
         }
-        self.trouble = trouble(&reaction, status);
+        self.trouble = trouble(&reaction, status, code);
         if !reaction.retry {
             self.blocked = Some((self.trouble, now + self.settings.slow));
         }
@@ -144,7 +144,8 @@ impl Machine {
             403 | 404 | 426 => {
                 let reaction = react(status, code);
                 if !reaction.retry {
-                    self.blocked = Some((trouble(&reaction, status), now + self.settings.slow));
+                    self.blocked =
+                        Some((trouble(&reaction, status, code), now + self.settings.slow));
                 }
             }
             _ => {}
@@ -152,8 +153,9 @@ impl Machine {
     }
 }
 
-fn trouble(reaction: &Reaction, status: u16) -> Cause {
+fn trouble(reaction: &Reaction, status: u16, code: &str) -> Cause {
     match reaction.state {
+        StateOnFailure::Waiting if code == PROVIDER_FAILED => Cause::ProviderFailed,
         StateOnFailure::Offline => Cause::Unreachable,
         StateOnFailure::Waiting if status >= 500 && status != 503 => Cause::ServerFailed,
         StateOnFailure::Waiting | StateOnFailure::SendLess => Cause::ServerBusy,

@@ -75,7 +75,7 @@ pub struct Machine {
     trouble: Cause,
     last_start: Option<i64>,
     random: u32,
-    reported: (State, Cause, bool),
+    reported: (State, Cause, bool, bool),
 }
 
 impl Machine {
@@ -101,7 +101,7 @@ impl Machine {
             trouble: Cause::None,
             last_start: None,
             random: seed | 1,
-            reported: (State::Disconnected, Cause::None, false),
+            reported: (State::Disconnected, Cause::None, false, false),
         }
     }
 
@@ -111,7 +111,7 @@ impl Machine {
         self.note(now, event, &mut actions);
         self.go_on(now, &mut actions);
         let status = self.status(now);
-        let report = (status.state, status.cause, status.live);
+        let report = (status.state, status.cause, status.live, status.polling);
         if report != self.reported {
             self.reported = report;
             actions.push(Action::Report);
@@ -163,6 +163,7 @@ impl Machine {
                 // Also from network to network: old connections and old failures mean nothing now.
                 if online {
                     self.explicit();
+                    self.ask_for_live_again();
                 }
                 if !online || came {
                     self.close_live(actions);
@@ -171,6 +172,7 @@ impl Machine {
             Event::Foreground => {
                 self.background = false;
                 self.explicit();
+                self.ask_for_live_again();
             }
             Event::Background => {
                 self.background = true;
@@ -197,6 +199,7 @@ impl Machine {
                 code,
                 retry_after,
             } => self.live_closed(now, status, &code, retry_after),
+            Event::LiveNotOffered => self.live.not_offered(),
             Event::FrameApplied => {
                 self.live.heard(now);
                 self.trouble = Cause::None;
@@ -290,9 +293,16 @@ impl Machine {
     }
 
     fn close_live(&mut self, actions: &mut Vec<Action>) {
-        if self.live.phase != LivePhase::Down {
+        if !matches!(self.live.phase, LivePhase::Down | LivePhase::NotOffered) {
             self.live.drop_now();
             actions.push(Action::CloseLive);
+        }
+    }
+
+    /// Who has no live socket today may have one after an upgrade, or on another network.
+    fn ask_for_live_again(&mut self) {
+        if self.live.is_not_offered() {
+            self.live.drop_now();
         }
     }
 

@@ -17,6 +17,8 @@ impl Machine {
             state,
             cause,
             live: self.live.is_up(),
+            polling: self.mode == Mode::Running
+                && (!self.settings.live || self.live.is_not_offered()),
             retry_in_ms,
             ..Status::default()
         }

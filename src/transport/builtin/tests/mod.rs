@@ -20,7 +20,7 @@ fn post(url: impl Into<String>, body: impl Into<Vec<u8>>) -> HttpRequest {
     HttpRequest {
         method: "POST",
         url: url.into(),
-        headers: vec![("authorization", "Bearer abc".to_owned())],
+        headers: vec![("authorization".to_owned(), "Bearer abc".to_owned())],
         body: body.into(),
         idle_timeout_ms: PATIENT_MS,
     }

@@ -56,10 +56,10 @@ async fn binary_messages_go_and_come_and_a_ping_is_answered() {
     for url in [live_url(&server), server.url()] {
         let (mut sender, mut receiver) = plain().connect(post(url, "")).await.unwrap();
         for length in [0, 1, 70_000] {
-            sender.send(Some(vec![5; length])).await.unwrap();
+            sender.send(Binary(vec![5; length])).await.unwrap();
             assert_eq!(receiver.receive().await, Ok(Some(Binary(vec![5; length]))));
         }
-        sender.send(None).await.unwrap();
+        sender.send(Alive).await.unwrap();
         assert_eq!(receiver.receive().await, Ok(Some(Alive)));
     }
 }
@@ -99,7 +99,7 @@ async fn large_messages_in_both_directions_do_not_block_each_other() {
         sink.send(Message::text("both")).await.unwrap();
     });
     let (mut sender, mut receiver) = plain().connect(post(live_url(&server), "")).await.unwrap();
-    let (sent, received) = tokio::join!(sender.send(Some(vec![1; LARGE])), receiver.receive());
+    let (sent, received) = tokio::join!(sender.send(Binary(vec![1; LARGE])), receiver.receive());
     assert_eq!((sent, received), (Ok(()), Ok(Some(Binary(vec![2; LARGE])))));
     assert_eq!(receiver.receive().await, Ok(Some(Text("both".to_owned()))));
 }
@@ -244,7 +244,7 @@ async fn a_socket_nobody_reads_from_times_out_at_sending() {
     let request = with_idle(300, post(live_url(&server), ""));
     let (mut sender, _receiver) = plain().connect(request).await.unwrap();
     assert_eq!(
-        sender.send(Some(vec![0; 48 << 20])).await,
+        sender.send(Binary(vec![0; 48 << 20])).await,
         Err(TransportError::TimedOut)
     );
 }
@@ -270,7 +270,7 @@ async fn a_goodbye_of_the_server_is_answered_and_ends_the_socket() {
     assert_eq!(receiver.receive().await, Ok(None));
     assert_eq!(receiver.receive().await, Ok(None));
     assert!(told(&mut answers).await.is_close());
-    let late = sender.send(Some(vec![1])).await;
+    let late = sender.send(Binary(vec![1])).await;
     assert!(matches!(late, Err(TransportError::Broken(_))), "{late:?}");
 }
 
@@ -287,7 +287,7 @@ async fn our_goodbye_reaches_the_server_and_ends_the_socket() {
         }
     });
     let (mut sender, mut receiver) = plain().connect(post(live_url(&server), "")).await.unwrap();
-    sender.send(Some(vec![9])).await.unwrap();
+    sender.send(Binary(vec![9])).await.unwrap();
     sender.close().await.unwrap();
     assert_eq!(receiver.receive().await, Ok(None));
     assert_eq!(told(&mut seen).await, Message::binary(vec![9]));

@@ -179,7 +179,10 @@ async fn sockets_run_over_the_same_tls() {
     });
     let url = server.tls_url().replace("https:", "wss:");
     let (mut sender, mut receiver) = authority.trusted().connect(post(url, "")).await.unwrap();
-    sender.send(Some(vec![1, 2, 3])).await.unwrap();
+    sender
+        .send(crate::transport::LiveMessage::Binary(vec![1, 2, 3]))
+        .await
+        .unwrap();
     assert_eq!(
         receiver.receive().await,
         Ok(Some(LiveMessage::Binary(vec![1, 2, 3])))
