@@ -72,6 +72,11 @@ pub enum LostPart {
     Added(FieldId, Vec<String>),
     /// Elements removed from a set.
     Removed(FieldId, Vec<String>),
+    /// What an edit of a text or list would have brought into it.
+    Text(FieldId, String),
+    /// What this writer brought into a text or list and the winner had not seen. The merge does not
+    /// have the words; who keeps the log looks them up.
+    Typed(FieldId, u64),
     /// The delete itself.
     Delete,
 }
@@ -107,7 +112,8 @@ pub struct Loss {
     #[n(3)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub field: Option<FieldId>,
-    /// The lost value; for counters the increment, for sets a JSON array of elements.
+    /// The lost value; for counters the increment, for sets a JSON array of elements, for texts what
+    /// was typed.
     #[n(4)]
     #[cbor(default)]
     #[serde(default)]
@@ -162,6 +168,8 @@ impl LostPart {
             LostPart::Increment(field, delta) => (Some(*field), Value::Integer(*delta), false),
             LostPart::Added(field, elements) => (Some(*field), json_array(elements), false),
             LostPart::Removed(field, elements) => (Some(*field), json_array(elements), true),
+            LostPart::Text(field, text) => (Some(*field), Value::Text(text.clone()), false),
+            LostPart::Typed(field, _) => (Some(*field), Value::Null, false),
             LostPart::Delete => (None, Value::Null, false),
         }
     }

@@ -1,8 +1,21 @@
 //! What storage can fail with; `crate::error` turns it into words for the app.
 
+use driftline_core::merge::Unmerged;
 use driftline_core::op::Refusal;
 use driftline_core::schema::SchemaError;
 use rusqlite::ErrorCode;
+
+impl From<Unmerged> for StorageError {
+    fn from(unmerged: Unmerged) -> StorageError {
+        match unmerged {
+            Unmerged::Rejected(refusal) => StorageError::Refused(refusal),
+            // The file's own text is authored on what it shows.
+            Unmerged::Rebase(why) => {
+                StorageError::Internal(format!("text does not go on where its field ends: {why}"))
+            }
+        }
+    }
+}
 
 /// A failure of the file, of its content, or of a call made at the wrong time.
 #[derive(Debug, thiserror::Error)]

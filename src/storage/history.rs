@@ -276,6 +276,7 @@ impl Chain {
             return Folded {
                 shown: base,
                 refused: Vec::new(),
+                rebase: Vec::new(),
             };
         }
         let mut pending = self.pending(collection.id, document, contact, without);

@@ -2,8 +2,9 @@
 
 use driftline_core::id::{CollectionId, DocumentId, FieldId, OpId, Version};
 use driftline_core::ledger::{Loss, LossRule, LostPart};
-use driftline_core::merge::{DocumentState, Write};
+use driftline_core::merge::{DocumentState, Write, unapplied_texts};
 use driftline_core::op::Change;
+use driftline_core::schema::Collection;
 use driftline_core::time::Stamp;
 use driftline_core::value::Value;
 use rusqlite::types::ToSql;
@@ -94,10 +95,11 @@ pub(super) fn keep_rejected(
     let contact = as_of_now(tx.contact()?, tx.now());
     let at = contact.map_or(tx.now().wall, |contact| contact.server);
     let stamp = predict(op.written, contact.as_ref());
+    let declared = tx.layout().schema.collection_by_id(collection);
     for part in op
         .changes_on(collection, document)
         .into_iter()
-        .flat_map(parts)
+        .flat_map(|change| parts(change, declared))
     {
         let (field, value, removed) = part.told();
         let (base_value, standing) = standing(&part, base);
@@ -123,7 +125,7 @@ pub(super) fn keep_rejected(
     Ok(())
 }
 
-fn parts(change: &Change) -> Vec<LostPart> {
+fn parts(change: &Change, collection: Option<&Collection>) -> Vec<LostPart> {
     use driftline_core::op::ChangeKind;
     let mut parts: Vec<LostPart> = Vec::new();
     parts.extend(
@@ -150,6 +152,7 @@ fn parts(change: &Change) -> Vec<LostPart> {
             .iter()
             .map(|(field, elements)| LostPart::Removed(field, elements.clone())),
     );
+    parts.extend(collection.iter().flat_map(|c| unapplied_texts(change, c)));
     if change.kind == ChangeKind::Delete {
         parts.push(LostPart::Delete);
     }
@@ -177,7 +180,11 @@ fn standing(part: &LostPart, base: Option<&DocumentState>) -> (Value, Write) {
                 .map_or(Value::Null, |n| Value::Integer(*n)),
             nobody,
         ),
-        LostPart::Added(..) | LostPart::Removed(..) | LostPart::Delete => (Value::Null, nobody),
+        LostPart::Added(..)
+        | LostPart::Removed(..)
+        | LostPart::Text(..)
+        | LostPart::Typed(..)
+        | LostPart::Delete => (Value::Null, nobody),
     }
 }
 

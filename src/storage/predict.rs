@@ -100,6 +100,11 @@ fn pending_in(state: &DocumentState) -> Vec<OpId> {
             .flatten()
             .for_each(|(op, version)| note(*op, *version));
     }
+    for (_, text) in state.texts.iter() {
+        text.marks
+            .iter()
+            .for_each(|mark| note(mark.last, mark.version));
+    }
     state
         .updates
         .iter()
@@ -123,9 +128,14 @@ pub(super) fn mentions(state: &DocumentState, op: OpId) -> bool {
         .sets
         .iter()
         .any(|(_, set)| set.elements.values().flatten().any(|(by, _)| *by == op));
+    let in_texts = state
+        .texts
+        .iter()
+        .any(|(_, text)| text.marks.iter().any(|mark| mark.last == op));
     deleted
         || counted
         || in_sets
+        || in_texts
         || state.generation.opener == op
         || state.registers.iter().any(|(_, r)| r.write.op == op)
 }

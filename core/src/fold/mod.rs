@@ -10,8 +10,8 @@ mod image;
 mod tests;
 
 use crate::id::{CollectionId, DocumentId, OpId, PENDING, Version};
-use crate::merge::{DocumentState, History, Incoming, Linked, Seen, merge};
-use crate::op::Change;
+use crate::merge::{DocumentState, History, Incoming, Linked, Seen, Unmerged, merge};
+use crate::op::{Change, FieldMap};
 use crate::schema::Collection;
 use crate::time::Stamp;
 
@@ -57,6 +57,10 @@ pub struct Folded {
     /// Ops the server would reject because of this document. A group among them is rejected whole,
     /// so it has to be left out of the folds of its other documents too.
     pub refused: Vec<OpId>,
+    /// Ops whose text does not go on where base and the ops before it end: the file needs a new
+    /// writer, and all text that no page has named is to be written again under it. Their other
+    /// fields are shown.
+    pub rebase: Vec<OpId>,
 }
 
 /// Like [`fold`], and tells which ops left no trace.
@@ -72,15 +76,28 @@ pub fn fold_telling<H: History>(
     let mut folded = Folded {
         shown: base,
         refused: Vec::new(),
+        rebase: Vec::new(),
     };
     let mut landings: Vec<(OpId, OpId)> = Vec::new();
     for op in pending {
-        match fold_op(collection, folded.shown.clone(), op, &mut landings, history)? {
-            Some(after) => folded.shown = Some(after),
+        let before = folded.shown.clone();
+        match fold_op(collection, before, op, &mut landings, history)? {
+            Some(step) => {
+                folded.shown = step.shown;
+                if !step.text_fits {
+                    folded.rebase.push(op.id);
+                }
+            }
             None => folded.refused.push(op.id),
         }
     }
     Ok(folded)
+}
+
+/// What one op of a fold gives.
+struct Step {
+    shown: Option<DocumentState>,
+    text_fits: bool,
 }
 
 /// One op on top of what is shown; `None` if any of its changes would be rejected.
@@ -90,7 +107,8 @@ fn fold_op<H: History>(
     op: &Pending,
     landings: &mut Vec<(OpId, OpId)>,
     history: &mut H,
-) -> Result<Option<DocumentState>, H::Error> {
+) -> Result<Option<Step>, H::Error> {
+    let mut text_fits = true;
     let prev = op.changes.first().and_then(|first| first.prev);
     let behind: Vec<OpId> = op
         .covers
@@ -118,14 +136,26 @@ fn fold_op<H: History>(
             seen: &seen,
             generation,
         };
-        let Ok(merged) = merge(shown, change, collection, &incoming) else {
+        let without_text = shown.as_ref().filter(|_| !change.texts.is_empty()).cloned();
+        let merged = match merge(shown, change, collection, &incoming) {
+            Err(Unmerged::Rebase(_)) => {
+                text_fits = false;
+                let rest = Change {
+                    texts: FieldMap::default(),
+                    ..change.clone()
+                };
+                merge(without_text, &rest, collection, &incoming)
+            }
+            merged => merged,
+        };
+        let Ok(merged) = merged else {
             landings.truncate(landed_before);
             return Ok(None);
         };
         landings.push((op.name, merged.landed));
         shown = Some(merged.after);
     }
-    Ok(shown)
+    Ok(Some(Step { shown, text_fits }))
 }
 
 /// A device's history, with no end at the base version.

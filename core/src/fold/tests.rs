@@ -5,7 +5,7 @@ use std::convert::Infallible;
 
 use super::*;
 use crate::merge::{Register, Write};
-use crate::op::ChangeKind;
+use crate::op::{ChangeKind, TextEdit, Update};
 use crate::schema::Schema;
 use crate::value::Value;
 
@@ -32,7 +32,8 @@ fn schema() -> Schema {
     Schema::parse(
         "[schema]\nname = \"t\"\nversion = 1\n[collections.c]\nid = 1\n\
          on_conflict_delete = \"update_wins\"\n[collections.c.fields]\n\
-         a = { id = 1, kind = \"integer\" }\nn = { id = 2, kind = \"counter\" }\n",
+         a = { id = 1, kind = \"integer\" }\nn = { id = 2, kind = \"counter\" }\n\
+         t = { id = 3, kind = \"rich_text\" }\n",
     )
     .unwrap()
 }
@@ -90,7 +91,8 @@ fn nothing_pending_shows_base() {
         folded,
         Folded {
             shown: Some(base()),
-            refused: Vec::new()
+            refused: Vec::new(),
+            rebase: Vec::new()
         }
     );
 }
@@ -120,7 +122,8 @@ fn an_update_of_nothing_is_refused() {
         folded,
         Folded {
             shown: None,
-            refused: vec![id(2)]
+            refused: vec![id(2)],
+            rebase: Vec::new()
         }
     );
 }
@@ -222,4 +225,55 @@ fn the_way_back_to_nothing_is_nothing() {
     );
     assert_eq!(BaseImage::base(image, base()), None);
     assert_eq!(BaseImage::between(Some(&base()), &base()), None);
+}
+
+/// `a` is set, and one character typed by writer 7 at the beginning of the text.
+fn types(from: u8, after: Option<u8>, prev: Option<u8>) -> Change {
+    let mut change = set(from.into(), prev);
+    let edit = TextEdit {
+        writer: 7,
+        update: Update(vec![1, 1, 7, from, 4, 1, 1, b't', 1, b'x', 0]),
+        after: after.map(id),
+    };
+    change.texts.insert(3, edit);
+    change
+}
+
+#[test]
+fn text_that_does_not_go_on_where_base_ends_is_told_and_the_rest_is_shown() {
+    let queue = [
+        pending(2, 1, vec![types(0, None, None)]),
+        pending(3, 1, vec![types(1, Some(2), Some(2))]),
+        pending(4, 1, vec![types(3, Some(3), Some(3))]),
+        pending(5, 1, vec![types(2, Some(3), Some(4))]),
+    ];
+    let links = || Links::default();
+    let told = folded(Some(base()), &queue, &mut links());
+    assert_eq!((told.refused, told.rebase), (vec![], vec![id(4)]));
+    let shown = told.shown.unwrap();
+    let text = shown.texts.get(3).unwrap();
+    assert_eq!(
+        (text.last, text.version, text.marks[0].next),
+        (id(5), PENDING, 3)
+    );
+    assert_eq!(shown.value(1), Some(&Value::Integer(2)));
+    // A copy of the file was faster: base has other text under the same clocks.
+    let mut taken = base();
+    taken = folded(Some(taken), &queue[..1], &mut links())
+        .shown
+        .unwrap();
+    let mut others = pending(9, 1, vec![types(0, None, None)]);
+    others.changes[0].registers = FieldMap::default();
+    let told = folded(Some(taken), &[others], &mut links());
+    assert_eq!(told.rebase, [id(9)]);
+    assert_eq!(told.shown.unwrap().texts.get(3).unwrap().last, id(2));
+    // What is malformed the server rejects whole.
+    let mut broken = types(0, None, None);
+    broken
+        .texts
+        .iter_mut()
+        .for_each(|(_, edit)| edit.update.0.push(0));
+    let told = folded(Some(base()), &[pending(2, 1, vec![broken])], &mut links());
+    assert_eq!((told.refused, told.rebase), (vec![id(2)], vec![]));
+    assert_eq!(told.shown, Some(base()));
 }

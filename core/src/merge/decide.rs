@@ -2,88 +2,17 @@
 
 use std::collections::HashMap;
 
-use serde::{Deserialize, Serialize};
-
-use super::document::{Effect, Incoming, merge};
-use super::{Difference, DocumentState, History, Linked, Seen, echo};
-use crate::id::{CollectionId, DocumentId, OpId, Version};
+use super::document::{Effect, Incoming, Merged, Unmerged, merge};
+use super::record::{Record, Verdict, answered, records};
+use super::{Difference, DocumentState, History, Seen, echo};
+use crate::id::{CollectionId, DocumentId, FieldId, OpId, Version};
 use crate::ledger::Lost;
 use crate::op::{Change, ChangeKind, FieldMap, Op, Refusal, Update, admit, refusal};
 use crate::protocol::limits::MAX_VERSION;
 use crate::protocol::{DocumentResult, encode_cbor};
-use crate::schema::Schema;
+use crate::schema::{Collection, Schema};
+use crate::text::guard::Why;
 use crate::time::Stamp;
-
-/// The answer to an op; recorded with it and never changed, but for a rejected op whose retry is
-/// accepted later.
-#[derive(
-    Clone, Debug, PartialEq, Eq, Serialize, Deserialize, minicbor::Encode, minicbor::Decode,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// It is this version of the workspace.
-    #[n(0)]
-    Accepted(#[n(0)] Version),
-    /// It has no effect.
-    #[n(1)]
-    Rejected(#[n(0)] Refusal),
-}
-
-/// What is kept of a decided op.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Record {
-    /// Whose it is.
-    pub account: String,
-    /// The answer.
-    pub verdict: Verdict,
-    /// The ops it stands for: covered ones, and the first id of what it tried again.
-    pub covers: Vec<OpId>,
-    /// Its links, one for each document.
-    pub links: Vec<Link>,
-}
-
-/// One op's link on one document.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, minicbor::Encode, minicbor::Decode)]
-pub struct Link {
-    /// The collection.
-    #[n(0)]
-    pub collection: CollectionId,
-    /// The document.
-    #[n(1)]
-    pub document: DocumentId,
-    /// The op's `prev` there.
-    #[n(2)]
-    pub prev: Option<OpId>,
-    /// The opener of the generation it opened or landed in, where that is not itself.
-    #[n(3)]
-    pub landed: Option<OpId>,
-}
-
-impl Link {
-    fn is_on(&self, other: &Link) -> bool {
-        self.collection == other.collection && self.document == other.document
-    }
-}
-
-impl Record {
-    /// The record as a [`History`] answers it.
-    pub fn linked(&self, op: OpId, collection: CollectionId, document: &DocumentId) -> Linked {
-        let link = self
-            .links
-            .iter()
-            .find(|l| l.collection == collection && l.document == *document);
-        let accepted = match self.verdict {
-            Verdict::Accepted(version) => Some(version),
-            Verdict::Rejected(_) => None,
-        };
-        Linked {
-            prev: link.and_then(|l| l.prev),
-            covers: self.covers.clone(),
-            accepted,
-            landed: accepted.map(|_| link.and_then(|l| l.landed).unwrap_or(op)),
-        }
-    }
-}
 
 /// The server's state of one workspace, as far as a decision reads it.
 pub trait Workspace: History {
@@ -102,13 +31,35 @@ pub trait Workspace: History {
     /// # Errors
     /// What the store says.
     fn record(&mut self, op: OpId) -> Result<Option<Record>, Self::Error>;
+
+    /// The account that first wrote under a writer; `None` if nobody did.
+    ///
+    /// # Errors
+    /// What the store says.
+    fn writer(&mut self, writer: u64) -> Result<Option<String>, Self::Error>;
+
+    /// Bytes that [`TextState::bytes`](super::TextState::bytes) counts, as the edit at `version`
+    /// left it, and that were found to be deleted again. They are taken off with the next edit.
+    ///
+    /// # Errors
+    /// What the store says.
+    fn deleted_bytes(
+        &mut self,
+        _collection: CollectionId,
+        _document: &DocumentId,
+        _field: FieldId,
+        _version: Version,
+    ) -> Result<u64, Self::Error> {
+        Ok(0)
+    }
 }
 
 /// What to answer, and what to store before answering.
 #[derive(Clone, Debug)]
 pub struct Decision {
-    /// The answer.
-    pub verdict: Verdict,
+    /// The answer; `None` where text of the op does not fit what its field contains: then nothing
+    /// is decided, and its author writes the text again.
+    pub verdict: Option<Verdict>,
     /// Records to write, the op's own first; empty if it had been answered before.
     pub records: Vec<(OpId, Record)>,
     /// The new version, if there is one.
@@ -126,6 +77,8 @@ pub struct Accepted {
     pub lost: Vec<(CollectionId, DocumentId, Lost)>,
     /// Set where the op did exactly what it says: its effective stamp.
     pub echo: Option<Stamp>,
+    /// Writers that wrote for the first time, and so belong to the op's account from now on.
+    pub new_writers: Vec<u64>,
 }
 
 /// One document changed by a version.
@@ -157,6 +110,13 @@ impl Touched {
         }
     }
 
+    /// Forgets edits of a text that the same op then replaced, by deleting and inserting anew.
+    fn forget_other_texts(&mut self, op: OpId) {
+        let after = &self.after;
+        let stands = |field| after.texts.get(field).is_some_and(|text| text.last == op);
+        self.texts.retain(|field, _| stands(field));
+    }
+
     /// What a page carries of it.
     pub fn part(&self) -> DocumentState {
         match &self.before {
@@ -186,21 +146,13 @@ pub fn decide<W: Workspace>(
             true => known.verdict,
             false => Verdict::Rejected(id_taken()),
         };
-        return Ok(Decision {
-            verdict,
-            records: Vec::new(),
-            accepted: None,
-        });
+        return Ok(Decision::without_record(Some(verdict)));
     }
     if names_of_others(workspace, account, op)? {
         // Nothing is recorded: a version names every id of its op, and the op of somebody else
         // that it named would leave their queue unsent.
         let verdict = Verdict::Rejected(id_taken());
-        return Ok(Decision {
-            verdict,
-            records: Vec::new(),
-            accepted: None,
-        });
+        return Ok(Decision::without_record(Some(verdict)));
     }
     if let Some(first) = op.body.retry_of.filter(|_| !op.body.withdraw)
         && let Some(known) = workspace.record(first)?
@@ -208,7 +160,7 @@ pub fn decide<W: Workspace>(
     {
         let records = vec![(op.id, answered(op, first, &known))];
         return Ok(Decision {
-            verdict: known.verdict,
+            verdict: Some(known.verdict),
             records,
             accepted: None,
         });
@@ -217,7 +169,11 @@ pub fn decide<W: Workspace>(
         Err(Refusal::new(refusal::WITHDRAWN, "taken back by its author"))
     } else {
         match refused.map_or_else(|| admit(schema, &mut op.body), Err) {
-            Ok(()) => apply_all(schema, workspace, op, stamp, version)?,
+            Ok(()) => match apply_all(schema, workspace, account, op, stamp, version)? {
+                Ok(applied) => Ok(applied),
+                Err(Unmerged::Rejected(refusal)) => Err(refusal),
+                Err(Unmerged::Rebase(_)) => return Ok(Decision::without_record(None)),
+            },
             Err(refusal) => Err(refusal),
         }
     };
@@ -228,10 +184,21 @@ pub fn decide<W: Workspace>(
     let (accepted, landings) = accepted.unzip();
     let records = records(workspace, account, op, &verdict, landings.as_ref())?;
     Ok(Decision {
-        verdict,
+        verdict: Some(verdict),
         records,
         accepted,
     })
+}
+
+impl Decision {
+    /// One that leaves nothing behind: the op was answered before, or is not decided.
+    fn without_record(verdict: Option<Verdict>) -> Decision {
+        Decision {
+            verdict,
+            records: Vec::new(),
+            accepted: None,
+        }
+    }
 }
 
 fn id_taken() -> Refusal {
@@ -255,15 +222,16 @@ fn names_of_others<W: Workspace>(
     Ok(false)
 }
 
-type Landings = Vec<(CollectionId, DocumentId, OpId)>;
+pub(super) type Landings = Vec<(CollectionId, DocumentId, OpId)>;
 
 fn apply_all<W: Workspace>(
     schema: &Schema,
     workspace: &mut W,
+    account: &str,
     op: &Op,
     stamp: Stamp,
     version: Version,
-) -> Result<Result<(Accepted, Landings), Refusal>, W::Error> {
+) -> Result<Result<(Accepted, Landings), Unmerged>, W::Error> {
     let name = op.body.retry_of.unwrap_or(op.id);
     let mut touched: Vec<Touched> = Vec::new();
     let mut at: HashMap<(CollectionId, &DocumentId), usize> = HashMap::new();
@@ -271,12 +239,14 @@ fn apply_all<W: Workspace>(
     let mut lost = Vec::new();
     let mut echoed: Option<Stamp> = None;
     let mut plain = true;
+    let mut new_writers = Vec::new();
     for change in &op.body.changes {
         let Some(collection) = schema.collection_by_id(change.collection) else {
             return Ok(Err(Refusal::new(
                 refusal::UNKNOWN_COLLECTION,
                 format!("collection {}", change.collection),
-            )));
+            )
+            .into()));
         };
         let key = (change.collection, &change.document);
         let known = at.get(&key).copied();
@@ -287,7 +257,7 @@ fn apply_all<W: Workspace>(
         let generation =
             match meant_generation(workspace, change, before.as_ref(), name, &landings)? {
                 Ok(generation) => generation,
-                Err(refusal) => return Ok(Err(refusal)),
+                Err(refusal) => return Ok(Err(refusal.into())),
             };
         let prev = op.body.prev_on(change.collection, &change.document);
         let behind = op.body.stands_for().into_iter().chain(prev).collect();
@@ -308,12 +278,17 @@ fn apply_all<W: Workspace>(
             seen: &seen,
             generation,
         };
-        let merged = match merge(before.clone(), change, collection, &incoming) {
+        let mut start = before.clone();
+        recount(workspace, change, start.as_mut())?;
+        let merged = match merge(start, change, collection, &incoming) {
             Ok(merged) => merged,
-            Err(refusal) => return Ok(Err(refusal)),
+            Err(unmerged) => return Ok(Err(unmerged)),
         };
-        if let Err(refusal) = within_limits(schema, collection.name.as_str(), &merged.after) {
-            return Ok(Err(refusal));
+        if let Err(refusal) = within_limits(schema, collection, before.as_ref(), &merged.after) {
+            return Ok(Err(refusal.into()));
+        }
+        if !claim_writers(workspace, account, change, &merged, &mut new_writers)? {
+            return Ok(Err(Unmerged::Rebase(Why::Author)));
         }
         lost.extend(
             merged
@@ -347,6 +322,7 @@ fn apply_all<W: Workspace>(
             Some(i) => {
                 touched[i].after = merged.after;
                 touched[i].whole |= merged.whole;
+                touched[i].texts.extend(merged.texts);
             }
             None if before.as_ref() == Some(&merged.after) => {}
             None => {
@@ -357,13 +333,16 @@ fn apply_all<W: Workspace>(
                     before,
                     after: merged.after,
                     whole: merged.whole,
-                    texts: FieldMap::default(),
+                    texts: merged.texts,
                 });
             }
         }
     }
     if let Err(refusal) = fits_a_page(&touched) {
-        return Ok(Err(refusal));
+        return Ok(Err(refusal.into()));
+    }
+    for touched in &mut touched {
+        touched.forget_other_texts(op.id);
     }
     let mut names = vec![op.id];
     names.extend(op.body.retry_of);
@@ -378,8 +357,55 @@ fn apply_all<W: Workspace>(
         documents: touched,
         lost,
         echo: echoed.filter(|_| plain),
+        new_writers,
     };
     Ok(Ok((accepted, landings)))
+}
+
+/// Takes off what the texts about to be edited count although it was deleted again.
+fn recount<W: Workspace>(
+    workspace: &mut W,
+    change: &Change,
+    state: Option<&mut DocumentState>,
+) -> Result<(), W::Error> {
+    let Some(state) = state else { return Ok(()) };
+    for (field, _) in change.texts.iter() {
+        if let Some(text) = state.texts.get_mut(field) {
+            let deleted = workspace.deleted_bytes(
+                change.collection,
+                &change.document,
+                field,
+                text.version,
+            )?;
+            text.bytes = text.bytes.saturating_sub(deleted);
+        }
+    }
+    Ok(())
+}
+
+/// Whether the writers of the edits that took effect are the account's own: a new one becomes it.
+fn claim_writers<W: Workspace>(
+    workspace: &mut W,
+    account: &str,
+    change: &Change,
+    merged: &Merged,
+    new_writers: &mut Vec<u64>,
+) -> Result<bool, W::Error> {
+    let edits = merged
+        .texts
+        .iter()
+        .filter_map(|(field, _)| change.texts.get(field));
+    for edit in edits {
+        if new_writers.contains(&edit.writer) {
+            continue;
+        }
+        match workspace.writer(edit.writer)? {
+            None => new_writers.push(edit.writer),
+            Some(owner) if owner == account => {}
+            Some(_) => return Ok(false),
+        }
+    }
+    Ok(true)
 }
 
 /// What an op writes is as large as the op, but what it brings back is not: a version that no device
@@ -436,15 +462,31 @@ fn meant_generation<W: Workspace>(
     }
 }
 
-fn within_limits(schema: &Schema, collection: &str, after: &DocumentState) -> Result<(), Refusal> {
+fn within_limits(
+    schema: &Schema,
+    collection: &Collection,
+    before: Option<&DocumentState>,
+    after: &DocumentState,
+) -> Result<(), Refusal> {
     let limits = &schema.limits;
+    let name = &collection.name;
     let size = after.size();
     if size > limits.max_document as usize {
         let message = format!(
-            "{size} bytes in one document of {collection}; at most {}",
+            "{size} bytes in one document of {name}; at most {}",
             limits.max_document
         );
         return Err(Refusal::new(refusal::DOCUMENT_TOO_LARGE, message));
+    }
+    for (field, text) in after.texts.iter() {
+        let declared = collection.field_by_id(field).and_then(|f| f.max_bytes);
+        let most = u64::from(declared.unwrap_or(limits.max_value));
+        // What makes it smaller is welcome also where a limit was lowered.
+        let was = before.and_then(|before| before.texts.get(field));
+        if text.bytes > most && was.is_none_or(|was| text.bytes > was.bytes) {
+            let message = format!("{name} field {field}: {} bytes; at most {most}", text.bytes);
+            return Err(Refusal::new(refusal::VALUE_TOO_LARGE, message));
+        }
     }
     match after
         .sets
@@ -454,93 +496,10 @@ fn within_limits(schema: &Schema, collection: &str, after: &DocumentState) -> Re
         None => Ok(()),
         Some((field, _)) => {
             let message = format!(
-                "{collection} field {field}: at most {} elements",
+                "{name} field {field}: at most {} elements",
                 limits.max_set_elements
             );
             Err(Refusal::new(refusal::SET_TOO_LARGE, message))
         }
     }
-}
-
-/// The op's own record and those of the ids it answers for.
-///
-/// A covered id that a copy of the file had sent and seen rejected becomes accepted with its
-/// coverer, and so does the first id of an accepted retry: their holders learn it by name, and
-/// followers that name them as openers are mapped to where this op landed.
-fn records<W: Workspace>(
-    workspace: &mut W,
-    account: &str,
-    op: &Op,
-    verdict: &Verdict,
-    landings: Option<&Landings>,
-) -> Result<Vec<(OpId, Record)>, W::Error> {
-    let record = |id: OpId, covers: Vec<OpId>| Record {
-        account: account.to_owned(),
-        verdict: verdict.clone(),
-        covers,
-        links: links(op, id, landings),
-    };
-    let mut all = vec![(op.id, record(op.id, op.body.stands_for()))];
-    let mut before: Option<OpId> = None;
-    for id in op.body.stands_for() {
-        match workspace.record(id)? {
-            _ if id == op.id => {}
-            // One covered op leads to the next: a list of all before it, for each, would grow with
-            // the square of what a long session covers.
-            None => all.push((id, record(id, before.into_iter().collect()))),
-            Some(mut known)
-                if landings.is_some() && matches!(known.verdict, Verdict::Rejected(_)) =>
-            {
-                known.verdict = verdict.clone();
-                for link in links(op, id, landings) {
-                    match known.links.iter_mut().find(|l| l.is_on(&link)) {
-                        Some(there) => there.landed = link.landed,
-                        None => known.links.push(Link { prev: None, ..link }),
-                    }
-                }
-                all.push((id, known));
-            }
-            Some(_) => {}
-        }
-        before = Some(id);
-    }
-    Ok(all)
-}
-
-/// The record of a retry whose first id was accepted meanwhile: the first answer, for what the
-/// first id did.
-fn answered(op: &Op, first: OpId, known: &Record) -> Record {
-    let landings: Landings = (op.body.changes.iter())
-        .filter_map(|change| {
-            let there = known.linked(first, change.collection, &change.document);
-            Some((change.collection, change.document.clone(), there.landed?))
-        })
-        .collect();
-    Record {
-        covers: op.body.stands_for(),
-        links: links(op, op.id, Some(&landings)),
-        ..known.clone()
-    }
-}
-
-/// The op's links as the record of `id` keeps them.
-fn links(op: &Op, id: OpId, landings: Option<&Landings>) -> Vec<Link> {
-    let mut links: Vec<Link> = Vec::new();
-    for change in &op.body.changes {
-        let landed = landings.and_then(|all| {
-            let here = |(c, d, _): &&(CollectionId, DocumentId, OpId)| change.is_on(*c, d);
-            all.iter().rev().find(here).map(|(_, _, landed)| *landed)
-        });
-        let link = Link {
-            collection: change.collection,
-            document: change.document.clone(),
-            prev: change.prev,
-            landed: landed.filter(|landed| *landed != id),
-        };
-        let says = link.prev.is_some() || link.landed.is_some();
-        if says && !links.iter().any(|l| l.is_on(&link)) {
-            links.push(link);
-        }
-    }
-    links
 }

@@ -1,11 +1,12 @@
 //! One change against one document: generations, deletes, and what each kind of field does.
 
 use super::register::{Contest, contest};
-use super::{DocumentState, Life, Register, Reopened, Seen, SetState, Write, counter, set};
+use super::{DocumentState, Life, Register, Reopened, Seen, SetState, Write, counter, set, text};
 use crate::id::{FieldId, OpId, Version};
 use crate::ledger::{LossRule, Lost, LostPart};
-use crate::op::{Change, ChangeKind, Refusal, refusal};
+use crate::op::{Change, ChangeKind, FieldMap, Refusal, Update, refusal};
 use crate::schema::{Collection, DeletePolicy, MergePolicy};
+use crate::text::guard::Why;
 use crate::time::Stamp;
 use crate::value::Value;
 
@@ -40,6 +41,22 @@ pub enum Effect {
     Ledgered,
 }
 
+/// Why a change was not merged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unmerged {
+    /// It can't be taken: that is the answer for good.
+    Rejected(Refusal),
+    /// Its text was written on something else than the field contains. Nothing is decided; its
+    /// author writes the text again, under a new writer.
+    Rebase(Why),
+}
+
+impl From<Refusal> for Unmerged {
+    fn from(refusal: Refusal) -> Unmerged {
+        Unmerged::Rejected(refusal)
+    }
+}
+
 /// A document after a change.
 #[derive(Clone, Debug)]
 pub struct Merged {
@@ -53,18 +70,21 @@ pub struct Merged {
     pub lost: Vec<Lost>,
     /// Whether the document's generation changed, so that results must carry all of it.
     pub whole: bool,
+    /// The updates that its texts and lists take, to be kept beside it.
+    pub texts: FieldMap<Update>,
 }
 
 /// Merges `change` into the document as it is `before`.
 ///
 /// # Errors
-/// An update, delete or restore of a document that never was; a counter out of range.
+/// An update, delete or restore of a document that never was; a counter out of range; text that is
+/// invalid or does not fit.
 pub fn merge(
     before: Option<DocumentState>,
     change: &Change,
     collection: &Collection,
     cx: &Incoming<'_>,
-) -> Result<Merged, Refusal> {
+) -> Result<Merged, Unmerged> {
     let Some(before) = before else {
         return match change.kind {
             ChangeKind::Insert => open(
@@ -80,7 +100,8 @@ pub fn merge(
                     collection.name,
                     change.kind.name()
                 ),
-            )),
+            )
+            .into()),
         };
     };
     match (change.kind, before.is_alive()) {
@@ -111,7 +132,7 @@ fn aimed(
     change: &Change,
     collection: &Collection,
     cx: &Incoming<'_>,
-) -> Result<Merged, Refusal> {
+) -> Result<Merged, Unmerged> {
     let update_wins = collection.on_conflict_delete == DeletePolicy::UpdateWins;
     let current = cx
         .generation
@@ -122,12 +143,17 @@ fn aimed(
             Some(r.generation) == cx.generation && !cx.seen.has(r.delete, r.delete_version)
         });
         if undone.is_none() || !before.is_alive() {
-            return Ok(ledgered(before, change, cx, LossRule::GenerationGone));
+            return Ok(ledgered(
+                before,
+                (change, collection),
+                cx,
+                LossRule::GenerationGone,
+            ));
         }
     }
     match (change.kind, before.life) {
         (ChangeKind::Delete, Life::Deleted(_)) => Ok(applied(before)),
-        (ChangeKind::Delete, Life::Alive) => Ok(delete(before, update_wins, change, cx)),
+        (ChangeKind::Delete, Life::Alive) => Ok(delete(before, (change, collection), cx)),
         (_, Life::Alive) => write_fields(before, change, collection, cx),
         (_, Life::Deleted(by)) if update_wins && !cx.seen.has(by.op, by.version) => {
             let undone = Reopened {
@@ -142,16 +168,21 @@ fn aimed(
                 cx,
             )
         }
-        (_, Life::Deleted(_)) => Ok(ledgered(before, change, cx, LossRule::Deleted)),
+        (_, Life::Deleted(_)) => Ok(ledgered(
+            before,
+            (change, collection),
+            cx,
+            LossRule::Deleted,
+        )),
     }
 }
 
 fn delete(
     mut state: DocumentState,
-    update_wins: bool,
-    change: &Change,
+    (change, collection): (&Change, &Collection),
     cx: &Incoming<'_>,
 ) -> Merged {
+    let update_wins = collection.on_conflict_delete == DeletePolicy::UpdateWins;
     let unseen_update = state
         .updates
         .iter()
@@ -164,7 +195,7 @@ fn delete(
         .is_some_and(|meant| meant != opener.opener)
         && !cx.seen.has(opener.opener, opener.version);
     if update_wins && (unseen_update || unseen_opener) {
-        return ledgered(state, change, cx, LossRule::DeleteCancelled);
+        return ledgered(state, (change, collection), cx, LossRule::DeleteCancelled);
     }
     let write = Write {
         op: cx.op,
@@ -202,6 +233,7 @@ fn delete(
             }
         }
     }
+    lost.extend(text::unseen(&state, write, cx));
     state.life = Life::Deleted(write);
     state.version = cx.version;
     let landed = state.generation.opener;
@@ -211,6 +243,7 @@ fn delete(
         landed,
         lost,
         whole: false,
+        texts: FieldMap::default(),
     }
 }
 
@@ -231,6 +264,7 @@ fn reopen(mut state: DocumentState, cx: &Incoming<'_>, reopened: Option<Reopened
         landed: cx.name,
         lost: Vec::new(),
         whole: true,
+        texts: FieldMap::default(),
     }
 }
 
@@ -239,7 +273,7 @@ fn open(
     change: &Change,
     collection: &Collection,
     cx: &Incoming<'_>,
-) -> Result<Merged, Refusal> {
+) -> Result<Merged, Unmerged> {
     Ok(Merged {
         whole: true,
         ..write_fields(state, change, collection, cx)?
@@ -254,11 +288,17 @@ fn applied(state: DocumentState) -> Merged {
         landed,
         lost: Vec::new(),
         whole: false,
+        texts: FieldMap::default(),
     }
 }
 
 /// The change has no effect; all it says goes to the ledger.
-fn ledgered(state: DocumentState, change: &Change, cx: &Incoming<'_>, rule: LossRule) -> Merged {
+fn ledgered(
+    state: DocumentState,
+    (change, collection): (&Change, &Collection),
+    cx: &Incoming<'_>,
+    rule: LossRule,
+) -> Merged {
     let loser = Write {
         op: cx.op,
         stamp: cx.stamp,
@@ -295,6 +335,7 @@ fn ledgered(state: DocumentState, change: &Change, cx: &Incoming<'_>, rule: Loss
             .iter()
             .map(|(f, elements)| LostPart::Removed(f, elements.clone())),
     );
+    parts.extend(text::unapplied_texts(change, collection));
     if change.kind == ChangeKind::Delete {
         parts.push(LostPart::Delete);
     }
@@ -315,6 +356,7 @@ fn ledgered(state: DocumentState, change: &Change, cx: &Incoming<'_>, rule: Loss
         landed,
         lost,
         whole: false,
+        texts: FieldMap::default(),
     }
 }
 
@@ -323,7 +365,7 @@ fn write_fields(
     change: &Change,
     collection: &Collection,
     cx: &Incoming<'_>,
-) -> Result<Merged, Refusal> {
+) -> Result<Merged, Unmerged> {
     let mut lost = Vec::new();
     match collection.merge {
         MergePolicy::Field => {
@@ -360,6 +402,7 @@ fn write_fields(
             .for_each(|element| set::add(set, element, cx.op, cx.version, cx.seen));
     }
     state.drop_empty_sets();
+    let texts = text::write_all(&mut state, change, collection, cx)?;
     state.version = cx.version;
     if collection.on_conflict_delete == DeletePolicy::UpdateWins
         && change.kind == ChangeKind::Update
@@ -373,6 +416,7 @@ fn write_fields(
         landed,
         lost,
         whole: false,
+        texts,
     })
 }
 

@@ -4,7 +4,7 @@
 //! the effective stamp alone instead of sending every value back; it answers so only when this very
 //! function gives the state it decided on.
 
-use super::{DocumentState, Register, Seen, SetState, Write, set};
+use super::{DocumentState, Register, Seen, SetState, Write, set, text};
 use crate::id::{OpId, Version};
 use crate::op::{Change, ChangeKind};
 use crate::schema::{Collection, DeletePolicy, MergePolicy};
@@ -53,6 +53,10 @@ pub fn echo(
         elements
             .iter()
             .for_each(|element| set::add(into, element, op, version, &seen));
+    }
+    for (field, edit) in change.texts.iter() {
+        // Its author's base is what the server decided on, so what fitted there fits here.
+        text::write(&mut state, field, edit, collection, (op, version)).ok()?;
     }
     state.drop_empty_sets();
     state.version = version;

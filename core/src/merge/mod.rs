@@ -9,6 +9,7 @@ mod decide;
 mod diff;
 mod document;
 mod echo;
+mod record;
 mod register;
 mod seen;
 mod set;
@@ -16,11 +17,14 @@ mod state;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
+mod text;
 
-pub use decide::{Accepted, Decision, Link, Record, Touched, Verdict, Workspace, decide};
+pub use decide::{Accepted, Decision, Touched, Workspace, decide};
 pub use diff::Difference;
-pub use document::{Effect, Incoming, Merged, merge};
+pub use document::{Effect, Incoming, Merged, Unmerged, merge};
 pub use echo::echo;
+pub use record::{Link, Record, Verdict};
 pub use register::{Contest, contest};
 pub use seen::{History, Linked, Seen};
 pub use state::{DocumentState, Generation, Life, Register, Reopened, SetState, TextState, Write};
+pub use text::unapplied_texts;

@@ -180,6 +180,9 @@ fn asked(
             }
         }
     }
+    for (_, text) in before.texts.iter().filter(|_| whole) {
+        asked.extend(text.marks.iter().map(|mark| (mark.last, mark.version)));
+    }
     if collection.on_conflict_delete == DeletePolicy::UpdateWins {
         asked.extend(&before.updates);
         asked.push((before.generation.opener, before.generation.version));

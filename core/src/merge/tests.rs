@@ -1,5 +1,7 @@
 //! Single decisions. All schedules of small worlds are in `tests/proofs`.
 
+mod texts;
+
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 
@@ -17,7 +19,9 @@ const WHOLE: CollectionId = 3;
 
 fn schema() -> Schema {
     let fields = "a = { id = 1, kind = \"integer\" }\nb = { id = 2, kind = \"integer\" }\n";
-    let more = "n = { id = 3, kind = \"counter\" }\ns = { id = 4, kind = \"set\" }\n";
+    let more = "n = { id = 3, kind = \"counter\" }\ns = { id = 4, kind = \"set\" }\n\
+                t = { id = 5, kind = \"rich_text\" }\n\
+                u = { id = 6, kind = \"rich_text\", max_bytes = 8 }\nl = { id = 7, kind = \"list\" }\n";
     Schema::parse(&format!(
         "[schema]\nname = \"t\"\nversion = 1\n[limits]\nmax_set_elements = 2\n\
          [collections.f]\nid = 1\n[collections.f.fields]\n{fields}{more}\
@@ -37,6 +41,8 @@ struct Server {
     schema: Schema,
     documents: BTreeMap<(CollectionId, DocumentId), DocumentState>,
     records: BTreeMap<OpId, Record>,
+    writers: BTreeMap<u64, String>,
+    deleted_bytes: u64,
     version: Version,
 }
 
@@ -63,6 +69,18 @@ impl Workspace for Server {
     fn record(&mut self, op: OpId) -> Result<Option<Record>, Infallible> {
         Ok(self.records.get(&op).cloned())
     }
+    fn writer(&mut self, writer: u64) -> Result<Option<String>, Infallible> {
+        Ok(self.writers.get(&writer).cloned())
+    }
+    fn deleted_bytes(
+        &mut self,
+        _: CollectionId,
+        _: &DocumentId,
+        _: u16,
+        _: Version,
+    ) -> Result<u64, Infallible> {
+        Ok(self.deleted_bytes)
+    }
 }
 
 impl Server {
@@ -71,6 +89,8 @@ impl Server {
             schema: schema(),
             documents: BTreeMap::new(),
             records: BTreeMap::new(),
+            writers: BTreeMap::new(),
+            deleted_bytes: 0,
             version: 0,
         }
     }
@@ -91,6 +111,9 @@ impl Server {
         self.records.extend(decision.records.iter().cloned());
         if let Some(accepted) = &decision.accepted {
             self.version += 1;
+            for writer in &accepted.new_writers {
+                self.writers.insert(*writer, account.to_owned());
+            }
             for touched in &accepted.documents {
                 self.documents.insert(
                     (touched.collection, touched.document.clone()),
@@ -107,14 +130,14 @@ impl Server {
 
     fn accepts(&mut self, op: &Op) -> Accepted {
         let decision = self.decide(op);
-        assert_eq!(decision.verdict, Verdict::Accepted(self.version));
+        assert_eq!(decision.verdict, Some(Verdict::Accepted(self.version)));
         decision.accepted.unwrap()
     }
 
     fn refuses(&mut self, op: &Op) -> String {
         match self.decide(op).verdict {
-            Verdict::Rejected(why) => why.code,
-            Verdict::Accepted(version) => panic!("accepted as {version}"),
+            Some(Verdict::Rejected(why)) => why.code,
+            other => panic!("not refused: {other:?}"),
         }
     }
 
@@ -188,7 +211,7 @@ fn the_first_answer_is_the_answer() {
     let mut server = Server::new();
     server.accepts(&insert(1, FIELDS));
     let again = server.decide(&insert(1, FIELDS));
-    assert_eq!(again.verdict, Verdict::Accepted(1));
+    assert_eq!(again.verdict, Some(Verdict::Accepted(1)));
     assert!(again.accepted.is_none() && again.records.is_empty());
 }
 
@@ -222,7 +245,7 @@ fn a_withdrawal_is_final_and_comes_too_late_for_what_is_decided() {
         body: other.body.withdrawn(),
         ..other
     };
-    assert_eq!(server.decide(&late).verdict, Verdict::Accepted(1));
+    assert_eq!(server.decide(&late).verdict, Some(Verdict::Accepted(1)));
 }
 
 #[test]
@@ -258,7 +281,7 @@ fn followers_of_a_retried_insert_are_led_to_where_it_landed() {
     // A copy's retry of the same op gets the same answer, and leads there too.
     assert_eq!(
         server.decide(&retry(&first, 4, 1)).verdict,
-        Verdict::Accepted(2)
+        Some(Verdict::Accepted(2))
     );
     for (n, opener) in [(5, 1), (6, 3), (7, 4)] {
         let follower = op(

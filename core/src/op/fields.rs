@@ -86,6 +86,13 @@ impl<V> FieldMap<V> {
         self.0.iter_mut().map(|(f, v)| (*f, v))
     }
 
+    /// Takes in the pairs of another map, in place of those that are there.
+    pub fn extend(&mut self, other: FieldMap<V>) {
+        for (field, value) in other {
+            self.insert(field, value);
+        }
+    }
+
     /// Keeps the pairs for which `keep` says so.
     pub fn retain(&mut self, mut keep: impl FnMut(FieldId, &mut V) -> bool) {
         self.0.retain_mut(|(f, v)| keep(*f, v));

@@ -209,7 +209,7 @@ fn its_tables_have_every_member_with_its_key() {
         ("Refusal", include_str!("../../src/op/admit.rs")),
         ("VersionEntry", message),
         ("DocumentResult", message),
-        ("Link", include_str!("../../src/merge/decide.rs")),
+        ("Link", include_str!("../../src/merge/record.rs")),
         ("Loss", include_str!("../../src/ledger.rs")),
         ("Versions", message),
         ("Failure", include_str!("../../src/protocol/failure.rs")),

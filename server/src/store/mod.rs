@@ -11,6 +11,7 @@ mod contract;
 mod name;
 mod rows;
 pub mod sqlite;
+mod texts;
 
 use std::sync::Arc;
 
@@ -25,6 +26,7 @@ pub use rows::{
     Author, AuthorNumbers, DeviceNumber, DocumentRow, Head, LogEntry, NewDocument, NewVersion,
     Origin, Sighting, Step, Touch,
 };
+pub use texts::{FoldedState, NewEdit, NewFold, StoredText, TailEdit, TextPlace};
 
 /// Why a store could not do something. Messages name no content of documents.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -205,6 +207,34 @@ pub trait Snapshot {
         above: u64,
         most: usize,
     ) -> Result<Vec<Loss>, StoreError>;
+
+    /// The account that first wrote under a writer.
+    ///
+    /// # Errors
+    /// What the store says.
+    fn writer(&mut self, writer: u64) -> Result<Option<String>, StoreError>;
+
+    /// What is stored of a text, with at most `most` edits of its tail.
+    ///
+    /// # Errors
+    /// What the store says.
+    fn text(&mut self, place: &TextPlace, most: usize) -> Result<StoredText, StoreError>;
+
+    /// Bytes that were found deleted when the text was folded up to exactly `version`.
+    ///
+    /// # Errors
+    /// What the store says.
+    fn deleted_bytes(&mut self, place: &TextPlace, version: Version) -> Result<u64, StoreError>;
+
+    /// At most `most` texts behind a place, in order, that have a tail and are not set aside.
+    ///
+    /// # Errors
+    /// What the store says.
+    fn unfolded(
+        &mut self,
+        after: Option<&TextPlace>,
+        most: usize,
+    ) -> Result<Vec<TextPlace>, StoreError>;
 }
 
 /// The one writer.
@@ -255,6 +285,36 @@ pub trait Transaction: Snapshot {
         version: Version,
         loss: &Loss,
     ) -> Result<(), StoreError>;
+
+    /// Binds a writer to an account.
+    ///
+    /// # Errors
+    /// What the store says.
+    fn put_writer(&mut self, writer: u64, account: i64) -> Result<(), StoreError>;
+
+    /// Appends an edit to a text's tail.
+    ///
+    /// # Errors
+    /// What the store says.
+    fn append_edit(&mut self, place: &TextPlace, edit: &NewEdit<'_>) -> Result<(), StoreError>;
+
+    /// Forgets a text: its document began anew without it.
+    ///
+    /// # Errors
+    /// What the store says.
+    fn drop_text(&mut self, place: &TextPlace) -> Result<(), StoreError>;
+
+    /// Stores what was folded, in place of the edits up to its version.
+    ///
+    /// # Errors
+    /// What the store says.
+    fn put_fold(&mut self, place: &TextPlace, fold: &NewFold) -> Result<(), StoreError>;
+
+    /// Notes that a text is not to be folded any more, and why. Its edits stay.
+    ///
+    /// # Errors
+    /// What the store says.
+    fn set_aside(&mut self, place: &TextPlace, why: &str) -> Result<(), StoreError>;
 
     /// Stores how many documents and bytes there are.
     ///

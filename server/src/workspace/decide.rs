@@ -17,7 +17,10 @@ use super::rows::{Rows, fate, said};
 use super::{Answer, Asked, Common, materialise};
 use crate::auth::Role;
 use crate::problem::Problem;
-use crate::store::{Author, AuthorNumbers, Head, NewDocument, NewVersion, StoreError, Transaction};
+use crate::store::{
+    Author, AuthorNumbers, Head, NewDocument, NewEdit, NewVersion, StoreError, TextPlace,
+    Transaction,
+};
 
 /// The merge's decision about one op.
 pub(super) type Decide = fn(
@@ -170,6 +173,14 @@ impl<'t> Batch<'t> {
             let refused = Refusal::new(refusal::QUOTA, "the workspace is full");
             decision = self.decision(&mut op, stamp, Some(refused))?;
         }
+        let Some(verdict) = decision.verdict else {
+            // Later ops on its documents would overtake it.
+            self.held.hold(id, &op.body.changes);
+            return Ok(OpResult {
+                id,
+                outcome: Outcome::Rebase,
+            });
+        };
         for (id, record) in &decision.records {
             self.tx.put_record(*id, self.author.account, record)?;
         }
@@ -183,7 +194,7 @@ impl<'t> Batch<'t> {
         }
         Ok(OpResult {
             id,
-            outcome: said(decision.verdict),
+            outcome: said(verdict),
         })
     }
 
@@ -259,6 +270,7 @@ impl<'t> Batch<'t> {
                 version,
             })?;
         }
+        self.texts(op, &accepted, version)?;
         let touched = touches(&op.body.changes, &accepted);
         let landed = landed(&self.common.schema, &op.body.changes, links);
         let echo = accepted.echo.map(|echo| VersionEntry {
@@ -293,6 +305,41 @@ impl<'t> Batch<'t> {
             self.echoes.insert(version, encoded(&echo)?);
         }
         self.versions.push(Encoded(entry));
+        Ok(())
+    }
+
+    /// Stores what the op wrote in texts, beside their documents.
+    fn texts(&mut self, op: &Op, accepted: &Accepted, version: Version) -> Result<(), Problem> {
+        for writer in &accepted.new_writers {
+            self.tx.put_writer(*writer, self.author.account)?;
+        }
+        for touched in &accepted.documents {
+            let place = |field| TextPlace {
+                collection: touched.collection,
+                document: touched.document.clone(),
+                field,
+            };
+            let before = touched.before.iter().flat_map(|before| before.texts.iter());
+            for (field, text) in before {
+                let now = touched.after.texts.get(field);
+                if now.is_none_or(|now| now.root != text.root) {
+                    self.tx.drop_text(&place(field))?;
+                }
+            }
+            for (field, update) in touched.texts.iter() {
+                let text = touched.after.texts.get(field);
+                let mark = text.and_then(|text| text.marks.iter().find(|mark| mark.last == op.id));
+                // Whoever brought an update has a mark.
+                let writer = mark.ok_or(Problem::Internal)?.writer;
+                let edit = NewEdit {
+                    version,
+                    op: op.id,
+                    writer,
+                    edit: update.as_ref(),
+                };
+                self.tx.append_edit(&place(field), &edit)?;
+            }
+        }
         Ok(())
     }
 }

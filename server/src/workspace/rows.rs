@@ -1,12 +1,12 @@
 //! What is stored, as decisions read it and as devices are told.
 
-use driftline_core::id::{CollectionId, DocumentId, OpId};
+use driftline_core::id::{CollectionId, DocumentId, FieldId, OpId, Version};
 use driftline_core::merge::{self, DocumentState, History, Linked, Record, Verdict};
 use driftline_core::op::{Refusal, refusal};
 use driftline_core::protocol::{OpResult, Outcome};
 
 use super::Asked;
-use crate::store::{Snapshot, StoreError};
+use crate::store::{Snapshot, StoreError, TextPlace};
 
 /// The stored rows as a decision reads them.
 pub(super) struct Rows<'a>(pub(super) &'a mut (dyn Snapshot + 'a));
@@ -38,6 +38,25 @@ impl merge::Workspace for Rows<'_> {
 
     fn record(&mut self, op: OpId) -> Result<Option<Record>, StoreError> {
         self.0.record(op)
+    }
+
+    fn writer(&mut self, writer: u64) -> Result<Option<String>, StoreError> {
+        self.0.writer(writer)
+    }
+
+    fn deleted_bytes(
+        &mut self,
+        collection: CollectionId,
+        document: &DocumentId,
+        field: FieldId,
+        version: Version,
+    ) -> Result<u64, StoreError> {
+        let place = TextPlace {
+            collection,
+            document: document.clone(),
+            field,
+        };
+        self.0.deleted_bytes(&place, version)
     }
 }
 

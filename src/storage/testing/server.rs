@@ -20,6 +20,9 @@ use super::Time;
 pub(crate) type Key = (CollectionId, DocumentId);
 pub(crate) type Documents = BTreeMap<Key, DocumentState>;
 
+/// Everybody's account.
+const ACCOUNT: &str = "ann";
+
 /// Cloning it is a backup.
 #[derive(Clone)]
 pub(crate) struct Server {
@@ -44,6 +47,7 @@ struct Logged {
 struct Store {
     documents: Documents,
     records: HashMap<OpId, Record>,
+    writers: HashSet<u64>,
 }
 
 impl History for Store {
@@ -71,6 +75,10 @@ impl Workspace for Store {
     }
     fn record(&mut self, op: OpId) -> Result<Option<Record>, Infallible> {
         Ok(self.records.get(&op).cloned())
+    }
+    fn writer(&mut self, writer: u64) -> Result<Option<String>, Infallible> {
+        let known = self.writers.contains(&writer);
+        Ok(known.then(|| ACCOUNT.to_owned()))
     }
 }
 
@@ -111,8 +119,8 @@ impl Server {
         self.store.records.get(&op)
     }
 
-    /// Decides one op as it stands.
-    pub(crate) fn decide(&mut self, mut op: Op, stamp: Stamp) -> Verdict {
+    /// Decides one op as it stands; `None` if its text does not fit.
+    pub(crate) fn decide(&mut self, mut op: Op, stamp: Stamp) -> Option<Verdict> {
         let version = self.version() + 1;
         let refused = self
             .refuse
@@ -121,7 +129,7 @@ impl Server {
         let decided = decide(
             &self.schema,
             &mut self.store,
-            "ann",
+            ACCOUNT,
             &mut op,
             stamp,
             version,
@@ -138,6 +146,7 @@ impl Server {
             .unwrap_or_default();
         self.store.records.extend(decision.records);
         if let Some(accepted) = decision.accepted {
+            self.store.writers.extend(&accepted.new_writers);
             let documents = accepted.documents.iter().map(Touched::result).collect();
             for touched in accepted.documents {
                 self.store
@@ -236,7 +245,11 @@ impl Server {
                     written: contact.device,
                     body: body.clone(),
                 };
-                Some(self.decide(op, when.place(contact)))
+                let Some(verdict) = self.decide(op, when.place(contact)) else {
+                    let (id, outcome) = (*id, Outcome::Rebase);
+                    return OpResult { id, outcome };
+                };
+                Some(verdict)
             }
         };
         let outcome = match verdict {

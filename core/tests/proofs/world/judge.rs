@@ -33,7 +33,7 @@ impl World {
         self.losses
             .extend(accepted.lost.iter().map(|(_, _, lost)| lost.clone()));
         let root = self.truth[number(op.id)].root;
-        let Verdict::Accepted(version) = decided.decision.verdict else {
+        let Some(Verdict::Accepted(version)) = decided.decision.verdict else {
             return;
         };
         let log: Vec<_> = self.server.log[..version as usize - 1].to_vec();

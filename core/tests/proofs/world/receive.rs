@@ -78,7 +78,7 @@ impl File {
                     }
                 }
                 Outcome::Unknown => self.queue[at].accepted = None,
-                Outcome::RetryLater => {}
+                Outcome::RetryLater | Outcome::Rebase => {}
             }
         }
         self.leave(rules, &contained);

@@ -64,6 +64,7 @@ pub(crate) struct Request {
 pub(crate) enum Outcome {
     Decided(Verdict),
     RetryLater,
+    Rebase,
     Unknown,
 }
 
@@ -110,6 +111,11 @@ impl Workspace for View<'_> {
 
     fn record(&mut self, op: OpId) -> Result<Option<Record>, Infallible> {
         Ok(self.records.get(&op).map(|record| (**record).clone()))
+    }
+
+    fn writer(&mut self, _: u64) -> Result<Option<String>, Infallible> {
+        // All files of these worlds are of one account.
+        Ok(Some(ACCOUNT.to_owned()))
     }
 }
 
@@ -185,7 +191,8 @@ impl Server {
                         let decided = self.decide(rules, schema, op.clone(), stamp, refuse(op.id));
                         let verdict = decided.decision.verdict.clone();
                         watch(decided);
-                        (op.id, Outcome::Decided(verdict))
+                        let outcome = verdict.map_or(Outcome::Rebase, Outcome::Decided);
+                        (op.id, outcome)
                     }
                 }
             };

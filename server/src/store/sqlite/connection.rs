@@ -20,7 +20,10 @@ pub(super) type Format = &'static [&'static str];
 pub(super) const CONTROL: Format = &[include_str!("schema/control_0001.sql")];
 
 /// A workspace file's format.
-pub(super) const WORKSPACE: Format = &[include_str!("schema/workspace_0001.sql")];
+pub(super) const WORKSPACE: Format = &[
+    include_str!("schema/workspace_0001.sql"),
+    include_str!("schema/workspace_0002.sql"),
+];
 
 /// Opens a file for writing, in write-ahead mode, every commit durable, and brings it to its
 /// format.
@@ -115,7 +118,7 @@ mod tests {
             refused,
             Err(StoreError::Newer {
                 found: 99,
-                known: 1
+                known: 2
             })
         );
     }

@@ -6,6 +6,7 @@ mod error;
 pub(crate) mod inspect;
 mod newest;
 mod read;
+mod texts;
 mod workspace;
 mod write;
 

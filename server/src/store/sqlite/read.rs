@@ -11,7 +11,10 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 
 use super::error::damaged;
 use super::newest::Newest;
-use crate::store::{DeviceNumber, DocumentRow, Head, LogEntry, Origin, Snapshot, Step, StoreError};
+use crate::store::{
+    DeviceNumber, DocumentRow, Head, LogEntry, Origin, Snapshot, Step, StoreError, StoredText,
+    TextPlace,
+};
 
 /// One consistent view of the file, through a connection that has a transaction open.
 pub(super) struct View<C> {
@@ -288,6 +291,26 @@ impl<C: Deref<Target = Connection>> Snapshot for View<C> {
             losses.push(minicbor::decode(bytes).map_err(|_| damaged("a loss"))?);
         }
         Ok(losses)
+    }
+
+    fn writer(&mut self, writer: u64) -> Result<Option<String>, StoreError> {
+        self.writer_account(writer)
+    }
+
+    fn text(&mut self, place: &TextPlace, most: usize) -> Result<StoredText, StoreError> {
+        self.stored_text(place, most)
+    }
+
+    fn deleted_bytes(&mut self, place: &TextPlace, version: Version) -> Result<u64, StoreError> {
+        self.found_deleted(place, version)
+    }
+
+    fn unfolded(
+        &mut self,
+        after: Option<&TextPlace>,
+        most: usize,
+    ) -> Result<Vec<TextPlace>, StoreError> {
+        self.with_tail(after, most)
     }
 }
 

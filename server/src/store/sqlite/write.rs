@@ -9,8 +9,8 @@ use super::error::damaged;
 use super::read::View;
 use super::workspace::Writing;
 use crate::store::{
-    Author, AuthorNumbers, DeviceNumber, NewDocument, NewVersion, Sighting, StoreError, Touch,
-    Transaction,
+    Author, AuthorNumbers, DeviceNumber, NewDocument, NewEdit, NewFold, NewVersion, Sighting,
+    StoreError, TextPlace, Touch, Transaction,
 };
 
 impl View<Writing<'_>> {
@@ -177,6 +177,26 @@ impl Transaction for View<Writing<'_>> {
             bytes
         ])?;
         Ok(())
+    }
+
+    fn put_writer(&mut self, writer: u64, account: i64) -> Result<(), StoreError> {
+        self.bind_writer(writer, account)
+    }
+
+    fn append_edit(&mut self, place: &TextPlace, edit: &NewEdit<'_>) -> Result<(), StoreError> {
+        self.append_to_tail(place, edit)
+    }
+
+    fn drop_text(&mut self, place: &TextPlace) -> Result<(), StoreError> {
+        self.forget_text(place)
+    }
+
+    fn put_fold(&mut self, place: &TextPlace, fold: &NewFold) -> Result<(), StoreError> {
+        self.store_fold(place, fold)
+    }
+
+    fn set_aside(&mut self, place: &TextPlace, why: &str) -> Result<(), StoreError> {
+        self.put_aside(place, why)
     }
 
     fn set_size(&mut self, documents: u64, bytes: u64) -> Result<(), StoreError> {

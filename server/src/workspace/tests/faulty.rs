@@ -88,6 +88,10 @@ impl Snapshot for FaultyTransaction<'_> {
         entry(version: Version) -> Option<Vec<u8>>;
         device(account: &str, device: &str) -> Option<DeviceNumber>;
         losses(device: DeviceNumber, above: u64, most: usize) -> Vec<Loss>;
+        writer(writer: u64) -> Option<String>;
+        text(place: &TextPlace, most: usize) -> StoredText;
+        deleted_bytes(place: &TextPlace, version: Version) -> u64;
+        unfolded(after: Option<&TextPlace>, most: usize) -> Vec<TextPlace>;
     }
 }
 
@@ -100,6 +104,11 @@ impl Transaction for FaultyTransaction<'_> {
         put_record(op: OpId, account: i64, record: &Record) -> ();
         last_loss(device: DeviceNumber) -> u64;
         put_loss(device: DeviceNumber, version: Version, loss: &Loss) -> ();
+        put_writer(writer: u64, account: i64) -> ();
+        append_edit(place: &TextPlace, edit: &NewEdit<'_>) -> ();
+        drop_text(place: &TextPlace) -> ();
+        put_fold(place: &TextPlace, fold: &NewFold) -> ();
+        set_aside(place: &TextPlace, why: &str) -> ();
         set_size(documents: u64, bytes: u64) -> ();
         begin_part() -> ();
         end_part(keep: bool) -> ();

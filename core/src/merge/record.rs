@@ -1,0 +1,162 @@
+//! What is kept of a decided op: its answer, and the links that later ops' chains run through.
+
+use serde::{Deserialize, Serialize};
+
+use super::Linked;
+use super::decide::{Landings, Workspace};
+use crate::id::{CollectionId, DocumentId, OpId, Version};
+use crate::op::{Op, Refusal};
+
+/// The answer to an op; recorded with it and never changed, but for a rejected op whose retry is
+/// accepted later.
+#[derive(
+    Clone, Debug, PartialEq, Eq, Serialize, Deserialize, minicbor::Encode, minicbor::Decode,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It is this version of the workspace.
+    #[n(0)]
+    Accepted(#[n(0)] Version),
+    /// It has no effect.
+    #[n(1)]
+    Rejected(#[n(0)] Refusal),
+}
+
+/// What is kept of a decided op.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// Whose it is.
+    pub account: String,
+    /// The answer.
+    pub verdict: Verdict,
+    /// The ops it stands for: covered ones, and the first id of what it tried again.
+    pub covers: Vec<OpId>,
+    /// Its links, one for each document.
+    pub links: Vec<Link>,
+}
+
+/// One op's link on one document.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, minicbor::Encode, minicbor::Decode)]
+pub struct Link {
+    /// The collection.
+    #[n(0)]
+    pub collection: CollectionId,
+    /// The document.
+    #[n(1)]
+    pub document: DocumentId,
+    /// The op's `prev` there.
+    #[n(2)]
+    pub prev: Option<OpId>,
+    /// The opener of the generation it opened or landed in, where that is not itself.
+    #[n(3)]
+    pub landed: Option<OpId>,
+}
+
+impl Link {
+    fn is_on(&self, other: &Link) -> bool {
+        self.collection == other.collection && self.document == other.document
+    }
+}
+
+impl Record {
+    /// The record as a [`History`] answers it.
+    pub fn linked(&self, op: OpId, collection: CollectionId, document: &DocumentId) -> Linked {
+        let link = self
+            .links
+            .iter()
+            .find(|l| l.collection == collection && l.document == *document);
+        let accepted = match self.verdict {
+            Verdict::Accepted(version) => Some(version),
+            Verdict::Rejected(_) => None,
+        };
+        Linked {
+            prev: link.and_then(|l| l.prev),
+            covers: self.covers.clone(),
+            accepted,
+            landed: accepted.map(|_| link.and_then(|l| l.landed).unwrap_or(op)),
+        }
+    }
+}
+
+/// The op's own record and those of the ids it answers for.
+///
+/// A covered id that a copy of the file had sent and seen rejected becomes accepted with its
+/// coverer, and so does the first id of an accepted retry: their holders learn it by name, and
+/// followers that name them as openers are mapped to where this op landed.
+pub(super) fn records<W: Workspace>(
+    workspace: &mut W,
+    account: &str,
+    op: &Op,
+    verdict: &Verdict,
+    landings: Option<&Landings>,
+) -> Result<Vec<(OpId, Record)>, W::Error> {
+    let record = |id: OpId, covers: Vec<OpId>| Record {
+        account: account.to_owned(),
+        verdict: verdict.clone(),
+        covers,
+        links: links(op, id, landings),
+    };
+    let mut all = vec![(op.id, record(op.id, op.body.stands_for()))];
+    let mut before: Option<OpId> = None;
+    for id in op.body.stands_for() {
+        match workspace.record(id)? {
+            _ if id == op.id => {}
+            // One covered op leads to the next: a list of all before it, for each, would grow with
+            // the square of what a long session covers.
+            None => all.push((id, record(id, before.into_iter().collect()))),
+            Some(mut known)
+                if landings.is_some() && matches!(known.verdict, Verdict::Rejected(_)) =>
+            {
+                known.verdict = verdict.clone();
+                for link in links(op, id, landings) {
+                    match known.links.iter_mut().find(|l| l.is_on(&link)) {
+                        Some(there) => there.landed = link.landed,
+                        None => known.links.push(Link { prev: None, ..link }),
+                    }
+                }
+                all.push((id, known));
+            }
+            Some(_) => {}
+        }
+        before = Some(id);
+    }
+    Ok(all)
+}
+
+/// The record of a retry whose first id was accepted meanwhile: the first answer, for what the
+/// first id did.
+pub(super) fn answered(op: &Op, first: OpId, known: &Record) -> Record {
+    let landings: Landings = (op.body.changes.iter())
+        .filter_map(|change| {
+            let there = known.linked(first, change.collection, &change.document);
+            Some((change.collection, change.document.clone(), there.landed?))
+        })
+        .collect();
+    Record {
+        covers: op.body.stands_for(),
+        links: links(op, op.id, Some(&landings)),
+        ..known.clone()
+    }
+}
+
+/// The op's links as the record of `id` keeps them.
+fn links(op: &Op, id: OpId, landings: Option<&Landings>) -> Vec<Link> {
+    let mut links: Vec<Link> = Vec::new();
+    for change in &op.body.changes {
+        let landed = landings.and_then(|all| {
+            let here = |(c, d, _): &&(CollectionId, DocumentId, OpId)| change.is_on(*c, d);
+            all.iter().rev().find(here).map(|(_, _, landed)| *landed)
+        });
+        let link = Link {
+            collection: change.collection,
+            document: change.document.clone(),
+            prev: change.prev,
+            landed: landed.filter(|landed| *landed != id),
+        };
+        let says = link.prev.is_some() || link.landed.is_some();
+        if says && !links.iter().any(|l| l.is_on(&link)) {
+            links.push(link);
+        }
+    }
+    links
+}

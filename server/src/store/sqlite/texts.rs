@@ -1,0 +1,227 @@
+//! Texts and lists in a workspace's file.
+
+use std::ops::Deref;
+
+use driftline_core::id::{DocumentId, OpId, Version};
+use driftline_core::text::Mark;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::error::damaged;
+use super::read::View;
+use super::workspace::Writing;
+use crate::store::{FoldedState, NewEdit, NewFold, StoreError, StoredText, TailEdit, TextPlace};
+
+impl<C: Deref<Target = Connection>> View<C> {
+    pub(super) fn writer_account(&self, writer: u64) -> Result<Option<String>, StoreError> {
+        let mut query = self.prepare(
+            "SELECT accounts.name FROM writers JOIN accounts ON accounts.number = writers.account WHERE writer = ?1",
+        )?;
+        let account = query.query_row([writer.cast_signed()], |row| row.get(0));
+        Ok(account.optional()?)
+    }
+
+    pub(super) fn stored_text(
+        &self,
+        place: &TextPlace,
+        most: usize,
+    ) -> Result<StoredText, StoreError> {
+        let key = params![place.collection, place.document.as_str(), place.field];
+        let mut query = self.prepare(
+            "SELECT version, state, marks, aside FROM texts WHERE collection = ?1 AND document = ?2 AND field = ?3",
+        )?;
+        let mut text = StoredText::default();
+        let mut rows = query.query(key)?;
+        if let Some(row) = rows.next()? {
+            text.folded = folded(row)?;
+            text.aside = row.get(3)?;
+        }
+        let mut query = self.prepare(
+            "SELECT version, op_id, writer, edit FROM text_tail
+             WHERE collection = ?1 AND document = ?2 AND field = ?3 ORDER BY version LIMIT ?4",
+        )?;
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let key = params![place.collection, place.document.as_str(), place.field, most];
+        let tail = query.query_map(key, |row| {
+            Ok(TailEdit {
+                version: row.get::<_, i64>(0)?.cast_unsigned(),
+                op: row.get(1).map(OpId)?,
+                writer: row.get::<_, i64>(2)?.cast_unsigned(),
+                edit: row.get(3)?,
+            })
+        })?;
+        text.tail = tail.collect::<rusqlite::Result<_>>()?;
+        Ok(text)
+    }
+
+    pub(super) fn found_deleted(
+        &self,
+        place: &TextPlace,
+        version: Version,
+    ) -> Result<u64, StoreError> {
+        let mut query = self.prepare(
+            "SELECT deleted FROM texts WHERE collection = ?1 AND document = ?2 AND field = ?3 AND version = ?4",
+        )?;
+        let key = params![
+            place.collection,
+            place.document.as_str(),
+            place.field,
+            version.cast_signed()
+        ];
+        let deleted = query.query_row(key, |row| row.get::<_, i64>(0));
+        Ok(deleted.optional()?.unwrap_or(0).unsigned_abs())
+    }
+
+    pub(super) fn with_tail(
+        &self,
+        after: Option<&TextPlace>,
+        most: usize,
+    ) -> Result<Vec<TextPlace>, StoreError> {
+        // Field numbers begin at 1: nothing stands before (collection, document, 0).
+        let (collection, document, field) = after.map_or((-1, "", 0), |place| {
+            let (id, field) = (place.document.as_str(), i64::from(place.field));
+            (i64::from(place.collection), id, field)
+        });
+        let mut query = self.prepare(
+            "SELECT DISTINCT collection, document, field FROM text_tail AS tail
+             WHERE (collection, document, field) > (?1, ?2, ?3)
+               AND NOT EXISTS (SELECT 1 FROM texts WHERE texts.collection = tail.collection
+                 AND texts.document = tail.document AND texts.field = tail.field AND aside IS NOT NULL)
+             ORDER BY collection, document, field LIMIT ?4",
+        )?;
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let mut rows = query.query(params![collection, document, field, most])?;
+        let mut places = Vec::new();
+        while let Some(row) = rows.next()? {
+            let document = DocumentId::new(row.get::<_, String>(1)?);
+            places.push(TextPlace {
+                collection: row.get(0)?,
+                document: document.map_err(|_| damaged("a document's id"))?,
+                field: row.get(2)?,
+            });
+        }
+        Ok(places)
+    }
+}
+
+fn folded(row: &Row<'_>) -> Result<Option<FoldedState>, StoreError> {
+    let (Some(state), Some(marks)) = (row.get(1)?, row.get::<_, Option<Vec<u8>>>(2)?) else {
+        return Ok(None);
+    };
+    Ok(Some(FoldedState {
+        version: row.get::<_, i64>(0)?.cast_unsigned(),
+        state,
+        marks: read_marks(&marks)?,
+    }))
+}
+
+/// `[[writer, next, last, version], …]`
+fn marks_as_cbor(marks: &[Mark]) -> Result<Vec<u8>, StoreError> {
+    let marks: Vec<_> = marks
+        .iter()
+        .map(|mark| (mark.writer, mark.next, mark.last, mark.version))
+        .collect();
+    minicbor::to_vec(marks).map_err(|_| damaged("the marks of a text"))
+}
+
+fn read_marks(bytes: &[u8]) -> Result<Vec<Mark>, StoreError> {
+    let marks: Vec<(u64, u32, OpId, Version)> =
+        minicbor::decode(bytes).map_err(|_| damaged("the marks of a text"))?;
+    let mark = |(writer, next, last, version)| Mark {
+        writer,
+        next,
+        last,
+        version,
+    };
+    Ok(marks.into_iter().map(mark).collect())
+}
+
+impl View<Writing<'_>> {
+    pub(super) fn bind_writer(&mut self, writer: u64, account: i64) -> Result<(), StoreError> {
+        self.prepare("INSERT OR IGNORE INTO writers (writer, account) VALUES (?1, ?2)")?
+            .execute(params![writer.cast_signed(), account])?;
+        Ok(())
+    }
+
+    pub(super) fn append_to_tail(
+        &mut self,
+        place: &TextPlace,
+        edit: &NewEdit<'_>,
+    ) -> Result<(), StoreError> {
+        self.prepare(
+            "INSERT INTO text_tail (collection, document, field, version, op_id, writer, edit)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?
+        .execute(params![
+            place.collection,
+            place.document.as_str(),
+            place.field,
+            edit.version.cast_signed(),
+            edit.op.0,
+            edit.writer.cast_signed(),
+            edit.edit
+        ])?;
+        Ok(())
+    }
+
+    pub(super) fn forget_text(&mut self, place: &TextPlace) -> Result<(), StoreError> {
+        for delete in [
+            "DELETE FROM texts WHERE collection = ?1 AND document = ?2 AND field = ?3",
+            "DELETE FROM text_tail WHERE collection = ?1 AND document = ?2 AND field = ?3",
+        ] {
+            self.prepare(delete)?.execute(params![
+                place.collection,
+                place.document.as_str(),
+                place.field
+            ])?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn store_fold(
+        &mut self,
+        place: &TextPlace,
+        fold: &NewFold,
+    ) -> Result<(), StoreError> {
+        let version = fold.folded.version.cast_signed();
+        self.prepare(
+            "INSERT INTO texts (collection, document, field, version, state, marks, deleted, name, body)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+             ON CONFLICT DO UPDATE SET version = ?4, state = ?5, marks = ?6, deleted = ?7, name = ?8, body = ?9",
+        )?
+        .execute(params![
+            place.collection,
+            place.document.as_str(),
+            place.field,
+            version,
+            fold.folded.state,
+            marks_as_cbor(&fold.folded.marks)?,
+            fold.deleted.cast_signed(),
+            fold.name,
+            fold.body
+        ])?;
+        self.prepare(
+            "DELETE FROM text_tail WHERE collection = ?1 AND document = ?2 AND field = ?3 AND version <= ?4",
+        )?
+        .execute(params![
+            place.collection,
+            place.document.as_str(),
+            place.field,
+            version
+        ])?;
+        Ok(())
+    }
+
+    pub(super) fn put_aside(&mut self, place: &TextPlace, why: &str) -> Result<(), StoreError> {
+        self.prepare(
+            "INSERT INTO texts (collection, document, field, version, aside) VALUES (?1, ?2, ?3, 0, ?4)
+             ON CONFLICT DO UPDATE SET aside = ?4",
+        )?
+        .execute(params![
+            place.collection,
+            place.document.as_str(),
+            place.field,
+            why
+        ])?;
+        Ok(())
+    }
+}
