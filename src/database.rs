@@ -1,6 +1,6 @@
 //! The database: what an app opens, reads, writes and closes.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use driftline_core::id::DocumentId;
 use driftline_core::op::frame_of;
@@ -13,6 +13,7 @@ use crate::document::Document;
 use crate::engine;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
+use crate::processes::Watcher;
 use crate::query::{self, Params, Rows};
 use crate::storage::{LocalWrite, OpenOptions, Origin, Storage, StorageError};
 use crate::sync::{Sync, SyncConfig};
@@ -31,10 +32,11 @@ pub struct Database {
 struct Inner {
     storage: Arc<Storage>,
     watches: Arc<Watches>,
+    watcher: Arc<Watcher>,
     query_timeout: i64,
     environment: Environment,
     workspace: String,
-    sync: Mutex<Option<Sync>>,
+    sync: Arc<Mutex<Option<Sync>>>,
 }
 
 /// The longest account, workspace or device label, in bytes.
@@ -88,15 +90,21 @@ impl Database {
         storage
             .hooks()
             .on_commit(move |changes| told.committed(changes));
+        let sync = Arc::new(Mutex::new(None));
+        let watcher = {
+            let (watches, sync) = (Arc::clone(&watches), Arc::clone(&sync));
+            Watcher::new(&storage, move || watches.any() || held(&sync).is_some())
+        };
         let query_timeout = i64::try_from(query_timeout.as_millis()).unwrap_or(i64::MAX);
         Ok(Database {
             inner: Arc::new(Inner {
                 storage,
                 watches,
+                watcher,
                 query_timeout,
                 environment,
                 workspace,
-                sync: Mutex::new(None),
+                sync,
             }),
         })
     }
@@ -222,14 +230,19 @@ impl Database {
     /// # Errors
     /// What [`Database::query`] refuses.
     pub fn watch(&self, sql: impl Into<String>, params: impl Into<Params>) -> Result<Subscription> {
-        let storage = Arc::clone(&self.inner.storage);
-        self.inner
-            .watches
-            .watch(storage, sql.into(), params.into(), self.inner.query_timeout)
+        let inner = &self.inner;
+        let storage = Arc::clone(&inner.storage);
+        let subscription =
+            inner
+                .watches
+                .watch(storage, sql.into(), params.into(), inner.query_timeout)?;
+        inner.watcher.start();
+        Ok(subscription)
     }
 
     /// Looks whether another process has changed the file since the last look, and tells the watched
-    /// queries. Returns whether it had. Cheap enough to call several times a second.
+    /// queries. Returns whether it had. While a query is watched or sync is connected this happens by
+    /// itself; a host that is told of writes by other means can call it at once.
     ///
     /// # Errors
     /// A file that cannot be read.
@@ -258,6 +271,10 @@ impl Database {
             config,
         );
         *held = Some(sync.clone());
+        drop(held);
+        inner.watcher.start();
+        // What another process wrote between the two.
+        sync.another_wrote();
         Ok(sync)
     }
 
@@ -266,11 +283,8 @@ impl Database {
         self.held_sync().clone()
     }
 
-    fn held_sync(&self) -> std::sync::MutexGuard<'_, Option<Sync>> {
-        self.inner
-            .sync
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn held_sync(&self) -> MutexGuard<'_, Option<Sync>> {
+        held(&self.inner.sync)
     }
 
     /// Returns when every write that has returned survives a power loss, under
@@ -289,6 +303,7 @@ impl Database {
     /// # Errors
     /// A disk that is full or fails; the file is let go of all the same.
     pub fn suspend(&self) -> Result<()> {
+        self.inner.watcher.stop();
         if let Some(sync) = self.sync() {
             sync.stop(Event::Suspend);
         }
@@ -302,6 +317,7 @@ impl Database {
     pub fn resume(&self) -> Result<()> {
         self.inner.storage.resume()?;
         self.inner.watches.all();
+        self.inner.watcher.start();
         if let Some(sync) = self.sync() {
             sync.resume();
         }
@@ -318,6 +334,7 @@ impl Database {
         if let Some(sync) = sync {
             sync.stop(Event::Close);
         }
+        self.inner.watcher.stop();
         let closed = self.inner.storage.close();
         self.inner.watches.end();
         match closed {
@@ -335,11 +352,8 @@ impl Database {
 impl Drop for Inner {
     /// The last clone is gone: the driver holds the file, so it is told to end.
     fn drop(&mut self) {
-        let sync = self
-            .sync
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        self.watcher.stop();
+        let sync = held(&self.sync).take();
         if let Some(sync) = sync {
             sync.stop(Event::Close);
         }
@@ -352,6 +366,10 @@ impl std::fmt::Debug for Database {
             .field("storage", &self.inner.storage)
             .finish()
     }
+}
+
+fn held(sync: &Mutex<Option<Sync>>) -> MutexGuard<'_, Option<Sync>> {
+    sync.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A transaction of `write_bulk` ends when it holds this much.

@@ -49,6 +49,7 @@ mod error;
 pub mod inspect;
 mod ledger;
 mod outbox;
+mod processes;
 pub mod provider;
 mod query;
 mod status;

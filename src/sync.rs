@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use driftline_core::protocol::Form;
-use driftline_core::sync::{Event, Settings, State, Status};
+use driftline_core::sync::{Cause, Event, Settings, State, Status};
 
 use crate::engine::{Command, Mailbox, Shared};
 use crate::environment::BoxFuture;
@@ -193,6 +193,11 @@ impl Sync {
         self.shared.last_trace()
     }
 
+    /// Another process may have written.
+    pub(crate) fn another_wrote(&self) {
+        self.shared.send(Command::AnotherWrote);
+    }
+
     /// Stops the driver and waits until it holds no request and no file lock.
     pub(crate) fn stop(&self, event: Event) {
         let (done, wait) = std::sync::mpsc::channel();
@@ -212,7 +217,7 @@ impl std::fmt::Debug for Sync {
 }
 
 fn settled(status: &Status) -> bool {
-    status.pending == 0 && status.state == State::Idle
+    status.pending == 0 && (status.state == State::Idle || status.cause == Cause::OtherProcess)
 }
 
 /// A stream of events. Dropping it cancels.

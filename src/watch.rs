@@ -79,6 +79,12 @@ impl Watches {
         });
     }
 
+    /// Whether anybody watches.
+    pub(crate) fn any(&self) -> bool {
+        let signals = self.signals.lock().unwrap_or_else(PoisonError::into_inner);
+        signals.iter().any(|signal| signal.strong_count() > 0)
+    }
+
     /// Has every query look again.
     pub(crate) fn all(&self) {
         self.each(|signal| signal.raise(false));

@@ -70,6 +70,7 @@ impl Driver {
             self.last_sync = Some(self.connection.environment.clock.wall());
             self.report();
             self.shared.round_complete();
+            self.serve();
         }
         self.shared.finish_trace();
     }

@@ -49,9 +49,13 @@ pub(crate) fn connect(
 fn listen(storage: &Storage, shared: &Weak<Shared>) {
     let woken = shared.clone();
     storage.hooks().on_commit(move |changes| {
-        let wakes = changes.queue && changes.origin != Origin::Remote;
-        if let Some(shared) = woken.upgrade().filter(|_| wakes) {
-            shared.send(Command::LocalWrite);
+        let command = match changes.origin {
+            Origin::Local if changes.queue => Command::LocalWrite,
+            Origin::External => Command::AnotherWrote,
+            Origin::Local | Origin::Remote => return,
+        };
+        if let Some(shared) = woken.upgrade() {
+            shared.send(command);
         }
     });
     let told = shared.clone();

@@ -7,12 +7,13 @@ use std::task::Poll;
 
 use driftline_core::id::OpId;
 use driftline_core::protocol::{Cursor, Quota, SyncResponse};
-use driftline_core::sync::{Action, Event, Machine, Purpose};
+use driftline_core::sync::{Action, Cause, Event, Machine, Purpose};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::bootstrap::SnapshotProgress;
 use super::exchange::{Codec, Failed};
 use super::live::{Socket, Word};
+use super::office::Office;
 use super::store::Store;
 use super::{Command, Shared};
 use crate::environment::{BoxFuture, Environment};
@@ -62,6 +63,7 @@ pub(crate) struct Driver {
     pub(super) set_aside: Vec<OpId>,
     /// The backend has no snapshot: the log is read from its beginning.
     pub(super) no_snapshot: bool,
+    pub(super) office: Office,
 }
 
 /// The request on its way.
@@ -141,27 +143,22 @@ impl Driver {
             run_began_at: (0, 0),
             set_aside: Vec::new(),
             no_snapshot: false,
+            office: Office::Left,
         }
     }
 
     /// Runs until the database is closed.
     pub(crate) async fn run(mut self) {
-        let started = match self.store.start() {
-            Ok((pending, bootstrap)) => Event::Started { pending, bootstrap },
-            Err(error) => {
-                self.storage_failed(error);
-                Event::Started {
-                    pending: true,
-                    bootstrap: driftline_core::sync::Phase::None,
-                }
-            }
-        };
-        self.tell(started);
+        self.campaign();
         loop {
             let happening = self.next().await;
             match happening {
                 Happening::Command(None) => break,
-                Happening::Command(Some(Command::LocalWrite)) => self.tell(Event::LocalWrite),
+                Happening::Command(Some(Command::LocalWrite)) => {
+                    self.office.hurry(self.now());
+                    self.tell(Event::LocalWrite);
+                }
+                Happening::Command(Some(Command::AnotherWrote)) => self.look_at_file(),
                 Happening::Command(Some(Command::Tell(event))) => {
                     // A connection from before a sleep or another network would cost one idle
                     // time-out before it is found dead.
@@ -169,7 +166,7 @@ impl Driver {
                         self.connection.provider.network_changed();
                     }
                     let closing = event == Event::Close;
-                    self.tell(event);
+                    self.told_by_app(event);
                     if closing {
                         self.answer_barriers();
                         break;
@@ -181,9 +178,16 @@ impl Driver {
                 Happening::Flight(outcome) => self.landed(outcome),
                 Happening::Token(result) => self.token_arrived(result),
                 Happening::Socket(word) => self.socket_said(word),
-                Happening::Wake => self.tell(Event::Wake),
+                Happening::Wake => {
+                    self.tell(Event::Wake);
+                    self.candidate();
+                }
+            }
+            if self.office == Office::Lost {
+                self.stand_by(Cause::OtherProcess);
             }
         }
+        self.leave();
         self.shared.end();
     }
 
@@ -197,7 +201,8 @@ impl Driver {
 
     async fn next(&mut self) -> Happening {
         let now = self.now();
-        match self.machine.next_wake(now) {
+        let wakes = [self.machine.next_wake(now), self.office.next_look()];
+        match wakes.into_iter().flatten().min() {
             None => self.sleep = None,
             Some(at) if self.sleep.as_ref().is_some_and(|(armed, _)| *armed == at) => {}
             Some(at) => {
@@ -347,6 +352,10 @@ impl Driver {
     }
 
     pub(super) fn storage_failed(&mut self, error: StorageError) -> Event {
+        if matches!(error, StorageError::NotElected) {
+            self.office = Office::Lost;
+            return Event::Wake;
+        }
         let error = crate::Error::from(error);
         tracing::error!(code = error.code(), %error, "sync could not use the database file");
         self.shared.emit(SyncEvent::Error {

@@ -11,6 +11,7 @@ mod driver;
 mod exchange;
 mod frames;
 mod live;
+mod office;
 mod requests;
 mod shared;
 mod store;

@@ -14,6 +14,8 @@ use crate::status::SyncEvent;
 pub(crate) enum Command {
     /// A local write was committed.
     LocalWrite,
+    /// Another process committed something.
+    AnotherWrote,
     /// An event for the machine, as it is.
     Tell(driftline_core::sync::Event),
     /// Answer when the machine has taken note of everything before this.

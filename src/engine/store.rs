@@ -9,9 +9,10 @@ use driftline_core::sync::Phase;
 use driftline_core::time::Contact;
 
 use crate::storage::apply::{self, Applied, Page, PageError, Verdicts};
+use crate::storage::election::{self, Lease, Seat};
 use crate::storage::runs::{self, Run};
 use crate::storage::stage::{self, Stage};
-use crate::storage::{Origin, Result, Storage, StorageError, meta, outbox};
+use crate::storage::{Origin, Result, Storage, StorageError, WriteTx, meta, outbox};
 
 /// What can also fail because of what came.
 pub(super) type Paged<T> = std::result::Result<T, PageError>;
@@ -20,6 +21,8 @@ pub(super) type Paged<T> = std::result::Result<T, PageError>;
 #[derive(Clone)]
 pub(super) struct Store {
     storage: Arc<Storage>,
+    /// What every transaction is checked against; `None` while this process is not elected.
+    lease: Option<Lease>,
 }
 
 /// What stands in front of a request's ops.
@@ -46,7 +49,69 @@ pub(super) enum Taken {
 
 impl Store {
     pub(super) fn new(storage: Arc<Storage>) -> Store {
-        Store { storage }
+        Store {
+            storage,
+            lease: None,
+        }
+    }
+
+    /// One transaction, unless another process has been elected since.
+    fn write<T, E: From<StorageError>>(
+        &self,
+        work: impl FnOnce(&WriteTx<'_>) -> std::result::Result<T, E>,
+    ) -> std::result::Result<T, E> {
+        self.storage.write_tx(Origin::Remote, |tx| {
+            election::check(tx.conn(), self.lease.as_ref())?;
+            work(tx)
+        })
+    }
+
+    /// Who syncs, as the file says now.
+    pub(super) fn seat(&self) -> Result<Seat> {
+        self.storage.with_reader(|tx| election::seat(tx.conn()))
+    }
+
+    /// Whether nobody else has been elected since.
+    pub(super) fn is_elected(&self, seat: &Seat) -> bool {
+        self.lease.is_some_and(|lease| seat.is_held_by(&lease))
+    }
+
+    /// Has this process elected in place of what was `seen`. Returns whether it is.
+    pub(super) fn take_office(&mut self, seen: &Seat, process: &str) -> Result<bool> {
+        let name = self.storage.name();
+        self.lease = self
+            .storage
+            .write_tx(Origin::Remote, |tx| election::take(tx, seen, name, process))?;
+        Ok(self.lease.is_some())
+    }
+
+    /// Notes that another process was elected.
+    pub(super) fn lose_office(&mut self) {
+        self.lease = None;
+    }
+
+    /// Lets go of the office.
+    pub(super) fn leave_office(&mut self) -> Result<()> {
+        match self.lease.take() {
+            Some(lease) => self
+                .storage
+                .write_tx(Origin::Remote, |tx| election::release(tx, &lease)),
+            None => Ok(()),
+        }
+    }
+
+    /// Asks the elected process whether it is there. Returns the question's number.
+    pub(super) fn ask(&self, sync: bool) -> Result<i64> {
+        self.storage
+            .write_tx(Origin::Remote, |tx| election::ask(tx, sync))
+    }
+
+    pub(super) fn answer(&self) -> Result<()> {
+        self.write(|tx| election::answer(tx, self.lease.as_ref()))
+    }
+
+    pub(super) fn serve(&self, wanted: i64) -> Result<()> {
+        self.write(|tx| election::serve(tx, self.lease.as_ref(), wanted))
     }
 
     /// Where a connection begins.
@@ -105,9 +170,11 @@ impl Store {
     /// The ops of the next request, marked as in flight before any local write can join them.
     pub(super) fn hand_out(&self, batch: &outbox::Batch<'_>) -> Result<Vec<outbox::Queued>> {
         self.storage.hand_out(|| {
-            let ops = self
-                .storage
-                .with_reader(|tx| outbox::next_batch(tx.conn(), batch))?;
+            // One view for both: another process may join ops as soon as it is elected.
+            let ops = self.storage.read(|tx| {
+                election::check(tx.conn(), self.lease.as_ref())?;
+                outbox::next_batch(tx.conn(), batch)
+            })?;
             let ids = ops.iter().map(|op| op.id).collect();
             Ok((ops, ids))
         })
@@ -155,7 +222,7 @@ impl Store {
             versions: &response.versions,
         });
         let worth_a_row = !response.results.is_empty() || !response.versions.is_empty();
-        let whole = self.storage.write_tx(Origin::Remote, |tx| {
+        let whole = self.write(|tx| {
             let applied =
                 apply::apply_answer(tx, verdicts, page, &response.losses, Some(&contact))?;
             if worth_a_row {
@@ -174,7 +241,7 @@ impl Store {
             Err(
                 PageError::NotAtCursor | PageError::EchoWithoutOp(_) | PageError::Bootstrapping,
             ) => {
-                let taken = self.storage.write_tx(Origin::Remote, |tx| {
+                let taken = self.write(|tx| {
                     apply::apply_results(tx, verdicts, &response.losses, Some(&contact))
                 });
                 match taken {
@@ -197,10 +264,7 @@ impl Store {
             to: frame.to,
             versions: &frame.versions,
         };
-        match self
-            .storage
-            .write_tx(Origin::Remote, |tx| apply::apply_page(tx, page))
-        {
+        match self.write(|tx| apply::apply_page(tx, page)) {
             Ok(applied) => Ok(Taken::Whole(applied)),
             Err(PageError::BaseMissing) => Ok(Taken::NeedsBase),
             Err(PageError::Storage(error)) => Err(error),
@@ -226,23 +290,22 @@ impl Store {
 
     /// Turns an op that the server cannot digest into a withdrawal.
     pub(super) fn withdraw(&self, op: OpId) -> Result<()> {
-        self.storage.write_tx(Origin::Remote, |tx| {
-            outbox::withdraw_undeliverable(tx, op).map(drop)
-        })
+        self.write(|tx| outbox::withdraw_undeliverable(tx, op).map(drop))
     }
 
     pub(super) fn record(&self, run: &Run) -> Result<()> {
-        self.storage
-            .write_tx(Origin::Remote, |tx| runs::record(tx, run))
+        self.write(|tx| runs::record(tx, run))
     }
 
     /// Copies the file beside itself and forgets what the lost history had said. Returns the copy.
     pub(super) fn set_aside(&self, now: i64) -> Result<String> {
-        stage::set_aside(&self.storage, now)
+        stage::set_aside(&self.storage, now, |tx| {
+            election::check(tx.conn(), self.lease.as_ref())
+        })
     }
 
     pub(super) fn begin_bootstrap(&self) -> Result<()> {
-        self.storage.write_tx(Origin::Remote, stage::begin)
+        self.write(stage::begin)
     }
 
     pub(super) fn stage(&self) -> Result<Stage> {
@@ -251,18 +314,15 @@ impl Store {
     }
 
     pub(super) fn pin(&self, cursor: Cursor) -> Paged<()> {
-        self.storage
-            .write_tx(Origin::Remote, |tx| stage::pin(tx, cursor))
+        self.write(|tx| stage::pin(tx, cursor))
     }
 
     pub(super) fn stage_documents(&self, documents: &[DocumentResult]) -> Paged<()> {
-        self.storage
-            .write_tx(Origin::Remote, |tx| stage::add_documents(tx, documents))
+        self.write(|tx| stage::add_documents(tx, documents))
     }
 
     pub(super) fn documents_complete(&self) -> Paged<()> {
-        self.storage
-            .write_tx(Origin::Remote, stage::documents_complete)
+        self.write(stage::documents_complete)
     }
 
     /// Adds a page of what changed since the pin. Pages that do not follow are refused.
@@ -277,8 +337,7 @@ impl Store {
             to: response.cursor,
             versions: &response.versions,
         };
-        self.storage
-            .write_tx(Origin::Remote, |tx| stage::add_page(tx, page, &contact))
+        self.write(|tx| stage::add_page(tx, page, &contact))
     }
 
     /// Ops whose fate must be known before base can be swapped.
@@ -298,14 +357,11 @@ impl Store {
             asked_at,
             results: &response.results,
         };
-        self.storage.write_tx(Origin::Remote, |tx| {
-            apply::apply_results(tx, verdicts, &response.losses, Some(&contact))
-        })
+        self.write(|tx| apply::apply_results(tx, verdicts, &response.losses, Some(&contact)))
     }
 
     pub(super) fn swap(&self) -> Paged<Applied> {
-        self.storage
-            .write_tx(Origin::Remote, |tx| stage::swap(tx, &[]))
+        self.write(|tx| stage::swap(tx, &[]))
     }
 
     /// A full commit under `NORMAL` too.

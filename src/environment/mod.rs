@@ -1,13 +1,20 @@
-//! Every side effect of the device, injected: clocks, ids, tasks and timers, the network, and the
-//! SQLite VFS. The simulation replaces all of it and runs the shipped storage and driver.
+//! Every side effect of the device, injected: clocks, ids, tasks and timers, the network, other
+//! processes, and the SQLite VFS. The simulation replaces all of it and runs the shipped storage and driver.
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod inotify;
+mod process;
 mod system;
 
 use std::future::Future;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 
 pub use driftline_core::environment::{Clock, Ids};
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub use inotify::InotifySignal;
+pub use process::SystemProcesses;
 pub use system::{SystemClock, SystemIds, ThreadExecutor};
 
 use crate::transport::Transport;
@@ -24,6 +31,33 @@ pub trait Executor: Send + Sync {
     fn sleep(&self, millis: u64) -> BoxFuture<()>;
 }
 
+/// Tells when a file changes, without asking it again and again.
+pub trait FileSignal: Send + Sync {
+    /// Calls `changed`, on a thread of its own, soon after each write to the log of the database at
+    /// `path` by any process, this one included; several in a row may be one call. Ends when the
+    /// result is dropped.
+    ///
+    /// # Errors
+    /// When this file cannot be watched; it is then looked at by a timer.
+    fn listen(
+        &self,
+        path: &Path,
+        changed: Box<dyn Fn() + Send>,
+    ) -> std::io::Result<Box<dyn Listening>>;
+}
+
+/// What [`FileSignal::listen`] gives; dropping it ends the calls.
+pub trait Listening: Send + Sync {}
+
+/// The processes of this machine.
+pub trait Processes: Send + Sync {
+    /// This process's name: it says nothing to another machine and differs after a restart.
+    fn own(&self) -> String;
+
+    /// Whether the process of that name has ended; `None` where the machine cannot tell.
+    fn has_ended(&self, name: &str) -> Option<bool>;
+}
+
 /// The environment of one [`crate::Database`]. Cloning shares everything in it.
 #[derive(Clone)]
 pub struct Environment {
@@ -35,6 +69,10 @@ pub struct Environment {
     pub executor: Arc<dyn Executor>,
     /// The network; `None` uses the built-in transport when sync is connected.
     pub transport: Option<Arc<dyn Transport>>,
+    /// Who tells when another process writes to the file; `None` has it looked at by a timer.
+    pub files: Option<Arc<dyn FileSignal>>,
+    /// Other processes that may have the file open.
+    pub processes: Arc<dyn Processes>,
     /// The SQLite VFS to open files with; `None` for SQLite's default.
     pub vfs: Option<String>,
 }
@@ -47,9 +85,21 @@ impl Environment {
             ids: Arc::new(SystemIds),
             executor: Arc::new(ThreadExecutor),
             transport: None,
+            files: file_signal(),
+            processes: Arc::new(SystemProcesses),
             vfs: None,
         }
     }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn file_signal() -> Option<Arc<dyn FileSignal>> {
+    Some(Arc::new(InotifySignal))
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn file_signal() -> Option<Arc<dyn FileSignal>> {
+    None
 }
 
 impl std::fmt::Debug for Environment {

@@ -18,10 +18,18 @@ pub(crate) fn forget_history(tx: &WriteTx<'_>) -> Result<()> {
 }
 
 /// Copies the file beside itself and begins anew with the server's other history; queued ops stay
-/// queued. Repeated after a crash, it makes another copy. Returns the copy's path.
-pub(crate) fn set_aside(storage: &Storage, now: i64) -> Result<String> {
+/// queued. Repeated after a crash, it makes another copy. Returns the copy's path. `check` says within the
+/// transaction whether it may.
+pub(crate) fn set_aside(
+    storage: &Storage,
+    now: i64,
+    check: impl Fn(&WriteTx<'_>) -> Result<()>,
+) -> Result<String> {
     let copy = copy_aside(storage, now)?;
-    storage.write_tx(Origin::Remote, forget_history)?;
+    storage.write_tx(Origin::Remote, |tx| {
+        check(tx)?;
+        forget_history(tx)
+    })?;
     Ok(copy)
 }
 

@@ -1,7 +1,7 @@
 //! Telling a file from its copies, by a token the host keeps where backups do not reach.
 
 use driftline_core::environment::Ids;
-use rusqlite::Connection;
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::error::{Result, StorageError};
 use super::meta;
@@ -19,6 +19,8 @@ const LENGTH: usize = 16;
 pub(super) fn renew(conn: &Connection, host: &dyn HostToken, ids: &dyn Ids) -> Result<()> {
     let failed =
         |error: std::io::Error| StorageError::Io(format!("the host's token: {}", error.kind()));
+    // Another process may be opening the file now: each has to see what the other left.
+    let within = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
     let held = host.load().map_err(failed)?;
     let known = meta::get::<Vec<u8>>(conn, meta::key::HOST_TOKEN)?;
     let fits = match (&held, &known) {
@@ -31,12 +33,17 @@ pub(super) fn renew(conn: &Connection, host: &dyn HostToken, ids: &dyn Ids) -> R
     ids.fill(&mut next);
     let mut remembered = held.filter(|_| fits).unwrap_or_default();
     remembered.extend_from_slice(&next);
-    let within = conn.unchecked_transaction()?;
     if !fits {
         tracing::warn!("the host's token does not fit the file: it is a copy, or was restored");
         meta::set(conn, meta::key::WRITER, random_writer(ids))?;
     }
     meta::set(conn, meta::key::HOST_TOKEN, remembered)?;
     within.commit()?;
-    host.store(&next).map_err(failed)
+    // Still the latest? Else the host gets, or has, the token of whoever came after.
+    let _within = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
+    let latest = meta::get::<Vec<u8>>(conn, meta::key::HOST_TOKEN)?;
+    match latest.is_some_and(|known| known.ends_with(&next)) {
+        true => host.store(&next).map_err(failed),
+        false => Ok(()),
+    }
 }

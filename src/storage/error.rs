@@ -34,6 +34,8 @@ pub(crate) enum StorageError {
     NewerFile { found: u32, known: u32 },
     #[error("the file holds schema version {found}, the app declares {declared}")]
     NewerSchema { found: u32, declared: u32 },
+    #[error("another process opened the file with another schema; open it again")]
+    SchemaChanged,
     #[error("the file cannot be opened: {0}")]
     CannotOpen(String),
     #[error("the file is read-only")]
@@ -52,6 +54,9 @@ pub(crate) enum StorageError {
     Suspended,
     #[error("the database is closed")]
     Closed,
+    /// Another process was elected to sync since: nothing may be applied here any more.
+    #[error("another process syncs this file")]
+    NotElected,
     #[error("a write inside a write")]
     Nested,
     #[error("the query took too long")]

@@ -333,7 +333,7 @@ impl<'t> LocalWrite<'t> {
         let Some(earlier) = working.before.as_ref().and_then(|before| before.pending) else {
             return Ok(None);
         };
-        if !self.tx.hold_if_fresh(earlier) {
+        if !self.tx.hold_if_fresh(earlier)? {
             return Ok(None);
         }
         let Some(QueuedOp {

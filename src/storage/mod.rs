@@ -28,7 +28,9 @@ mod connection;
 mod copies;
 mod ddl;
 mod departed;
+pub(crate) mod election;
 pub(crate) mod error;
+mod facts;
 mod gate;
 mod history;
 mod hooks;
@@ -62,7 +64,7 @@ pub(crate) mod testing;
 mod text_index;
 mod write;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub(crate) use connection::GatedConnection;
@@ -79,6 +81,7 @@ pub(crate) use write::WriteTx;
 
 use checkpoint::Checkpoints;
 use connection::{FileSpec, Shared};
+use facts::Facts;
 use queue::Queue;
 use read::Readers;
 use write::FailedCommit;
@@ -96,6 +99,9 @@ pub(crate) struct Storage {
     hooks: Hooks,
     checkpoints: Arc<Checkpoints>,
     guest: bool,
+    facts: Facts,
+    /// What this open file is called in elections.
+    name: election::Name,
 }
 
 /// The writing connection.
@@ -103,8 +109,11 @@ struct Writer {
     lifecycle: Lifecycle,
     /// `None` while suspended or closed, and after a failure that left it in doubt.
     connection: Option<GatedConnection>,
-    /// `PRAGMA data_version` when another process's changes were last looked for.
-    data_version: i64,
+    /// `PRAGMA data_version` when another process's changes were last told; `None` on a connection
+    /// that never looked.
+    told: Option<i64>,
+    /// The same when a write last found the file to be what it was opened as.
+    verified: Cell<Option<i64>>,
 }
 
 /// Whether the file may be used.
@@ -157,10 +166,18 @@ impl Storage {
     ) -> std::result::Result<T, E> {
         let entered = Entered::new(self)?;
         let mut writer = self.writer();
-        let connection = self.connected(&mut writer)?;
+        self.connected(&mut writer)?;
+        let open: &Writer = &writer;
+        let connection = open.connection.as_ref().ok_or(StorageError::Closed)?;
         let layout = self.layout();
         let now = self.environment.clock.read();
         let tx = WriteTx::begin(ReadTx::new(connection, layout), self, origin, now)?;
+        let version = data_version(&connection.conn)?;
+        if open.verified.get() != Some(version) {
+            self.facts.check(&Facts::read(&connection.conn)?)?;
+            self.queue.another_wrote(now.mono);
+            open.verified.set(Some(version));
+        }
         let value = work(&tx)?;
         let committed = tx.commit();
         let in_doubt = committed.is_err() && connection.conn.is_autocommit();
@@ -231,6 +248,8 @@ impl Storage {
             let mut connection = self.spec.open_writer(&self.shared)?;
             self.checkpoints.watch(&mut connection.conn)?;
             writer.connection = Some(connection);
+            writer.told = None;
+            writer.verified.set(None);
         }
         writer.connection.as_ref().ok_or(StorageError::Closed)
     }
@@ -256,6 +275,16 @@ impl Storage {
         &self.environment
     }
 
+    /// What this open file is called in elections.
+    pub(crate) fn name(&self) -> election::Name {
+        self.name
+    }
+
+    /// Where the file is.
+    pub(crate) fn path(&self) -> &std::path::Path {
+        &self.spec.path
+    }
+
     /// Whether the file has no account, so that nothing is queued.
     pub(crate) fn is_guest(&self) -> bool {
         self.guest
@@ -267,13 +296,12 @@ impl Storage {
         let entered = Entered::new(self)?;
         let mut writer = self.writer();
         let connection = self.connected(&mut writer)?;
-        let version = data_version(connection)?;
-        let changed = writer.data_version != version;
-        writer.data_version = version;
+        let version = data_version(&connection.conn)?;
+        let changed = writer.told != Some(version);
+        writer.told = Some(version);
         drop(writer);
         drop(entered);
         if changed {
-            self.queue.forget_counts();
             let layout = self.layout();
             self.hooks.committed(&Changes::external(
                 layout.schema.collections.iter().map(|c| c.id),
@@ -368,9 +396,8 @@ fn full_commit(conn: &rusqlite::Connection, spec: &FileSpec) -> Result<()> {
     fenced
 }
 
-fn data_version(connection: &GatedConnection) -> Result<i64> {
-    Ok(connection
-        .conn
+fn data_version(conn: &rusqlite::Connection) -> Result<i64> {
+    Ok(conn
         .prepare_cached("PRAGMA data_version")?
         .query_row([], |row| row.get(0))?)
 }

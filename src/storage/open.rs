@@ -1,5 +1,6 @@
 //! Opening a file: is it ours, does this build know it, whose is it, does the schema still fit.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, RwLock};
@@ -13,12 +14,13 @@ use super::checkpoint::Checkpoints;
 use super::connection::{FileSpec, GatedConnection, Shared};
 use super::copies;
 use super::error::{Result, StorageError};
+use super::facts::Facts;
 use super::hooks::Hooks;
 use super::queue::Queue;
 use super::read::Readers;
 use super::reshape::{self, SchemaRecord};
 use super::tables::Layout;
-use super::{Lifecycle, Storage, Writer, data_version, meta, migrations, pragmas};
+use super::{Lifecycle, Storage, Writer, data_version, election, meta, migrations, pragmas};
 use crate::config::{Durability, HostToken};
 use crate::environment::Environment;
 
@@ -60,7 +62,7 @@ impl Storage {
         check_ownership(&conn)?;
         pragmas::set_up_writer(&conn, *durability)?;
 
-        let record = bring_up(&conn, &options)?;
+        let (record, facts, version) = settle(&conn, &options)?;
         let layout = Arc::new(Layout::new(Arc::clone(schema), &record.ids)?);
         let shared = Shared {
             layout: Arc::new(RwLock::new(layout)),
@@ -73,22 +75,43 @@ impl Storage {
         let checkpoints = Checkpoints::new(spec.clone(), environment.clone());
         let mut connection = GatedConnection::new(conn, &shared)?;
         checkpoints.watch(&mut connection.conn)?;
-        let data_version = data_version(&connection)?;
+        let queue = Queue::default();
+        if let (term, None) = election::standing(&connection.conn)? {
+            queue.nobody_else_syncs(term);
+        }
+        let mut name = [0; 16];
+        environment.ids.fill(&mut name);
         Ok(Storage {
             readers: Readers::new(spec.clone(), shared.clone()),
             writer: Mutex::new(Writer {
                 lifecycle: Lifecycle::Open,
                 connection: Some(connection),
-                data_version,
+                told: Some(version),
+                verified: Cell::new(Some(version)),
             }),
             spec,
             shared,
-            queue: Queue::default(),
+            queue,
             hooks: Hooks::default(),
             checkpoints,
             guest: options.account.is_none(),
+            facts,
+            name,
             environment: options.environment,
         })
+    }
+}
+
+/// Brings the file up and reads what writes rely on, with no other process's commit between the two.
+/// Returns the `data_version` at which all of it is true.
+fn settle(conn: &Connection, options: &OpenOptions) -> Result<(SchemaRecord, Facts, i64)> {
+    loop {
+        let version = data_version(conn)?;
+        let record = bring_up(conn, options)?;
+        let facts = Facts::read(conn)?;
+        if data_version(conn)? == version {
+            return Ok((record, facts, version));
+        }
     }
 }
 

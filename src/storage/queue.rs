@@ -9,6 +9,7 @@ use driftline_core::id::OpId;
 use driftline_core::time::Reading;
 use rusqlite::Connection;
 
+use super::election::{self, Lease, Seat};
 use super::error::Result;
 use super::hooks::{Capacity, Origin};
 use super::{Storage, meta};
@@ -30,7 +31,13 @@ struct Counts {
     bytes: u64,
     /// Whether it may be less.
     at_most: bool,
+    /// Monotonic milliseconds of the last look, once another process has committed since.
+    looked_at: Option<i64>,
 }
+
+/// While another process writes too, the outbox is counted again no more often than this, as long as
+/// it was less than half full: counting reads all of it.
+const MILLIS_BETWEEN_COUNTS: i64 = 100;
 
 fn count(conn: &Connection) -> Result<Counts> {
     let sql = "SELECT count(*), ifnull(sum(length(body)), 0) FROM _dl_outbox";
@@ -39,12 +46,16 @@ fn count(conn: &Connection) -> Result<Counts> {
         ops: ops.unsigned_abs(),
         bytes: bytes.unsigned_abs(),
         at_most: false,
+        looked_at: None,
     })
 }
 
 /// Who may have seen an op.
 #[derive(Default)]
 struct Exposure {
+    /// The election that what follows is true of: no other process has been elected since. `None`
+    /// while another one is.
+    term: Option<i64>,
     /// Written by this process since it opened the file, and never handed to the sender.
     fresh: HashSet<OpId>,
     in_flight: HashSet<OpId>,
@@ -62,6 +73,18 @@ impl Queue {
 
     pub(super) fn forget_counts(&self) {
         *self.counts() = None;
+    }
+
+    /// Another process has committed: the outbox may hold more than is known.
+    pub(super) fn another_wrote(&self, now: i64) {
+        if let Some(known) = &mut *self.counts() {
+            known.looked_at.get_or_insert(now);
+        }
+    }
+
+    /// Nobody has been elected to sync in another process, as of `term`.
+    pub(super) fn nobody_else_syncs(&self, term: i64) {
+        self.exposure().term = Some(term);
     }
 
     fn exposure(&self) -> MutexGuard<'_, Exposure> {
@@ -108,12 +131,33 @@ impl Storage {
         self.queue.exposure().in_flight.contains(&op)
     }
 
-    /// Whether nobody but this process can have seen `op`. If so nothing is handed to the sender until
-    /// [`Storage::release`].
-    pub(super) fn hold_if_fresh(&self, op: OpId) -> bool {
+    /// Whether nobody but this process can have seen `op`, asked within a write. If so nothing is handed
+    /// to the sender until [`Storage::release`].
+    pub(super) fn hold_if_fresh(&self, conn: &Connection, op: OpId) -> Result<bool> {
+        if !self.queue.exposure().fresh.contains(&op) {
+            return Ok(false);
+        }
+        // Nobody is elected while this transaction lasts.
+        let (term, holder) = election::standing(conn)?;
         let mut exposure = self.queue.exposure();
+        let others = holder.is_some_and(|holder| holder != self.name);
+        if others || exposure.term != Some(term) {
+            // Another process may have sent any of them.
+            exposure.fresh.clear();
+            exposure.term = (!others).then_some(term);
+            return Ok(false);
+        }
         exposure.held = exposure.fresh.contains(&op);
-        exposure.held
+        Ok(exposure.held)
+    }
+
+    /// Notes that this process was elected, in place of what was `found`.
+    pub(super) fn elected(&self, found: &Seat, lease: &Lease) {
+        let mut exposure = self.queue.exposure();
+        if found.holder.is_some() || exposure.term != Some(found.term) {
+            exposure.fresh.clear();
+        }
+        exposure.term = Some(lease.term);
     }
 
     pub(super) fn release(&self) {
@@ -137,12 +181,25 @@ impl Storage {
     pub(crate) fn capacity(&self, conn: &Connection, bytes: u64) -> Result<Capacity> {
         let mut counts = self.queue.counts();
         let known = match *counts {
+            Some(known) if self.is_outdated(known) => count(conn)?,
             Some(known) if !known.at_most => known,
             Some(known) if !self.capacity_with(known).is_high_with(bytes) => known,
             _ => count(conn)?,
         };
         *counts = Some(known);
         Ok(self.capacity_with(known))
+    }
+
+    /// Whether what another process added since may matter now.
+    fn is_outdated(&self, known: Counts) -> bool {
+        let Some(looked_at) = known.looked_at else {
+            return false;
+        };
+        let now = self.environment.clock.monotonic();
+        let capacity = self.capacity_with(known);
+        now.saturating_sub(looked_at) >= MILLIS_BETWEEN_COUNTS
+            || capacity.ops > capacity.max_ops / 2
+            || capacity.bytes > capacity.max_bytes / 2
     }
 
     /// Tells the app when the outbox was too full for a write, and once when it has become four fifths

@@ -199,10 +199,10 @@ impl<'c> WriteTx<'c> {
 
     /// Whether nobody but this process can have seen `op`. If so the sender is kept off until this
     /// transaction has ended.
-    pub(super) fn hold_if_fresh(&self, op: OpId) -> bool {
-        let held = self.storage.hold_if_fresh(op);
+    pub(super) fn hold_if_fresh(&self, op: OpId) -> Result<bool> {
+        let held = self.storage.hold_if_fresh(self.conn(), op)?;
         self.holding.set(held);
-        held
+        Ok(held)
     }
 
     pub(super) fn commit(mut self) -> std::result::Result<Changes, FailedCommit> {

@@ -2,17 +2,22 @@
 
 use crate::id::OpId;
 
-use super::Phase;
+use super::{Cause, Phase};
 
 /// Something happened.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Event {
-    /// The app connected. What the file holds: unsent ops, and how far a bootstrap is.
+    /// The app connected, or this process was elected to sync. What the file holds: unsent ops, and how far a bootstrap is.
     Started {
         /// Whether ops are queued.
         pending: bool,
         /// A bootstrap left unfinished; a file that never synced starts one.
         bootstrap: Phase,
+    },
+    /// This process is not elected to sync this file; until [`Event::Started`] it does not.
+    Standby {
+        /// Why: another process is, or the file could not be written.
+        cause: Cause,
     },
     /// A local write was committed.
     LocalWrite,

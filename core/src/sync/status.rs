@@ -66,6 +66,8 @@ pub enum Cause {
     Pacing,
     /// The file cannot be written (disk full, I/O error).
     StorageFailed,
+    /// Another process has this file open and syncs it.
+    OtherProcess,
     /// `pause` was called.
     Paused,
     /// `suspend` was called.

@@ -433,3 +433,53 @@ fn without_a_network_nothing_is_tried_and_its_return_starts_at_once() {
     assert!(request(&world.tell(Event::LocalWrite)).is_none());
     assert!(request(&world.tell(Event::Network { online: true })).is_some());
 }
+
+const STANDBY: Event = Event::Standby {
+    cause: Cause::OtherProcess,
+};
+
+#[test]
+fn while_another_process_syncs_nothing_is_sent_and_nothing_is_armed() {
+    let mut world = World::started(true);
+    world.page();
+    let actions = world.tell(STANDBY);
+    assert!(actions.contains(&Action::Report), "{actions:?}");
+    assert_eq!(world.state(), (State::Waiting, Cause::OtherProcess));
+    for event in [
+        Event::LocalWrite,
+        Event::SyncNow,
+        Event::Foreground,
+        Event::Network { online: true },
+        Event::TokenChanged,
+        Event::Resume,
+        Event::Wake,
+    ] {
+        let actions = world.tell(event.clone());
+        assert!(
+            request(&actions).is_none() && !actions.contains(&Action::AskToken),
+            "{event:?}: {actions:?}"
+        );
+        assert_eq!(world.machine.next_wake(world.now), None, "{event:?}");
+    }
+    let actions = world.tell(Event::Started {
+        pending: true,
+        bootstrap: Phase::None,
+    });
+    assert!(actions.contains(&Action::AskToken), "{actions:?}");
+    let actions = world.tell(Event::Token { expires: None });
+    assert_eq!(request(&actions).map(|plan| plan.max_ops > 0), Some(true));
+}
+
+#[test]
+fn an_election_lost_abandons_the_request_and_never_reopens_a_closed_connection() {
+    let mut world = World::started(false);
+    assert_eq!(world.tell(STANDBY).first(), Some(&Action::Abandon));
+    world.tell(Event::Close);
+    world.tell(Event::Started {
+        pending: true,
+        bootstrap: Phase::None,
+    });
+    assert_eq!(world.state(), (State::Stopped, Cause::Closed));
+    world.tell(STANDBY);
+    assert_eq!(world.state(), (State::Stopped, Cause::Closed));
+}

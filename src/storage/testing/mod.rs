@@ -148,6 +148,8 @@ pub(crate) fn environment(clock: Arc<TestClock>, seed: u64) -> Environment {
         ids: Arc::new(TestIds(AtomicU64::new(seed << 32))),
         executor: Arc::new(Idle),
         transport: None,
+        files: None,
+        processes: Arc::new(crate::environment::SystemProcesses),
         vfs: None,
     }
 }

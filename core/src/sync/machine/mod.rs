@@ -42,6 +42,8 @@ impl Default for Settings {
 enum Mode {
     Fresh,
     Running,
+    /// Not elected to sync this file, because of this.
+    Standby(Cause),
     Paused,
     Suspended,
     Closed,
@@ -133,10 +135,15 @@ impl Machine {
 
     fn note(&mut self, now: i64, event: Event, actions: &mut Vec<Action>) {
         match event {
+            Event::Started { .. } if self.mode == Mode::Closed => {}
             Event::Started { pending, bootstrap } => {
                 self.mode = Mode::Running;
                 self.bootstrap = bootstrap;
                 self.dirty = pending;
+                // Another process may have synced meanwhile, and had its own troubles.
+                self.history_changed = false;
+                self.isolation = Isolation::default();
+                self.trouble = Cause::None;
                 self.want_sync();
             }
             Event::LocalWrite => {
@@ -144,7 +151,11 @@ impl Machine {
                 self.at_once |= self.live.is_up();
             }
             Event::SyncNow => self.explicit(),
-            Event::Pause if self.mode == Mode::Running => self.stop(Mode::Paused, actions),
+            Event::Standby { .. } if self.mode == Mode::Closed => {}
+            Event::Standby { cause } => self.stop(Mode::Standby(cause), actions),
+            Event::Pause if matches!(self.mode, Mode::Running | Mode::Standby(_)) => {
+                self.stop(Mode::Paused, actions)
+            }
             Event::Suspend if self.mode != Mode::Closed && self.mode != Mode::Fresh => {
                 self.stop(Mode::Suspended, actions);
                 actions.push(Action::Release);

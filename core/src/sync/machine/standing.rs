@@ -27,6 +27,7 @@ impl Machine {
     pub(super) fn state_and_cause(&self, now: i64) -> (State, Cause) {
         match self.mode {
             Mode::Fresh => return (State::Disconnected, Cause::None),
+            Mode::Standby(cause) => return (State::Waiting, cause),
             Mode::Paused => return (State::Stopped, Cause::Paused),
             Mode::Suspended => return (State::Stopped, Cause::Suspended),
             Mode::Closed => return (State::Stopped, Cause::Closed),

@@ -216,7 +216,7 @@ fn k15_a_generation_goes_by_its_opener_not_by_its_version() {
 /// The server says that the cursor belongs to another history.
 fn change_history(x: &mut Device, s: &mut Stage) {
     assert!(x.send(&mut s.server, 0, 10).is_none());
-    let copy = stage::set_aside(&x.storage, 1).unwrap();
+    let copy = stage::set_aside(&x.storage, 1, |_| Ok(())).unwrap();
     assert!(std::path::Path::new(&copy).exists());
     x.accepted.clear();
     x.remember();

@@ -1,0 +1,49 @@
+//! What a file was found to be when it was opened, and whether it still is.
+//!
+//! Another process may upgrade tables or schema while this one has the file open. A commit of
+//! another process shows in `PRAGMA data_version`; only after one are the facts read again, in the
+//! IMMEDIATE transaction of the next write.
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::error::{Result, StorageError};
+use super::migrations;
+
+/// Facts that every write relies on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Facts {
+    tables: u32,
+    /// The schema's record as it is stored.
+    schema: Option<String>,
+    pub(super) account: Option<String>,
+}
+
+impl Facts {
+    pub(super) fn read(conn: &Connection) -> Result<Facts> {
+        let mut statement = conn.prepare_cached(
+            "SELECT (SELECT value FROM _dl_meta WHERE key = 'schema'), \
+             (SELECT value FROM _dl_meta WHERE key = 'account')",
+        )?;
+        let facts = statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?)));
+        let (schema, account) = facts.optional()?.unwrap_or_default();
+        Ok(Facts {
+            tables: migrations::version(conn)?,
+            schema,
+            account,
+        })
+    }
+
+    /// Whether a file of which this was true can be written to now that `now` is.
+    pub(super) fn check(&self, now: &Facts) -> Result<()> {
+        if now.tables != self.tables {
+            return Err(StorageError::NewerFile {
+                found: now.tables,
+                known: self.tables,
+            });
+        }
+        match now.schema == self.schema {
+            true => Ok(()),
+            false => Err(StorageError::SchemaChanged),
+        }
+    }
+}
