@@ -48,6 +48,7 @@ impl Ours {
             clock: Arc::new(machine.clone()),
             executor: Arc::new(machine.clone()),
             transport: Some(Arc::new(network)),
+            files: Some(Arc::new(machine.clone())),
             ..Environment::system()
         };
         Ours::with(path, Durability::Full, WORKSPACE, environment)

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
-use driftline::environment::{BoxFuture, Clock, Executor};
+use driftline::environment::{BoxFuture, Clock, Executor, FileSignal, Listening};
 use driftline_core::id::BootId;
 
 /// 2026-01-01.
@@ -30,6 +30,21 @@ struct State {
     timers: Mutex<BTreeMap<(i64, u64), Waker>>,
     armed: AtomicU64,
 }
+
+/// Nobody else is on this machine: no file ever changes by itself.
+impl FileSignal for Machine {
+    fn listen(
+        &self,
+        _: &std::path::Path,
+        _: Box<dyn Fn() + Send>,
+    ) -> std::io::Result<Box<dyn Listening>> {
+        Ok(Box::new(Silence))
+    }
+}
+
+struct Silence;
+
+impl Listening for Silence {}
 
 struct Task {
     future: Mutex<Option<BoxFuture<()>>>,
