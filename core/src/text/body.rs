@@ -3,17 +3,16 @@
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
-use yrs::types::Delta as YrsDelta;
 use yrs::types::text::{Diff, YChange};
 use yrs::{GetString, Observable, Out, Text, TextRef, TransactionMut};
 
-use super::delta::{Attributes, Delta, Step, units};
+use super::delta::{Attributes, Delta, Step};
 use super::document::Document;
 use super::guard::{Checked, CheckedState, GuardLimits};
 use super::history::History;
-use super::shown::{Action, Shown, changed};
+use super::shown::{Action, Shown};
 use super::sticky::{self, Side};
-use super::{TextError, TextKind, value};
+use super::{TextError, TextKind, value, watch};
 
 /// What offsets count.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -167,7 +166,7 @@ impl TextBody {
         let seen = steps.clone();
         self.text.observe("shown", move |txn, event| {
             if let Ok(mut seen) = seen.lock() {
-                *seen = event.delta(txn).iter().map(skeleton).collect();
+                *seen = event.delta(txn).iter().map(watch::bone).collect();
             }
         });
         let applied = self.document.apply(update);
@@ -177,13 +176,17 @@ impl TextBody {
             Ok(mut steps) => std::mem::take(&mut *steps),
             Err(_) => return Err(TextError::Broken),
         };
-        let formats = shown.is_formatted() || steps.iter().any(|step| step.formats);
-        let change = if formats {
-            compare(&shown, &self.look()?, &steps)?
+        let formatted = shown.is_formatted() || steps.iter().any(|step| step.formats);
+        let change = if formatted || shown.has_pairs() {
+            let after = self.look()?;
+            let change = watch::compare(&shown, &after, &steps);
+            shown = after;
+            change
         } else {
-            plain(steps)
+            let change = watch::plain(steps);
+            shown.apply(&change, &mut Vec::new())?;
+            change
         };
-        shown.apply(&change, &mut Vec::new())?;
         self.shown = Some(shown);
         if let Some(history) = &mut self.history {
             history.others(&change);
@@ -581,99 +584,4 @@ fn admit_attributes(
 fn without_null(mut attributes: Attributes) -> Attributes {
     attributes.retain(|_, value| !value.is_null());
     attributes
-}
-
-/// What Yrs says of one step of a change: the positions, without the formats. Where formats begin
-/// and end in the middle of others' edits its account of them is not to be relied upon.
-struct Bone {
-    step: Step,
-    formats: bool,
-}
-
-fn skeleton(step: &YrsDelta) -> Bone {
-    let attributes = Attributes::new();
-    match step {
-        YrsDelta::Inserted(Out::Any(yrs::Any::String(text)), formats) => Bone {
-            step: Step::Insert {
-                text: text.to_string(),
-                attributes,
-            },
-            formats: formats.is_some(),
-        },
-        // The guard lets nothing but text and formats into a rich text.
-        YrsDelta::Inserted(..) => Bone {
-            step: Step::Delete { len: 0 },
-            formats: false,
-        },
-        YrsDelta::Deleted(len) => Bone {
-            step: Step::Delete { len: *len },
-            formats: false,
-        },
-        YrsDelta::Retain(len, formats) => Bone {
-            step: Step::Retain {
-                len: *len,
-                attributes,
-            },
-            formats: formats.is_some(),
-        },
-    }
-}
-
-fn plain(bones: Vec<Bone>) -> Delta {
-    let mut delta = Delta::new();
-    bones.into_iter().for_each(|bone| delta.push(bone.step));
-    delta.trim();
-    delta
-}
-
-/// The change from `before` to `after` along the positions of `bones`, with the formats that differ.
-fn compare(before: &Shown, after: &Shown, bones: &[Bone]) -> Result<Delta, TextError> {
-    let (mut old, mut new) = (before.walk(), after.walk());
-    let mut delta = Delta::new();
-    let rest = Bone {
-        step: Step::Retain {
-            len: u32::MAX,
-            attributes: Attributes::new(),
-        },
-        formats: false,
-    };
-    for bone in bones.iter().chain([&rest]) {
-        match &bone.step {
-            Step::Delete { len } => {
-                old.skip(*len);
-                delta.push(Step::Delete { len: *len });
-            }
-            Step::Insert { text, .. } => {
-                let mut left = units(text);
-                while left > 0 {
-                    let (len, text, attributes) = new.take(left).ok_or(TextError::Broken)?;
-                    delta.push(Step::Insert {
-                        text: text.to_owned(),
-                        attributes: attributes.clone(),
-                    });
-                    left -= len;
-                }
-            }
-            Step::Retain { len, .. } => {
-                let mut left = *len;
-                while left > 0 {
-                    let Some(len) = old.rest().zip(new.rest()).map(|(a, b)| a.min(b).min(left))
-                    else {
-                        break;
-                    };
-                    let ((_, _, from), (_, _, to)) = (
-                        old.take(len).ok_or(TextError::Broken)?,
-                        new.take(len).ok_or(TextError::Broken)?,
-                    );
-                    delta.push(Step::Retain {
-                        len,
-                        attributes: changed(from, to).into_iter().collect(),
-                    });
-                    left -= len;
-                }
-            }
-        }
-    }
-    delta.trim();
-    Ok(delta)
 }

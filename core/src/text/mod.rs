@@ -20,6 +20,7 @@ mod mark;
 mod shown;
 mod sticky;
 mod value;
+mod watch;
 
 pub use body::{BodyLimits, Edited, OffsetUnit, TextBody, TextChange};
 pub use delta::{Attributes, Delta, Step};

@@ -65,6 +65,8 @@ pub(super) struct Shown {
     runs: Vec<Run>,
     units: u32,
     bytes: usize,
+    /// Characters of two units.
+    pairs: usize,
 }
 
 /// A place among the runs: `within` units into run `run`, never 0 units but in the first run.
@@ -133,10 +135,22 @@ impl Shown {
         }
     }
 
-    fn insert_run(&mut self, at: usize, text: String, attributes: Arc<Attributes>) {
-        let units = units(&text);
+    fn count_in(&mut self, text: &str) -> u32 {
+        let units = units(text);
         self.units += units;
         self.bytes += text.len();
+        self.pairs += pairs(text);
+        units
+    }
+
+    fn count_out(&mut self, text: &str, units: u32) {
+        self.units -= units;
+        self.bytes -= text.len();
+        self.pairs -= pairs(text);
+    }
+
+    fn insert_run(&mut self, at: usize, text: String, attributes: Arc<Attributes>) {
+        let units = self.count_in(&text);
         let before = at
             .checked_sub(1)
             .and_then(|before| self.runs.get_mut(before));
@@ -322,9 +336,9 @@ impl Shown {
             let byte = run.byte_of(place.within)?;
             run.text.insert_str(byte, text);
             run.units += len;
-            self.units += len;
-            self.bytes += text.len();
-            if run.text.len() > MOST {
+            let long = run.text.len() > MOST;
+            self.count_in(text);
+            if long {
                 self.halve(place.run)?;
             }
             return Ok(len);
@@ -374,18 +388,15 @@ impl Shown {
             let (from, to) = (run.byte_of(place.within)?, run.byte_of(place.within + len)?);
             let text: String = run.text.drain(from..to).collect();
             run.units -= len;
-            self.bytes -= text.len();
-            self.units -= len;
-            inverse.push(Step::Insert {
-                text,
-                attributes: (*run.attributes).clone(),
-            });
+            let attributes = (*run.attributes).clone();
+            self.count_out(&text, len);
+            inverse.push(Step::Insert { text, attributes });
             return Ok(());
         }
         let (from, to) = (self.split(at)?, self.split(end)?);
-        for run in self.runs.drain(from..to) {
-            self.units -= run.units;
-            self.bytes -= run.text.len();
+        let gone: Vec<Run> = self.runs.drain(from..to).collect();
+        for run in gone {
+            self.count_out(&run.text, run.units);
             inverse.push(Step::Insert {
                 text: run.text,
                 attributes: (*run.attributes).clone(),
@@ -461,7 +472,17 @@ pub(super) fn changed(from: &Attributes, to: &Attributes) -> Vec<(String, Value)
     change
 }
 
+/// How many characters of `text` take two units.
+fn pairs(text: &str) -> usize {
+    text.bytes().filter(|byte| *byte >= 0xf0).count()
+}
+
 impl Shown {
+    /// Whether any character takes two units.
+    pub(super) fn has_pairs(&self) -> bool {
+        self.pairs > 0
+    }
+
     /// Whether any text has a format.
     pub(super) fn is_formatted(&self) -> bool {
         self.runs.iter().any(|run| !run.attributes.is_empty())
@@ -502,12 +523,12 @@ impl<'a> Walk<'a> {
         Some((len, &run.text[from..to], &run.attributes))
     }
 
-    pub(super) fn skip(&mut self, len: u32) {
+    /// Passes over `len` units.
+    pub(super) fn skip(&mut self, len: u32) -> Option<()> {
         let mut left = len;
-        while left > 0
-            && let Some((passed, ..)) = self.take(left)
-        {
-            left -= passed;
+        while left > 0 {
+            left -= self.take(left)?.0;
         }
+        Some(())
     }
 }

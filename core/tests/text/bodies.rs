@@ -238,7 +238,8 @@ fn positions_stay_with_what_they_stand_at() {
             .unwrap();
         for _ in 0..10 {
             let at = place(&mut other.body, &mut random);
-            if let Some(edited) = other.edit(&[insert(at, random.of::<&str>(&["x", "😀", "yy"]))]) {
+            if let Some(edited) = other.edit(&[insert(at, random.of::<&str>(&["x", "😀", "yy"]))])
+            {
                 device.hear(&edited.update, other.writer);
             }
         }

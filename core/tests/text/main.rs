@@ -2,5 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod bodies;
+mod bytes;
+mod hostile;
+mod mutants;
 mod random;
 mod world;

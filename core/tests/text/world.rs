@@ -10,8 +10,8 @@ use serde_json::json;
 use crate::random::Random;
 
 pub(crate) const LIMITS: GuardLimits = GuardLimits {
-    max_update: 1 << 20,
-    max_pieces: 1 << 16,
+    max_update: 512 << 10,
+    max_pieces: 1 << 15,
     max_state: 64 << 20,
     max_format_key: 64,
     max_format_value: 2048,

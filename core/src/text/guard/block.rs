@@ -57,7 +57,7 @@ impl Content<'_> {
         match self {
             Content::Text(text) => text.len() as u64,
             Content::Format { key, value } => (key.len() + value.len()) as u64,
-            Content::Elements(elements) => elements.rest.left() as u64,
+            Content::Elements(elements) => elements.map(|e| e.json.len() as u64).sum(),
             Content::Deleted => 0,
         }
     }
@@ -159,7 +159,7 @@ impl Grammar<'_> {
     }
 
     fn format(&self, key: &str, value: &str) -> Result<(), Why> {
-        if key.is_empty() || key.len() > self.limits.max_format_key {
+        if key.is_empty() || key.len() > self.limits.max_format_key || key.contains('\0') {
             return Err(Why::FormatKey);
         }
         if value.len() > self.limits.max_format_value || json::check_scalar(value).is_err() {
@@ -184,11 +184,17 @@ impl Grammar<'_> {
 #[inline]
 fn utf16_len(text: &str) -> Result<u32, Why> {
     let (mut units, mut nul) = (0usize, false);
-    for byte in text.bytes() {
-        // Every character has one byte that does not continue one; those beyond the basic plane
-        // start with 0xf0 or above and take a second unit.
-        units += usize::from(byte & 0xc0 != 0x80) + usize::from(byte >= 0xf0);
-        nul |= byte == 0;
+    // Counters of one byte let the compiler count many bytes at a time; 127 bytes at most two
+    // units each cannot overflow them.
+    for chunk in text.as_bytes().chunks(127) {
+        let mut count = 0u8;
+        for byte in chunk {
+            // Every character has one byte that does not continue one; those beyond the basic
+            // plane start with 0xf0 or above and take a second unit.
+            count += u8::from(byte & 0xc0 != 0x80) + u8::from(*byte >= 0xf0);
+            nul |= *byte == 0;
+        }
+        units += usize::from(count);
     }
     if nul {
         return Err(Why::Nul);

@@ -44,8 +44,9 @@ pub struct GuardLimits {
 impl Default for GuardLimits {
     fn default() -> GuardLimits {
         GuardLimits {
-            max_update: 1 << 20,
-            max_pieces: 1 << 16,
+            // What a millisecond is enough to refuse, whatever is in it.
+            max_update: 512 << 10,
+            max_pieces: 1 << 15,
             max_state: 64 << 20,
             max_format_key: 64,
             max_format_value: 2048,
