@@ -36,7 +36,7 @@ struct Rule {
 /// Paths that bring in a side effect which nothing reaches, each with its reason.
 const UNREACHED: &[&[&str]] = &[
     // Yrs draws client ids and document ids by itself where it is given none. `core` gives both,
-    // always: clippy.toml forbids it the constructors that do not take them.
+    // always: core/clippy.toml forbids it the constructors that do not take them.
     &["driftline-core", "yrs", "fastrand", "getrandom"],
 ];
 

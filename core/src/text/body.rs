@@ -4,12 +4,13 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 use yrs::types::text::{Diff, YChange};
-use yrs::{GetString, Observable, Out, Text, TextRef, TransactionMut};
+use yrs::{GetString, Observable, Out, Text, TextRef, Transaction, TransactionMut};
 
 use super::delta::{Attributes, Delta, Step};
 use super::document::Document;
-use super::guard::{Checked, CheckedState, GuardLimits};
+use super::guard::{Checked, CheckedState, GuardLimits, Unit};
 use super::history::History;
+use super::renumber::Neighbours;
 use super::shown::{Action, Shown};
 use super::sticky::{self, Side};
 use super::{TextError, TextKind, value, watch};
@@ -437,6 +438,23 @@ impl TextBody {
             }
         }
         Ok(shown)
+    }
+}
+
+impl Neighbours for TextBody {
+    fn left_of(&self, unit: Unit) -> Option<Unit> {
+        let left = self
+            .document
+            .read(|txn| sticky::left_of(&self.text, txn, unit));
+        left.ok().flatten()
+    }
+
+    fn last(&self) -> Option<Unit> {
+        let last = |txn: &Transaction<'_>| {
+            let end = self.text.len(txn);
+            sticky::unit_before(&self.text, txn, end)
+        };
+        self.document.read(last).ok().flatten()
     }
 }
 

@@ -9,11 +9,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde_json::Value;
-use yrs::{Any, Array, ArrayRef, Out, ReadTxn, TransactionMut};
+use yrs::{Any, Array, ArrayRef, Out, ReadTxn, Transaction, TransactionMut};
 
 use super::body::BodyLimits;
 use super::document::Document;
 use super::guard::{Checked, CheckedState, Element, GuardLimits, MAX_JSON_DEPTH, Unit};
+use super::renumber::Neighbours;
 use super::sticky::{self, Side, write_number};
 use super::{TextError, TextKind};
 
@@ -235,6 +236,23 @@ impl ListBody {
             self.slots = Some(slots);
         }
         self.slots.as_deref().ok_or(TextError::Broken)
+    }
+}
+
+impl Neighbours for ListBody {
+    fn left_of(&self, unit: Unit) -> Option<Unit> {
+        let left = self
+            .document
+            .read(|txn| sticky::left_of(&self.array, txn, unit));
+        left.ok().flatten()
+    }
+
+    fn last(&self) -> Option<Unit> {
+        let last = |txn: &Transaction<'_>| {
+            let end = self.array.len(txn);
+            sticky::unit_before(&self.array, txn, end)
+        };
+        self.document.read(last).ok().flatten()
     }
 }
 

@@ -9,6 +9,8 @@
 //! A *writer* is the Yrs client id of a file, a random 53-bit number. A [`Mark`] says how far a
 //! field contains what a writer has written.
 
+mod align;
+pub mod author;
 mod body;
 mod delta;
 mod document;
@@ -17,6 +19,7 @@ pub mod guard;
 mod history;
 mod list;
 mod mark;
+mod renumber;
 mod shown;
 mod sticky;
 mod value;

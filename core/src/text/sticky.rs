@@ -64,6 +64,30 @@ pub(super) fn resolve<S: IndexedSequence>(
         .ok_or(TextError::NotAPosition)
 }
 
+/// The unit that stands left of the place `at`.
+pub(super) fn unit_before<S: IndexedSequence>(
+    sequence: &S,
+    txn: &impl ReadTxn,
+    at: u32,
+) -> Option<Unit> {
+    let index = sequence.sticky_index(txn, at, Assoc::Before)?;
+    index.id().map(|id| Unit {
+        writer: id.client.get(),
+        clock: id.clock,
+    })
+}
+
+/// What stands left of `unit`.
+pub(super) fn left_of<S: IndexedSequence>(
+    sequence: &S,
+    txn: &impl ReadTxn,
+    unit: Unit,
+) -> Option<Unit> {
+    let id = ID::new(ClientID::new(unit.writer), unit.clock);
+    let place = StickyIndex::new(IndexScope::Relative(id), Assoc::After).get_offset(txn)?;
+    unit_before(sequence, txn, place.index)
+}
+
 fn read_unit(position: &[u8]) -> Option<Unit> {
     let mut reader = Reader::new(position);
     reader.byte().ok()?;

@@ -779,9 +779,9 @@ fn states_end_exactly_at_their_marks() {
         why(&state(&[mine.clone(), other.clone()])),
         Some(Why::Marks)
     );
-    assert_eq!(why(&state(&[other.clone()])), Some(Why::Marks));
+    assert_eq!(why(&state(std::slice::from_ref(&other))), Some(Why::Marks));
     assert_eq!(
-        why(&state(&[other.clone(), mine.clone(), section(1, "x")])),
+        why(&state(&[other.clone(), mine, section(1, "x")])),
         Some(Why::Marks)
     );
     assert_eq!(

@@ -100,9 +100,14 @@ impl Device {
 
     /// The same text read anew from its state.
     pub(crate) fn reread(&self) -> TextBody {
+        self.reread_as(self.writer)
+    }
+
+    /// The same text opened by `writer`.
+    pub(crate) fn reread_as(&self, writer: u64) -> TextBody {
         let state = self.body.state().unwrap();
         let checked = guard::check_state(&state, TextKind::RichText, &self.marks, &LIMITS).unwrap();
-        TextBody::load(self.writer, checked, BodyLimits::default()).unwrap()
+        TextBody::load(writer, checked, BodyLimits::default()).unwrap()
     }
 }
 

@@ -14,7 +14,9 @@ mod block;
 mod json;
 mod reader;
 
-use super::{MAX_WRITER, Mark, TextKind};
+use std::collections::BTreeSet;
+
+use super::{ElementId, MAX_WRITER, Mark, TextKind};
 pub(crate) use block::{Block, Content, Element, Grammar};
 pub(crate) use json::MOST_DEPTH as MAX_JSON_DEPTH;
 pub(crate) use reader::{Reader, Unit};
@@ -516,18 +518,47 @@ impl<'m> Known<'m> {
 /// ledger. A list's elements stand on lines of their own, as JSON. Empty if `update` is malformed.
 pub fn inserted(update: &[u8], kind: TextKind, limits: &GuardLimits) -> String {
     let mut text = String::new();
-    // What was read before something malformed was never applied: it is no loss of anybody.
-    match read_inserted(update, kind, limits, &mut text) {
-        Ok(()) => text,
-        Err(_) => String::new(),
+    let read = each_content(update, kind, limits, |content| match content {
+        Content::Text(written) => text.push_str(written),
+        Content::Elements(elements) => {
+            for element in elements {
+                if !text.is_empty() {
+                    text.push('\n');
+                }
+                text.push_str(element.json);
+            }
+        }
+        Content::Format { .. } | Content::Deleted => {}
+    });
+    // What stood before something malformed was never applied: it is no loss of anybody.
+    if read.is_err() {
+        text.clear();
     }
+    text
 }
 
-fn read_inserted(
-    update: &[u8],
+/// The elements that a list's update puts in or moves.
+pub(crate) fn element_ids(checked: &Checked<'_>) -> BTreeSet<ElementId> {
+    let mut ids = BTreeSet::new();
+    let limits = GuardLimits {
+        max_update: usize::MAX,
+        ..GuardLimits::default()
+    };
+    // It was read before: it is well-formed.
+    let _ = each_content(checked.update, checked.kind, &limits, |content| {
+        if let Content::Elements(elements) = content {
+            ids.extend(elements.map(|element| ElementId::from(element.id)));
+        }
+    });
+    ids
+}
+
+/// Reads the contents of an update in the order they were written.
+fn each_content<'a>(
+    update: &'a [u8],
     kind: TextKind,
     limits: &GuardLimits,
-    text: &mut String,
+    mut each: impl FnMut(Content<'a>),
 ) -> Result<(), Why> {
     let mut reader = Reader::new(update);
     let grammar = Grammar {
@@ -542,18 +573,7 @@ fn read_inserted(
         let blocks = reader.number32()?;
         reader.unit()?;
         for _ in 0..blocks {
-            match grammar.block(&mut reader)?.content {
-                Content::Text(written) => text.push_str(written),
-                Content::Elements(elements) => {
-                    for element in elements {
-                        if !text.is_empty() {
-                            text.push('\n');
-                        }
-                        text.push_str(element.json);
-                    }
-                }
-                Content::Format { .. } | Content::Deleted => {}
-            }
+            each(grammar.block(&mut reader)?.content);
         }
     }
     Ok(())

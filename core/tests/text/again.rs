@@ -1,0 +1,497 @@
+//! Text written again under a new writer.
+//!
+//! Every character and element in these histories is unique, so that what is there, how often and
+//! in which order says everything.
+
+use std::collections::BTreeSet;
+
+use driftline_core::text::author::{Pending, Rewritten, again};
+use driftline_core::text::guard::{Why, check_state};
+use driftline_core::text::{
+    Attributes, BodyLimits, ListBody, ListChange, Mark, OffsetUnit, TextBody, TextChange, TextKind,
+    Which,
+};
+use serde_json::json;
+
+use crate::random::Random;
+use crate::world::{self, Device, LIMITS, admit, writer};
+
+/// What happened between the device and the server.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Story {
+    /// Nothing: some op was rejected, or taken back.
+    Plain,
+    /// A copy of the file wrote under the same clocks first.
+    Copy,
+    /// The server was restored and lacks the file's last named update.
+    Gap,
+}
+
+/// Gives out characters that nobody else writes.
+struct Letters(u32);
+
+impl Letters {
+    fn word(&mut self, random: &mut Random) -> String {
+        let mut letter = || {
+            self.0 += 1;
+            // Some of two UTF-16 units.
+            let code = if self.0.is_multiple_of(5) {
+                0x1f300
+            } else {
+                0x4e00
+            } + self.0;
+            char::from_u32(code).unwrap()
+        };
+        (0..=random.below(3)).map(|_| letter()).collect()
+    }
+
+    fn change(&mut self, body: &mut TextBody, random: &mut Random) -> TextChange {
+        match world::change(body, random) {
+            TextChange::Insert { at, attributes, .. } => TextChange::Insert {
+                at,
+                text: self.word(random),
+                attributes,
+            },
+            // Histories that mostly grow say more.
+            TextChange::Delete { .. } if random.one_in(2) => TextChange::Insert {
+                at: 0,
+                text: self.word(random),
+                attributes: None,
+            },
+            other => other,
+        }
+    }
+}
+
+struct Op {
+    update: Vec<u8>,
+    keep: bool,
+    /// What it put in and took away, as its author saw it.
+    put: BTreeSet<char>,
+    gone: BTreeSet<char>,
+}
+
+fn letters(text: &str) -> BTreeSet<char> {
+    text.chars().collect()
+}
+
+fn write(
+    device: &mut Device,
+    letters_: &mut Letters,
+    random: &mut Random,
+    keep: bool,
+) -> Option<Op> {
+    let before = letters(&device.body.text().unwrap());
+    let change = letters_.change(&mut device.body, random);
+    let update = device.edit(&[change])?.update;
+    let after = letters(&device.body.text().unwrap());
+    Some(Op {
+        update,
+        keep,
+        put: &after - &before,
+        gone: &before - &after,
+    })
+}
+
+struct History {
+    base: Device,
+    /// What the device showed before.
+    shown: TextBody,
+    ops: Vec<Op>,
+}
+
+fn history(story: Story, leave_out: bool, random: &mut Random) -> History {
+    let mut letters = Letters(0);
+    let (me, other) = (writer(1), writer(2));
+    let (mut device, mut friend) = (Device::new(me), Device::new(other));
+    let mut base = Device::new(writer(3));
+    // What all have.
+    for _ in 0..random.below(12) + 2 {
+        let (by, from, to) = if random.one_in(2) {
+            (me, &mut device, &mut friend)
+        } else {
+            (other, &mut friend, &mut device)
+        };
+        if let Some(op) = write(from, &mut letters, random, true) {
+            to.hear(&op.update, by);
+            base.hear(&op.update, by);
+        }
+    }
+    let mut copy = Device::new(me);
+    copy.body = device.reread();
+    copy.marks = device.marks.clone();
+    if story == Story::Gap {
+        // Named by a page of the server as it was; not there any more.
+        write(&mut device, &mut letters, random, true);
+        write(&mut device, &mut letters, random, true);
+    }
+    let mut ops = Vec::new();
+    for _ in 0..random.below(10) + 1 {
+        if random.one_in(3)
+            && let Some(op) = write(&mut friend, &mut letters, random, true)
+        {
+            base.hear(&op.update, other);
+            if random.one_in(2) || story == Story::Plain {
+                // In order: the device hears all or none of what is left.
+                device.hear(&op.update, other);
+            } else {
+                break;
+            }
+        }
+        let keep = !leave_out || random.one_in(2);
+        ops.extend(write(&mut device, &mut letters, random, keep));
+    }
+    if story == Story::Copy {
+        for _ in 0..random.below(4) + 1 {
+            if let Some(op) = write(&mut copy, &mut letters, random, true) {
+                base.hear(&op.update, me);
+            }
+        }
+    }
+    History {
+        base,
+        shown: device.body,
+        ops,
+    }
+}
+
+/// Writes the history again and answers the text, checked by the guard update by update.
+fn rewrite(history: &History) -> TextBody {
+    let base = &history.base;
+    let state = base.body.state().unwrap();
+    let checked = check_state(&state, TextKind::RichText, &base.marks, &LIMITS).unwrap();
+    let pending = |op: &Op| (op.update.clone(), op.keep);
+    let pending: Vec<_> = history.ops.iter().map(pending).collect();
+    let pending: Vec<Pending<'_>> = pending
+        .iter()
+        .map(|(update, keep)| Pending {
+            update,
+            writer: writer(1),
+            keep: *keep,
+        })
+        .collect();
+    let new = writer(77);
+    let updates = again(checked, &pending, new, BodyLimits::default()).unwrap();
+    assert_eq!(updates.len(), pending.len());
+    let mut reader = Device::new(writer(4));
+    reader.body = base.reread_as(writer(4));
+    reader.marks = base.marks.clone();
+    for (update, op) in updates.iter().zip(&history.ops) {
+        match update {
+            Rewritten::Update(update) => {
+                assert!(op.keep);
+                reader.hear(update, new);
+            }
+            Rewritten::Nothing => {}
+            Rewritten::Unreadable(why) => panic!("{why}"),
+        }
+    }
+    reader.body
+}
+
+fn check_letters(history: &History, story: Story, text: &str, seed: u64) {
+    let what = format!("{story:?}, seed {seed}");
+    let mut expected = letters(&history.base.body.text().unwrap());
+    for op in history.ops.iter().filter(|op| op.keep) {
+        expected.extend(&op.put);
+        expected.retain(|letter| !op.gone.contains(letter));
+    }
+    // Formats may bring U+FFFD nowhere: nothing is halved.
+    let found: Vec<char> = text.chars().collect();
+    assert_eq!(
+        found.len(),
+        expected.len(),
+        "{what}: something is doubled or lost"
+    );
+    assert_eq!(letters(text), expected, "{what}");
+    // What both show stands in the same order; but where everything beside it is missing, there is
+    // no telling where a word stood.
+    if story == Story::Gap {
+        return;
+    }
+    let shown = history.shown.text().unwrap();
+    let both = |text: &str, other: &str| -> String {
+        let other = letters(other);
+        text.chars()
+            .filter(|letter| other.contains(letter))
+            .collect()
+    };
+    assert_eq!(
+        both(text, &shown),
+        both(&shown, text),
+        "{what}: out of order"
+    );
+}
+
+#[test]
+fn with_nothing_left_out_the_text_looks_as_before() {
+    for seed in 0..150 {
+        let history = history(Story::Plain, false, &mut Random::new(seed));
+        let body = rewrite(&history);
+        assert_eq!(
+            body.content().unwrap(),
+            history.shown.content().unwrap(),
+            "seed {seed}"
+        );
+    }
+}
+
+#[test]
+fn the_words_of_every_kept_op_appear_once() {
+    for story in [Story::Plain, Story::Copy, Story::Gap] {
+        for seed in 0..150 {
+            let history = history(story, true, &mut Random::new(seed));
+            let text = rewrite(&history).text().unwrap();
+            check_letters(&history, story, &text, seed);
+        }
+    }
+}
+
+#[test]
+fn pending_text_that_does_not_continue_base_is_not_lost() {
+    for story in [Story::Copy, Story::Gap] {
+        for seed in 1000..1150 {
+            let history = history(story, false, &mut Random::new(seed));
+            let text = rewrite(&history).text().unwrap();
+            check_letters(&history, story, &text, seed);
+        }
+    }
+}
+
+#[test]
+fn an_update_that_cannot_be_read_stops_no_other() {
+    let mut history = history(Story::Plain, false, &mut Random::new(3));
+    let base = &mut history.base;
+    let state = base.body.state().unwrap();
+    let marks = base.marks.clone();
+    let checked = check_state(&state, TextKind::RichText, &marks, &LIMITS).unwrap();
+    let mut pending: Vec<Pending<'_>> = history
+        .ops
+        .iter()
+        .map(|op| Pending {
+            update: &op.update,
+            writer: writer(1),
+            keep: true,
+        })
+        .collect();
+    pending.insert(
+        0,
+        Pending {
+            update: &[1, 2, 3],
+            writer: writer(1),
+            keep: true,
+        },
+    );
+    let updates = again(checked, &pending, writer(77), BodyLimits::default()).unwrap();
+    assert_eq!(updates[0], Rewritten::Unreadable(Why::Truncated));
+    assert!(
+        updates[1..]
+            .iter()
+            .any(|update| matches!(update, Rewritten::Update(_)))
+    );
+}
+
+// ---- lists ----
+
+struct Lists {
+    body: ListBody,
+    marks: Vec<Mark>,
+}
+
+impl Lists {
+    fn new(by: u64) -> Lists {
+        Lists {
+            body: ListBody::new(by, BodyLimits::default()),
+            marks: Vec::new(),
+        }
+    }
+
+    fn reread(&self, by: u64) -> Lists {
+        let state = self.body.state().unwrap();
+        let checked = check_state(&state, TextKind::List, &self.marks, &LIMITS).unwrap();
+        Lists {
+            body: ListBody::load(by, checked, BodyLimits::default()).unwrap(),
+            marks: self.marks.clone(),
+        }
+    }
+
+    fn hear(&mut self, update: &[u8], by: u64) {
+        use driftline_core::text::guard::{Check, check};
+        let answer = check(update, by, TextKind::List, &self.marks, &LIMITS).unwrap();
+        if let Check::Fits(checked) = answer {
+            self.body.apply(&checked).unwrap();
+            admit(update, by, TextKind::List, &mut self.marks).unwrap();
+        }
+    }
+
+    fn values(&mut self) -> Vec<u32> {
+        serde_json::from_str(&self.body.json().unwrap()).unwrap()
+    }
+
+    /// One random edit: its update, and the values it puts in or moves.
+    fn edit(&mut self, counter: &mut u32, random: &mut Random) -> Option<(Vec<u8>, BTreeSet<u32>)> {
+        let before = self.values();
+        let len = before.len() as u32;
+        let change = match random.below(4) {
+            0 if len > 0 => ListChange::Remove {
+                element: Which::At(random.below(len)),
+            },
+            1 if len > 0 => ListChange::Move {
+                element: Which::At(random.below(len)),
+                to: random.below(len),
+            },
+            _ => ListChange::Insert {
+                at: random.below(len + 1),
+                values: (0..=random.below(2))
+                    .map(|_| {
+                        *counter += 1;
+                        json!(*counter)
+                    })
+                    .collect(),
+            },
+        };
+        let by = self.body.writer();
+        let update = self.body.edit(std::slice::from_ref(&change)).unwrap()?;
+        assert_eq!(
+            admit(&update, by, TextKind::List, &mut self.marks),
+            Ok(true)
+        );
+        let put = match change {
+            ListChange::Move {
+                element: Which::At(at),
+                ..
+            } => BTreeSet::from([before[at as usize]]),
+            _ => {
+                let new = |value: &u32| !before.contains(value);
+                self.values().into_iter().filter(new).collect()
+            }
+        };
+        Some((update, put))
+    }
+}
+
+#[test]
+fn lists_are_written_again_element_by_element() {
+    for seed in 0..300 {
+        let mut random = Random::new(seed);
+        let (me, other) = (writer(1), writer(2));
+        let story = *random.of(&[Story::Plain, Story::Copy]);
+        let leave_out = random.one_in(2);
+        let mut counter = 0;
+        let (mut device, mut base) = (Lists::new(me), Lists::new(other));
+        for _ in 0..random.below(8) + 1 {
+            if let Some((update, _)) = base.edit(&mut counter, &mut random) {
+                device.hear(&update, other);
+            }
+            if let Some((update, _)) = device.edit(&mut counter, &mut random) {
+                base.hear(&update, me);
+            }
+        }
+        let mut copy = device.reread(me);
+        let (mut updates, mut kept) = (Vec::new(), Vec::new());
+        let mut left_out_values = BTreeSet::new();
+        for _ in 0..random.below(8) + 1 {
+            let before: BTreeSet<u32> = device.values().into_iter().collect();
+            if let Some((update, put)) = device.edit(&mut counter, &mut random) {
+                let after: BTreeSet<u32> = device.values().into_iter().collect();
+                let keep = !leave_out || random.one_in(2);
+                if keep {
+                    // A move beats a removal that had not seen it, but brings nothing back that
+                    // was put in by what is left out.
+                    kept.push((&put - &left_out_values, &before - &after));
+                } else {
+                    left_out_values.extend(&after - &before);
+                }
+                updates.push((update, keep));
+            }
+        }
+        let mut copied = BTreeSet::new();
+        if story == Story::Copy {
+            for _ in 0..random.below(3) + 1 {
+                if let Some((update, put)) = copy.edit(&mut counter, &mut random) {
+                    base.hear(&update, me);
+                    copied.extend(put);
+                }
+            }
+        }
+        let pending: Vec<Pending<'_>> = updates
+            .iter()
+            .map(|(update, keep)| Pending {
+                update,
+                writer: me,
+                keep: *keep,
+            })
+            .collect();
+        let state = base.body.state().unwrap();
+        let checked = check_state(&state, TextKind::List, &base.marks, &LIMITS).unwrap();
+        let new = writer(77);
+        let rewritten = again(checked, &pending, new, BodyLimits::default()).unwrap();
+        let held: BTreeSet<u32> = base.values().into_iter().collect();
+        let mut expected = held.clone();
+        for (put, gone) in kept {
+            expected.extend(put);
+            expected.retain(|value| !gone.contains(value));
+        }
+        // What the copy moved it moved away from under the removal.
+        expected.extend(&copied & &held);
+        let mut result = base.reread(writer(4));
+        for update in rewritten {
+            if let Rewritten::Update(update) = update {
+                result.hear(&update, new);
+            }
+        }
+        let found = result.values();
+        assert_eq!(found.len(), expected.len(), "seed {seed}");
+        assert_eq!(
+            found.iter().copied().collect::<BTreeSet<u32>>(),
+            expected,
+            "seed {seed}"
+        );
+        if story == Story::Plain && !leave_out {
+            assert_eq!(found, device.values(), "seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn formats_written_again_are_the_same() {
+    let bold = Attributes::from([("bold".to_owned(), json!(true))]);
+    let mut device = Device::new(writer(1));
+    let first = device.edit(&[TextChange::Insert {
+        at: 0,
+        text: "plain bold".into(),
+        attributes: None,
+    }]);
+    let second = device.edit(&[TextChange::Format {
+        at: 6,
+        len: 4,
+        attributes: bold,
+    }]);
+    let third = device.body.edit(
+        &[TextChange::Insert {
+            at: 10,
+            text: "er".into(),
+            attributes: None,
+        }],
+        OffsetUnit::Utf16,
+    );
+    let updates = [first.unwrap(), second.unwrap(), third.unwrap().unwrap()];
+    let checked = check_state(&[0, 0], TextKind::RichText, &[], &LIMITS).unwrap();
+    let pending = updates.each_ref().map(|edited| Pending {
+        update: &edited.update,
+        writer: writer(1),
+        keep: true,
+    });
+    let rewritten = again(checked, &pending, writer(2), BodyLimits::default()).unwrap();
+    let mut reader = Device::new(writer(3));
+    for update in &rewritten {
+        let Rewritten::Update(update) = update else {
+            panic!("{update:?}");
+        };
+        reader.hear(update, writer(2));
+    }
+    assert_eq!(
+        serde_json::to_string(&reader.body.content().unwrap()).unwrap(),
+        r#"[{"insert":"plain "},{"insert":"bolder","attributes":{"bold":true}}]"#
+    );
+}
