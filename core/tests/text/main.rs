@@ -6,6 +6,7 @@
 mod again;
 mod bodies;
 mod bytes;
+mod converge;
 mod hostile;
 mod mutants;
 mod random;

@@ -2,14 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use driftline_core::text::guard::{Check, Checked, check, check_state};
-use driftline_core::text::{
-    BodyLimits, ListBody, ListChange, Mark, OffsetUnit, TextBody, TextChange, TextKind, Which,
-};
+use driftline_core::text::guard::{Check, check, check_state};
+use driftline_core::text::{BodyLimits, ListBody, ListChange, Mark, TextBody, TextKind};
 use serde_json::{Value, json};
 
 use crate::random::Random;
-use crate::world::{self, LIMITS, admit, writer};
+use crate::world::{LIMITS, Open, admit, writer};
 
 /// Mutants a kind of field; 10 000 together.
 const MUTANTS: u32 = 5_000;
@@ -39,12 +37,7 @@ impl Field {
     }
 
     fn open(&self, by: u64) -> Open {
-        let state = check_state(&self.state, self.kind, &self.marks, &LIMITS).unwrap();
-        let limits = BodyLimits::default();
-        match self.kind {
-            TextKind::RichText => Open::Text(TextBody::load(by, state, limits).unwrap()),
-            TextKind::List => Open::List(ListBody::load(by, state, limits).unwrap()),
-        }
+        Open::load(by, self.kind, &self.state, &self.marks)
     }
 
     /// One more update by `by`, of one to three edits.
@@ -60,81 +53,6 @@ impl Field {
         open.apply(&checked);
         self.state = open.state();
         admit(update, by, self.kind, &mut self.marks).unwrap();
-    }
-}
-
-enum Open {
-    Text(TextBody),
-    List(ListBody),
-}
-
-impl Open {
-    fn edit(&mut self, random: &mut Random) -> Option<Vec<u8>> {
-        match self {
-            Open::Text(body) => {
-                let change = world::change(body, random);
-                let mut changes = vec![change];
-                if random.one_in(3) {
-                    changes.push(TextChange::Insert {
-                        at: 0,
-                        text: "😀".into(),
-                        attributes: None,
-                    });
-                }
-                let edited = body.edit(&changes, OffsetUnit::Utf16).unwrap();
-                edited.map(|edited| edited.update)
-            }
-            Open::List(body) => {
-                let change = list_change(body, random);
-                body.edit(&[change]).unwrap()
-            }
-        }
-    }
-
-    fn apply(&mut self, checked: &Checked<'_>) {
-        match self {
-            Open::Text(body) => drop(body.apply_watched(checked).unwrap()),
-            Open::List(body) => body.apply(checked).unwrap(),
-        }
-    }
-
-    fn state(&self) -> Vec<u8> {
-        match self {
-            Open::Text(body) => body.state().unwrap(),
-            Open::List(body) => body.state().unwrap(),
-        }
-    }
-
-    fn content(&mut self) -> String {
-        match self {
-            Open::Text(body) => serde_json::to_string(&body.content().unwrap()).unwrap(),
-            Open::List(body) => body.json().unwrap(),
-        }
-    }
-}
-
-pub(crate) fn list_change(body: &mut ListBody, random: &mut Random) -> ListChange {
-    let len = body.elements().unwrap().len() as u32;
-    let values = [
-        json!(1),
-        json!("two 😀"),
-        json!({"a": [null, 2.5]}),
-        json!([]),
-    ];
-    match random.below(5) {
-        3 if len > 0 => ListChange::Remove {
-            element: Which::At(random.below(len)),
-        },
-        4 if len > 0 => ListChange::Move {
-            element: Which::At(random.below(len)),
-            to: random.below(len),
-        },
-        _ => ListChange::Insert {
-            at: random.below(len + 1),
-            values: (0..=random.below(3))
-                .map(|_| random.of(&values).clone())
-                .collect(),
-        },
     }
 }
 

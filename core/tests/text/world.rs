@@ -1,9 +1,10 @@
 //! A server that orders updates, and devices that edit and hear of them.
 
 use driftline_core::id::OpId;
-use driftline_core::text::guard::{self, Check, GuardLimits, Refused};
+use driftline_core::text::guard::{self, Check, Checked, GuardLimits, Refused};
 use driftline_core::text::{
-    Attributes, BodyLimits, Delta, Edited, Mark, OffsetUnit, Step, TextBody, TextChange, TextKind,
+    Attributes, BodyLimits, Delta, Edited, ListBody, ListChange, Mark, OffsetUnit, Step, TextBody,
+    TextChange, TextKind, Which,
 };
 use serde_json::json;
 
@@ -171,4 +172,89 @@ pub(crate) fn follow(text: &str, delta: &Delta) -> String {
     }
     after.extend(&before[at..]);
     String::from_utf16(&after).unwrap()
+}
+
+/// An open field of either kind.
+pub(crate) enum Open {
+    Text(TextBody),
+    List(ListBody),
+}
+
+impl Open {
+    pub(crate) fn load(by: u64, kind: TextKind, state: &[u8], marks: &[Mark]) -> Open {
+        let state = guard::check_state(state, kind, marks, &LIMITS).unwrap();
+        let limits = BodyLimits::default();
+        match kind {
+            TextKind::RichText => Open::Text(TextBody::load(by, state, limits).unwrap()),
+            TextKind::List => Open::List(ListBody::load(by, state, limits).unwrap()),
+        }
+    }
+
+    pub(crate) fn edit(&mut self, random: &mut Random) -> Option<Vec<u8>> {
+        match self {
+            Open::Text(body) => {
+                let change = change(body, random);
+                let mut changes = vec![change];
+                if random.one_in(3) {
+                    changes.push(TextChange::Insert {
+                        at: 0,
+                        text: "😀".into(),
+                        attributes: None,
+                    });
+                }
+                let edited = body.edit(&changes, OffsetUnit::Utf16).unwrap();
+                edited.map(|edited| edited.update)
+            }
+            Open::List(body) => {
+                let change = list_change(body, random);
+                body.edit(&[change]).unwrap()
+            }
+        }
+    }
+
+    pub(crate) fn apply(&mut self, checked: &Checked<'_>) {
+        match self {
+            Open::Text(body) => drop(body.apply_watched(checked).unwrap()),
+            Open::List(body) => body.apply(checked).unwrap(),
+        }
+    }
+
+    pub(crate) fn state(&self) -> Vec<u8> {
+        match self {
+            Open::Text(body) => body.state().unwrap(),
+            Open::List(body) => body.state().unwrap(),
+        }
+    }
+
+    pub(crate) fn content(&mut self) -> String {
+        match self {
+            Open::Text(body) => serde_json::to_string(&body.content().unwrap()).unwrap(),
+            Open::List(body) => body.json().unwrap(),
+        }
+    }
+}
+
+pub(crate) fn list_change(body: &mut ListBody, random: &mut Random) -> ListChange {
+    let len = body.elements().unwrap().len() as u32;
+    let values = [
+        json!(1),
+        json!("two 😀"),
+        json!({"a": [null, 2.5]}),
+        json!([]),
+    ];
+    match random.below(5) {
+        3 if len > 0 => ListChange::Remove {
+            element: Which::At(random.below(len)),
+        },
+        4 if len > 0 => ListChange::Move {
+            element: Which::At(random.below(len)),
+            to: random.below(len),
+        },
+        _ => ListChange::Insert {
+            at: random.below(len + 1),
+            values: (0..=random.below(3))
+                .map(|_| random.of(&values).clone())
+                .collect(),
+        },
+    }
 }
