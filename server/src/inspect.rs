@@ -3,16 +3,19 @@
 //! The server may be running; nothing changes. What is read of a workspace is one consistent view.
 
 use std::collections::BTreeMap;
+use std::panic::catch_unwind;
 use std::path::Path;
 
 use driftline_core::id::CollectionId;
 use driftline_core::merge::DocumentState;
-use driftline_core::schema::FieldKind;
+use driftline_core::schema::{FieldKind, StableIds};
+use driftline_core::text::TextKind;
 use driftline_core::value::Value;
 use serde::Serialize;
 
 use crate::store::sqlite::inspect::{InspectedStore, InspectedWorkspace};
-use crate::store::{StoreError, WorkspaceName};
+use crate::store::{StoreError, TextPlace, WorkspaceName};
+use crate::texts::OpenText;
 
 /// A workspace, as it is now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -38,6 +41,24 @@ pub struct WorkspaceFacts {
     pub digest: String,
     /// How many documents are in it.
     pub documents: u64,
+    /// Edits of texts that wait to be folded.
+    pub unfolded_edits: u64,
+    /// Texts that could not be folded.
+    pub texts_aside: Vec<TextAside>,
+}
+
+/// A text that is not folded any more. Its edits go on to the devices.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct TextAside {
+    /// The collection's name.
+    pub collection: String,
+    /// The document's id.
+    pub document: String,
+    /// The field's name.
+    pub field: String,
+    /// Why.
+    pub why: String,
 }
 
 /// How much is in a collection.
@@ -81,6 +102,15 @@ pub enum FieldValue {
     Value(Value),
     /// A set: its elements in order of their bytes.
     Set(Vec<String>),
+    /// A text, with its plain text and its delta.
+    Text {
+        /// Without formats.
+        text: String,
+        /// With them.
+        delta: serde_json::Value,
+    },
+    /// The elements of a list.
+    List(Vec<serde_json::Value>),
 }
 
 /// A live document: its collection, its id, and its fields by name; what was never set is not there.
@@ -156,6 +186,8 @@ pub fn workspace(directory: &Path, name: &str) -> Result<Option<WorkspaceFacts>,
         devices: inspected.devices()?,
         digest: digest.to_string(),
         documents: digest.documents(),
+        unfolded_edits: inspected.unfolded_edits()?,
+        texts_aside: texts_aside(&inspected, &ids)?,
     }))
 }
 
@@ -174,15 +206,21 @@ pub fn documents(
     };
     let ids = store.stable_ids()?;
     let mut documents = Vec::new();
+    let mut texts = Vec::new();
     inspected.each_document(&mut |collection, id, state| {
         if let (true, Some((name, fields))) = (state.is_alive(), ids.collections.get(&collection)) {
             let field = |(id, (name, kind)): (&u16, &(String, String))| {
-                let kind = FieldKind::ALL
-                    .iter()
-                    .copied()
-                    .find(|known| known.name() == kind)?;
-                Some((name.clone(), shown(state, *id, kind)?))
+                Some((name.clone(), shown(state, *id, known_kind(kind)?)?))
             };
+            for (field, _) in state.texts.iter() {
+                let document = id.clone();
+                let place = TextPlace {
+                    collection,
+                    document,
+                    field,
+                };
+                texts.push((documents.len(), place));
+            }
             let fields = fields.iter().filter_map(field).collect();
             documents.push(InspectedDocument {
                 collection: name.clone(),
@@ -191,7 +229,63 @@ pub fn documents(
             });
         }
     })?;
+    for (at, place) in texts {
+        let fields = ids
+            .collections
+            .get(&place.collection)
+            .map(|(_, fields)| fields);
+        let declared = fields.and_then(|fields| fields.get(&place.field));
+        if let (Some((name, kind)), Some(document)) = (declared, documents.get_mut(at))
+            && let Some(kind) = known_kind(kind).and_then(TextKind::of)
+            && let Some(value) = text(&mut inspected, &place, kind)?
+        {
+            document.fields.insert(name.clone(), value);
+        }
+    }
     Ok(Some(documents))
+}
+
+fn known_kind(name: &str) -> Option<FieldKind> {
+    let mut kinds = FieldKind::ALL.iter().copied();
+    kinds.find(|known| known.name() == name)
+}
+
+/// What a text says now, its newest edits included; `None` if it cannot be read.
+fn text(
+    inspected: &mut InspectedWorkspace,
+    place: &TextPlace,
+    kind: TextKind,
+) -> Result<Option<FieldValue>, StoreError> {
+    let stored = inspected.text(place)?;
+    let read = catch_unwind(|| OpenText::open(kind, &stored)?.content());
+    let Ok(Ok((content, _))) = read else {
+        return Ok(None);
+    };
+    Ok(match content {
+        serde_json::Value::Array(elements) => Some(FieldValue::List(elements)),
+        mut content => Some(FieldValue::Text {
+            text: content["text"].as_str().unwrap_or_default().to_owned(),
+            delta: content["delta"].take(),
+        }),
+    })
+}
+
+fn texts_aside(
+    inspected: &InspectedWorkspace,
+    ids: &StableIds,
+) -> Result<Vec<TextAside>, StoreError> {
+    let named = |(place, why): (TextPlace, String)| {
+        let declared = ids.collections.get(&place.collection);
+        let field = declared.and_then(|(_, fields)| fields.get(&place.field));
+        let number = |n: u16| n.to_string();
+        TextAside {
+            collection: declared.map_or_else(|| number(place.collection), |(name, _)| name.clone()),
+            document: place.document.as_str().to_owned(),
+            field: field.map_or_else(|| number(place.field), |(name, _)| name.clone()),
+            why,
+        }
+    };
+    Ok(inspected.texts_aside()?.into_iter().map(named).collect())
 }
 
 fn open(store: &InspectedStore<'_>, name: &str) -> Result<Option<InspectedWorkspace>, StoreError> {

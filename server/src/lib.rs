@@ -17,6 +17,7 @@ mod limits;
 mod problem;
 mod server;
 pub mod store;
+mod texts;
 mod workspace;
 
 pub use limits::ServerLimits;

@@ -42,6 +42,10 @@ pub struct ServerLimits {
     pub far_behind: u64,
     /// Workspaces kept open at once, those in use apart.
     pub open_workspaces: usize,
+    /// Milliseconds between an edit of a text and its folding; also between two turns.
+    pub fold_after_ms: u64,
+    /// Workspaces whose texts are folded at once.
+    pub folds_at_once: usize,
 }
 
 impl Default for ServerLimits {
@@ -65,6 +69,8 @@ impl Default for ServerLimits {
             shutdown_ms: 10_000,
             far_behind: limits::FAR_BEHIND,
             open_workspaces: 500,
+            fold_after_ms: 1_000,
+            folds_at_once: 2,
         }
     }
 }

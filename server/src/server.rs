@@ -100,11 +100,11 @@ impl Server {
             .max_body
             .max(max_body(config.schema.limits.max_group));
         let (schema, limits) = (Arc::new(config.schema), Arc::new(limits));
-        let common = Common {
-            schema: Arc::clone(&schema),
-            limits: Arc::clone(&limits),
-            environment: config.environment.clone(),
-        };
+        let common = Common::new(
+            Arc::clone(&schema),
+            Arc::clone(&limits),
+            config.environment.clone(),
+        );
         let registry = Arc::new(Registry::new(store, common, config.create_workspaces));
         let shared = Shared::new(registry, schema, config.keys, limits, config.environment);
         Ok(Server {

@@ -78,6 +78,23 @@ fn show(facts: &WorkspaceFacts, output: &Output) {
     ];
     output.table(&[("", Align::Left), ("", Align::Left)], rows);
     output.line("");
+    if facts.unfolded_edits > 0 {
+        let edits = count(facts.unfolded_edits, "edit", "edits");
+        output.line(format!("{edits} of texts to be folded"));
+        output.line("");
+    }
+    for aside in &facts.texts_aside {
+        output.line(output.tone(
+            Tone::Bad,
+            &format!(
+                "{} {} {}: not folded any more: {}",
+                aside.collection,
+                plain(&aside.document),
+                aside.field,
+                aside.why
+            ),
+        ));
+    }
     let columns = [
         ("id", Align::Right),
         ("collection", Align::Left),
@@ -153,6 +170,11 @@ fn as_text(field: &FieldValue) -> String {
     match field {
         FieldValue::Value(content) => device::value(content),
         FieldValue::Set(elements) => format!("{{{}}}", clipped(&elements.join(", "), 40)),
+        FieldValue::Text { text, .. } => clipped(&plain(text), 40),
+        FieldValue::List(elements) => {
+            let elements: Vec<String> = elements.iter().map(ToString::to_string).collect();
+            format!("[{}]", clipped(&plain(&elements.join(", ")), 40))
+        }
         _ => "(unknown)".to_owned(),
     }
 }

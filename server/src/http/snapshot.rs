@@ -4,6 +4,7 @@
 //! does not grow with the workspace. Documents are as they were when their frame was made; the log
 //! behind the pinned cursor brings them to one state.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -11,17 +12,21 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::Response;
 use bytes::Bytes;
-use driftline_core::id::{CollectionId, DocumentId};
+use driftline_core::id::DocumentId;
+use driftline_core::op::{FieldMap, Update};
 use driftline_core::protocol::{
     Cursor, DocumentResult, Encoded, Form, Position, Resume, SnapshotFrame, append_snapshot,
     compress, encode, encode_cbor, limits,
 };
+use driftline_core::schema::Schema;
+use driftline_core::text::TextKind;
 use futures_util::stream;
 use http::{HeaderMap, HeaderValue, header};
 
 use super::{Shared, access, body, error};
 use crate::problem::Problem;
-use crate::store::{DocumentRow, Head, Snapshot, StoreError};
+use crate::store::{Head, Snapshot, StoreError, TextPlace};
+use crate::texts;
 use crate::workspace::Workspace;
 
 pub(super) async fn snapshot(
@@ -124,7 +129,9 @@ impl Streaming {
         };
         let (workspace, shape) = (Arc::clone(&self.workspace), self.shape);
         let read = move || {
-            let chunk = Chunk::read(&mut *workspace.store().read()?, after.as_ref())?;
+            let mut view = workspace.store().read()?;
+            let chunk = Chunk::read(&mut *view, workspace.schema(), after.as_ref())?;
+            drop(view);
             let last = chunk.last.clone();
             Ok::<_, Problem>((shape.documents(chunk)?, last))
         };
@@ -149,55 +156,113 @@ struct Chunk {
 }
 
 impl Chunk {
-    fn read(view: &mut dyn Snapshot, after: Option<&Position>) -> Result<Chunk, StoreError> {
+    fn read(
+        view: &mut dyn Snapshot,
+        schema: &Schema,
+        after: Option<&Position>,
+    ) -> Result<Chunk, StoreError> {
         let after = after.map(|position| (position.collection, position.document.as_str()));
-        let (mut documents, mut bytes, mut more) = (Vec::new(), 0, false);
-        let mut last: Option<(CollectionId, String)> = None;
+        let (mut rows, mut bytes, mut more) = (Vec::new(), 0, false);
+        let mut damage = None;
         view.documents(after, &mut |row| {
-            if bytes + row.state.len() > limits::SNAPSHOT_FRAME && !documents.is_empty() {
+            if bytes + row.state.len() > limits::SNAPSHOT_FRAME && !rows.is_empty() {
                 more = true;
                 return false;
             }
             bytes += row.state.len();
-            documents.push(result_around(row));
-            last = Some((row.collection, row.document.to_owned()));
-            true
-        })?;
-        let last = match last.filter(|_| more) {
-            Some((collection, id)) => {
-                let document = DocumentId::new(id)
-                    .map_err(|_| StoreError::Damaged("a document's id".to_owned()))?;
-                Some(Position {
-                    collection,
-                    document,
-                })
+            match DocumentId::new(row.document) {
+                Ok(document) => rows.push(Row {
+                    place: Position {
+                        collection: row.collection,
+                        document,
+                    },
+                    state: row.state.to_vec(),
+                }),
+                Err(_) => damage = Some(StoreError::Damaged("a document's id".to_owned())),
             }
-            None => None,
-        };
+            damage.is_none()
+        })?;
+        if let Some(damage) = damage {
+            return Err(damage);
+        }
+        let (mut documents, mut bytes, mut last) = (Vec::new(), 0, None);
+        for row in rows {
+            let texts = texts(view, schema, &row.place)?;
+            let result = row.result(&texts);
+            // Texts are not counted with the rows: what is too much for this frame comes next.
+            if bytes + result.0.len() > limits::SNAPSHOT_FRAME && !documents.is_empty() {
+                more = true;
+                break;
+            }
+            bytes += result.0.len();
+            documents.push(result);
+            last = Some(row.place);
+        }
+        let last = last.filter(|_| more);
         Ok(Chunk { documents, last })
     }
 }
 
-/// A whole document's result around its stored state, as [`DocumentResult`] encodes it.
-fn result_around(row: DocumentRow<'_>) -> Encoded {
-    let mut e = minicbor::Encoder::new(Vec::with_capacity(row.state.len() + 48));
-    // A Vec takes every byte.
-    let _ = head(&mut e, row);
-    let mut bytes = e.into_writer();
-    bytes.extend_from_slice(row.state);
-    Encoded(bytes)
+/// A document as it is stored.
+struct Row {
+    place: Position,
+    state: Vec<u8>,
 }
 
-fn head(
-    e: &mut minicbor::Encoder<Vec<u8>>,
-    row: DocumentRow<'_>,
-) -> Result<(), minicbor::encode::Error<std::convert::Infallible>> {
-    e.map(4)?.u8(0)?.u16(row.collection)?.u8(1)?;
-    match DocumentId::new(row.document) {
-        Ok(id) => e.encode(&id)?,
-        Err(_) => e.str(row.document)?,
-    };
-    e.u8(2)?.bool(true)?.u8(3)?.ok()
+/// All of a document's texts, each as one update. One that was set aside is left out.
+fn texts(
+    view: &mut dyn Snapshot,
+    schema: &Schema,
+    at: &Position,
+) -> Result<FieldMap<Update>, StoreError> {
+    let mut all = FieldMap::default();
+    let collection = schema.collection_by_id(at.collection);
+    for field in collection.iter().flat_map(|collection| &collection.fields) {
+        let Some(kind) = TextKind::of(field.kind) else {
+            continue;
+        };
+        let place = TextPlace {
+            collection: at.collection,
+            document: at.document.clone(),
+            field: field.id,
+        };
+        let stored = view.text(&place, usize::MAX)?;
+        if stored.aside.is_some() || (stored.folded.is_none() && stored.tail.is_empty()) {
+            continue;
+        }
+        match catch_unwind(AssertUnwindSafe(|| texts::whole(kind, stored))) {
+            Ok(Ok(state)) => _ = all.insert(field.id, Update(state)),
+            // The folding worker finds it, too, and sets it aside.
+            Ok(Err(_)) | Err(_) => tracing::warn!(field = field.id, "a text was left out"),
+        }
+    }
+    Ok(all)
+}
+
+impl Row {
+    /// The document's result around its stored state, as [`DocumentResult`] encodes it.
+    fn result(&self, texts: &FieldMap<Update>) -> Encoded {
+        let mut e = minicbor::Encoder::new(Vec::with_capacity(self.state.len() + 48));
+        // A Vec takes every byte.
+        let _ = self.write(&mut e, texts);
+        Encoded(e.into_writer())
+    }
+
+    fn write(
+        &self,
+        e: &mut minicbor::Encoder<Vec<u8>>,
+        texts: &FieldMap<Update>,
+    ) -> Result<(), minicbor::encode::Error<std::convert::Infallible>> {
+        e.map(4 + u64::from(!texts.is_empty()))?;
+        e.u8(0)?.u16(self.place.collection)?;
+        e.u8(1)?.encode(&self.place.document)?;
+        e.u8(2)?.bool(true)?.u8(3)?;
+        e.writer_mut().extend_from_slice(&self.state);
+        if !texts.is_empty() {
+            e.u8(4)?.encode(texts)?;
+        }
+        Ok(())
+    }
 }
 
 /// How frames are written.
@@ -276,27 +341,32 @@ mod tests {
     use super::*;
     use driftline_core::id::OpId;
     use driftline_core::merge::DocumentState;
-    use driftline_core::op::FieldMap;
 
     #[test]
     fn a_spliced_result_is_what_the_message_would_be() {
         for id in ["0190a3b4-0000-7000-8000-000000000001", "free text"] {
             let state = DocumentState::opened(OpId::ZERO, 7);
             let bytes = minicbor::to_vec(&state).unwrap();
-            let row = DocumentRow {
-                collection: 300,
-                document: id,
-                state: &bytes,
-            };
             let document = DocumentId::new(id).unwrap();
-            let message = DocumentResult {
+            let row = Row {
+                place: Position {
+                    collection: 300,
+                    document: document.clone(),
+                },
+                state: bytes,
+            };
+            let mut message = DocumentResult {
                 collection: 300,
                 document,
                 whole: true,
                 state,
                 texts: FieldMap::default(),
             };
-            assert_eq!(result_around(row).0, minicbor::to_vec(&message).unwrap());
+            for _ in 0..2 {
+                let spliced = row.result(&message.texts);
+                assert_eq!(spliced.0, minicbor::to_vec(&message).unwrap());
+                message.texts.insert(4, Update(vec![0, 0]));
+            }
         }
     }
 }

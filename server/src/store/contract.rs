@@ -3,6 +3,7 @@
 
 mod crash;
 mod rows;
+mod texts;
 
 use std::sync::Arc;
 
@@ -41,6 +42,9 @@ macro_rules! contract {
             the_log_leads_forward_and_back,
             authors_keep_their_numbers,
             losses_are_each_devices_own,
+            edits_stay_in_order_until_a_fold_takes_their_place,
+            texts_with_a_tail_are_found_in_order,
+            a_writer_is_whoever_wrote_under_it_first,
             a_crash_leaves_what_was_committed,
         );
     };
@@ -54,6 +58,7 @@ macro_rules! contract {
 pub(super) use contract;
 pub(super) use crash::*;
 pub(super) use rows::*;
+pub(super) use texts::*;
 
 const ID: [u8; 16] = [7; 16];
 

@@ -59,6 +59,7 @@ pub(super) struct Batch<'t> {
     versions: Vec<Encoded>,
     held: Held,
     losses: Losses,
+    typed: bool,
 }
 
 /// What a batch leaves behind: the answer, and its versions for those who listen.
@@ -66,6 +67,8 @@ pub(super) struct Done {
     pub(super) answer: Answer,
     pub(super) versions: Vec<Encoded>,
     pub(super) head: Cursor,
+    /// Whether texts were edited.
+    pub(super) typed: bool,
 }
 
 impl<'t> Batch<'t> {
@@ -100,6 +103,7 @@ impl<'t> Batch<'t> {
             versions: Vec::new(),
             held: Held::default(),
             losses,
+            typed: false,
         })
     }
 
@@ -128,6 +132,7 @@ impl<'t> Batch<'t> {
             answer,
             versions: self.versions,
             head: self.head.cursor,
+            typed: self.typed,
         })
     }
 
@@ -245,6 +250,7 @@ impl<'t> Batch<'t> {
         let version = self.head.cursor.version + 1;
         self.losses.find(
             self.tx,
+            &self.common.schema,
             &accepted,
             op,
             version,
@@ -338,6 +344,7 @@ impl<'t> Batch<'t> {
                     edit: update.as_ref(),
                 };
                 self.tx.append_edit(&place(field), &edit)?;
+                self.typed = true;
             }
         }
         Ok(())

@@ -7,9 +7,11 @@ use driftline_core::ledger::{Loss, Lost, LostPart};
 use driftline_core::merge::{Accepted, DocumentState, Seen, Write};
 use driftline_core::op::Op;
 use driftline_core::protocol::VersionEntry;
+use driftline_core::schema::Schema;
 use driftline_core::value::Value;
 
 use super::rows::Rows;
+use super::typed::{Typed, unseen};
 use crate::store::{DeviceNumber, Origin, StoreError, Transaction};
 
 /// Versions that one request's losses may look back through in all. Beyond them a base value is
@@ -47,6 +49,7 @@ impl Losses {
     pub(super) fn find(
         &mut self,
         tx: &mut (dyn Transaction + '_),
+        schema: &Schema,
         accepted: &Accepted,
         op: &Op,
         version: Version,
@@ -82,6 +85,22 @@ impl Losses {
                 LostPart::Register(field, _) => self.base_value(tx, key, *field, &loser)?,
                 _ => Value::Null,
             };
+            let mut lost = lost.clone();
+            if let LostPart::Typed(field, writer) = lost.part {
+                let typed = Typed {
+                    collection: *collection,
+                    document,
+                    field,
+                    writer,
+                    newest: lost.loser.version,
+                };
+                let words = unseen(tx, schema, typed, op, &mut self.steps_left)?;
+                if words.is_empty() {
+                    continue;
+                }
+                lost.part = LostPart::Text(field, words);
+            }
+            let lost = &lost;
             let number = self.next_number(tx, loser.device)?;
             let loss = self.loss(number, key, lost, base_value, winner);
             tx.put_loss(loser.device, version, &loss)?;

@@ -14,7 +14,12 @@ pub(super) fn body(collection: &Collection, state: &DocumentState) -> Option<Str
     }
     let mut json = String::with_capacity(32 * collection.fields.len() + state.size());
     json.push('{');
-    for field in &collection.fields {
+    // Texts stand elsewhere: a letter typed must not rewrite the document's row.
+    let fields = collection
+        .fields
+        .iter()
+        .filter(|field| !field.kind.is_text());
+    for field in fields {
         if json.len() > 1 {
             json.push(',');
         }
@@ -34,7 +39,6 @@ fn push_field(json: &mut String, field: &Field, state: &DocumentState) {
             push_integer(json, state.counters.get(field.id).copied().unwrap_or(0))
         }
         FieldKind::Set => push_set(json, field, state),
-        FieldKind::RichText | FieldKind::List => json.push_str("null"),
         _ => match state.value(field.id).or(field.default.as_ref()) {
             None => json.push_str("null"),
             Some(value) => push_value(json, field.kind, value),

@@ -4,6 +4,7 @@
 mod broadcast;
 mod decide;
 mod entry;
+mod fold;
 mod held;
 mod losses;
 mod materialise;
@@ -12,8 +13,10 @@ mod registry;
 mod rows;
 #[cfg(test)]
 mod tests;
+mod typed;
 mod writer;
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use driftline_core::protocol::{Encoded, SentOp, SyncRequest, SyncResponse};
@@ -21,6 +24,7 @@ use driftline_core::schema::Schema;
 
 pub(crate) use broadcast::{Feed, Frame};
 pub(crate) use registry::Registry;
+use tokio::sync::Semaphore;
 
 use crate::auth::Role;
 use crate::environment::Environment;
@@ -67,6 +71,24 @@ pub(crate) struct Common {
     pub(crate) schema: Arc<Schema>,
     pub(crate) limits: Arc<ServerLimits>,
     pub(crate) environment: Environment,
+    /// Turns of folding texts: no more at once, however many workspaces are written to.
+    pub(crate) folds: Arc<Semaphore>,
+}
+
+impl Common {
+    pub(crate) fn new(
+        schema: Arc<Schema>,
+        limits: Arc<ServerLimits>,
+        environment: Environment,
+    ) -> Common {
+        let folds = Arc::new(Semaphore::new(limits.folds_at_once.max(1)));
+        Common {
+            schema,
+            limits,
+            environment,
+            folds,
+        }
+    }
 }
 
 /// One open workspace.
@@ -77,6 +99,10 @@ pub(crate) struct Workspace {
     sightings: Mutex<Vec<Sighting>>,
     feed: Feed,
     decide: decide::Decide,
+    /// Texts were edited that no turn of folding has begun to look at.
+    unfolded: AtomicBool,
+    /// Turns are being taken.
+    folding: AtomicBool,
 }
 
 impl Workspace {
@@ -97,6 +123,8 @@ impl Workspace {
             sightings: Mutex::default(),
             feed: Feed::default(),
             decide,
+            unfolded: AtomicBool::new(false),
+            folding: AtomicBool::new(false),
         })
     }
 
@@ -136,6 +164,11 @@ impl Workspace {
     /// The documents of a view, for the snapshot endpoint.
     pub(crate) fn store(&self) -> &dyn WorkspaceStore {
         &*self.store
+    }
+
+    /// What its documents may hold.
+    pub(crate) fn schema(&self) -> &Schema {
+        &self.common.schema
     }
 
     /// Committed versions from now on.

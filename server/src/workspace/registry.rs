@@ -98,6 +98,8 @@ impl Registry {
         };
         let store = found.ok_or(Problem::NotFound)?;
         let workspace = Workspace::new(store, self.common.clone());
+        // What was typed before the server last ended.
+        workspace.fold_what_was_left()?;
         let used = self.common.environment.clock.monotonic();
         close_unused(&mut open, self.common.limits.open_workspaces);
         open.insert(

@@ -59,14 +59,12 @@ fn setup() -> Setup {
     server.create(&name, [1; 16], 0).unwrap();
     let store = Arc::new(Faulty::around(server.open(&name).unwrap().unwrap()));
     let later = Arc::new(Later::default());
-    let common = Common {
-        schema: Arc::new(Schema::parse(SCHEMA).unwrap()),
-        limits: Arc::default(),
-        environment: Environment {
-            executor: Arc::<Later>::clone(&later),
-            ..Environment::system()
-        },
+    let environment = Environment {
+        executor: Arc::<Later>::clone(&later),
+        ..Environment::system()
     };
+    let schema = Arc::new(Schema::parse(SCHEMA).unwrap());
+    let common = Common::new(schema, Arc::default(), environment);
     let workspace = Workspace::deciding_by(Arc::<Faulty>::clone(&store), common, panics_on_boom);
     Setup {
         workspace,

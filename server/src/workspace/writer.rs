@@ -1,6 +1,7 @@
 //! The one writer of a workspace: requests that come while it commits share the next commit.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use driftline_core::protocol::{Cursor, Encoded};
@@ -36,6 +37,8 @@ type Reply = oneshot::Sender<Result<Answer, Problem>>;
 struct Group {
     answers: Vec<(Reply, Result<Answer, Problem>)>,
     versions: Vec<Encoded>,
+    /// Whether texts were edited.
+    typed: bool,
 }
 
 impl Workspace {
@@ -62,7 +65,7 @@ impl Workspace {
     }
 
     /// Commits group after group until nobody waits.
-    fn drain(&self) {
+    fn drain(self: &Arc<Self>) {
         loop {
             let jobs: Vec<Job> = {
                 let mut queue = self.queue();
@@ -86,12 +89,15 @@ impl Workspace {
         }
     }
 
-    fn commit_group(&self, jobs: Vec<Job>) {
+    fn commit_group(self: &Arc<Self>, jobs: Vec<Job>) {
         let now = self.common.environment.clock.wall();
         let mut group = Group::default();
         let committed = self.decide_group(jobs, &mut group, now);
         match committed {
             Ok((from, to)) => {
+                if group.typed {
+                    self.fold_soon();
+                }
                 if !group.versions.is_empty() && self.feed.listeners() > 0 {
                     self.feed.tell(from, to, group.versions, now);
                 }
@@ -139,6 +145,7 @@ impl Workspace {
                 Ok(Ok(done)) => {
                     to = done.head;
                     group.versions.extend(done.versions);
+                    group.typed |= done.typed;
                     group.answers.push((job.reply, Ok(done.answer)));
                 }
                 Ok(Err(problem)) => group.answers.push((job.reply, Err(problem))),
@@ -202,6 +209,11 @@ impl Workspace {
 
     /// Stores what is only in memory, and moves the log into the file.
     pub(super) fn settle(&self) {
+        if self.unfolded.load(Ordering::Acquire)
+            && let Err(error) = self.fold_turn()
+        {
+            tracing::warn!(%error, "texts could not be folded");
+        }
         let stored = self.store.begin().and_then(|mut tx| {
             self.store_sightings(&mut *tx)?;
             tx.commit()

@@ -45,6 +45,9 @@ id = 2
 on_conflict_delete = "update_wins"
 [collections.notes.fields]
 text = { id = 1, kind = "text" }
+journal = { id = 2, kind = "rich_text" }
+steps = { id = 3, kind = "list" }
+short = { id = 4, kind = "rich_text", max_bytes = 64 }
 "#;
 
 /// A clock the test moves.
@@ -159,6 +162,7 @@ pub(crate) fn token(account: &str, workspaces: &[(&str, Role)], now: i64) -> Str
     hs256(SECRET, &minted).unwrap()
 }
 
+#[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,

@@ -10,3 +10,4 @@ mod live;
 mod losses;
 mod snapshot;
 mod sync;
+mod texts;

@@ -13,7 +13,7 @@ use super::connection::{CONTROL, Format, WORKSPACE, format_of};
 use super::error::damaged;
 use super::read::View;
 use crate::inspect::SeenDevice;
-use crate::store::{Head, Snapshot, StoreError, WorkspaceName};
+use crate::store::{Head, Snapshot, StoreError, StoredText, TextPlace, WorkspaceName};
 
 /// A directory, as it is now.
 pub(crate) struct InspectedStore<'d> {
@@ -152,6 +152,37 @@ impl InspectedWorkspace {
         let mut digest = Digest::default();
         self.each_document(&mut |collection, id, state| digest.add(collection, id, state))?;
         Ok(digest)
+    }
+
+    /// What is stored of a text.
+    pub(crate) fn text(&mut self, place: &TextPlace) -> Result<StoredText, StoreError> {
+        self.view.text(place, usize::MAX)
+    }
+
+    /// How many edits of texts are not folded.
+    pub(crate) fn unfolded_edits(&self) -> Result<u64, StoreError> {
+        let sql = "SELECT count(*) FROM text_tail";
+        let count = self.view.connection.query_row(sql, [], |row| row.get(0));
+        Ok(count.map(i64::unsigned_abs)?)
+    }
+
+    /// Texts that are not folded any more, and why.
+    pub(crate) fn texts_aside(&self) -> Result<Vec<(TextPlace, String)>, StoreError> {
+        let mut query = self.view.prepare(
+            "SELECT collection, document, field, aside FROM texts WHERE aside IS NOT NULL ORDER BY 1, 2, 3",
+        )?;
+        let mut rows = query.query([])?;
+        let mut aside = Vec::new();
+        while let Some(row) = rows.next()? {
+            let document = DocumentId::new(row.get::<_, String>(1)?);
+            let place = TextPlace {
+                collection: row.get(0)?,
+                document: document.map_err(|_| damaged("a document's id"))?,
+                field: row.get(2)?,
+            };
+            aside.push((place, row.get(3)?));
+        }
+        Ok(aside)
     }
 
     /// How many ops were accepted and how many rejected.

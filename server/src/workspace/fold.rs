@@ -1,0 +1,224 @@
+//! Folding: edits of texts become the state they make and what it says, behind every request.
+//!
+//! One text at a time is in memory, its edits in bounded pieces; what was folded is committed in
+//! small groups, between those of the requests. A text that cannot be folded is set aside and named:
+//! its edits stay and go on to the devices, and no other text waits for it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+
+use driftline_core::id::{OpId, Version};
+use driftline_core::text::TextKind;
+
+use super::{Common, Workspace};
+use crate::store::{FoldedState, NewFold, StoreError, StoredText, TextPlace};
+use crate::texts::{OpenText, Unreadable};
+
+/// Edits of one text that are folded at once; the rest follows in the next turn.
+const EDITS: usize = 2_000;
+
+/// Texts looked up, and at most committed, at once.
+const GROUP: usize = 64;
+
+/// Bytes of folded texts that wait for a commit.
+const GROUP_BYTES: usize = 4 << 20;
+
+/// Milliseconds after which a turn ends and others get theirs.
+const TURN_MS: i64 = 500;
+
+/// What became of one text.
+struct Outcome {
+    place: TextPlace,
+    /// The text it was when it was read; another one must not get its words.
+    root: OpId,
+    fold: Result<NewFold, String>,
+}
+
+impl Workspace {
+    /// Folds soon, unless that is to happen anyway.
+    pub(crate) fn fold_soon(self: &Arc<Self>) {
+        self.unfolded.store(true, Ordering::Release);
+        if self.folding.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let turns = fold_in_turns(Arc::downgrade(self), self.common.clone());
+        self.common.environment.executor.spawn(Box::pin(turns));
+    }
+
+    /// Folds soon what was typed before the workspace was last closed, if anything was.
+    pub(super) fn fold_what_was_left(self: &Arc<Self>) -> Result<(), StoreError> {
+        if !self.store.read()?.unfolded(None, 1)?.is_empty() {
+            self.fold_soon();
+        }
+        Ok(())
+    }
+
+    /// Whether nothing more is to be folded; says so only once to whoever asks at the same time.
+    fn ends_folding(&self) -> bool {
+        if self.unfolded.load(Ordering::Acquire) {
+            return false;
+        }
+        self.folding.store(false, Ordering::Release);
+        // Somebody may have come between the two.
+        !self.unfolded.load(Ordering::Acquire) || self.folding.swap(true, Ordering::AcqRel)
+    }
+
+    /// Folds what there is, for as long as a turn lasts. Says whether something is left to fold.
+    pub(super) fn fold_turn(&self) -> Result<bool, StoreError> {
+        let clock = &self.common.environment.clock;
+        let begun = clock.monotonic();
+        let mut after: Option<TextPlace> = None;
+        let mut left = false;
+        loop {
+            let places = self.store.read()?.unfolded(after.as_ref(), GROUP)?;
+            let Some(last) = places.last() else {
+                return Ok(left);
+            };
+            after = Some(last.clone());
+            let (mut outcomes, mut bytes) = (Vec::new(), 0);
+            for place in places {
+                let Some((outcome, more)) = self.fold_one(place)? else {
+                    continue;
+                };
+                left |= more;
+                bytes += outcome.fold.as_ref().map_or(0, size);
+                outcomes.push(outcome);
+                if bytes > GROUP_BYTES {
+                    self.commit_folds(std::mem::take(&mut outcomes))?;
+                    bytes = 0;
+                }
+            }
+            self.commit_folds(outcomes)?;
+            if clock.monotonic().saturating_sub(begun) > TURN_MS {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Folds one text, if the schema knows what it is; says whether edits of it are left.
+    fn fold_one(&self, place: TextPlace) -> Result<Option<(Outcome, bool)>, StoreError> {
+        let schema = &self.common.schema;
+        let declared = schema.collection_by_id(place.collection);
+        let field = declared.and_then(|collection| collection.field_by_id(place.field));
+        let Some((field, kind)) = field.and_then(|f| Some((f, TextKind::of(f.kind)?))) else {
+            return Ok(None);
+        };
+        let (state, stored) = {
+            let mut view = self.store.read()?;
+            let state = view.document(place.collection, &place.document)?;
+            (state, view.text(&place, EDITS))
+        };
+        let text = state
+            .as_ref()
+            .and_then(|state| state.texts.get(place.field));
+        let Some(text) = text else {
+            return Ok(None);
+        };
+        let root = text.root;
+        let stored = match stored {
+            Err(StoreError::Damaged(why)) => {
+                let fold = Err(why);
+                return Ok(Some((Outcome { place, root, fold }, false)));
+            }
+            stored => stored?,
+        };
+        let more = stored.tail.len() == EDITS;
+        let counted = |version| {
+            if text.version == version {
+                text.bytes
+            } else {
+                0
+            }
+        };
+        let folded = catch_unwind(AssertUnwindSafe(|| {
+            fold(kind, &stored, &field.name, counted)
+        }));
+        let fold = match folded {
+            Ok(folded) => folded.map_err(|unreadable| unreadable.to_string()),
+            Err(_) => Err("folding it panicked".to_owned()),
+        };
+        Ok(Some((Outcome { place, root, fold }, more)))
+    }
+
+    fn commit_folds(&self, outcomes: Vec<Outcome>) -> Result<(), StoreError> {
+        if outcomes.is_empty() {
+            return Ok(());
+        }
+        let mut tx = self.store.begin()?;
+        for Outcome { place, root, fold } in outcomes {
+            let state = tx.document(place.collection, &place.document)?;
+            let text = state
+                .as_ref()
+                .and_then(|state| state.texts.get(place.field));
+            if text.is_none_or(|text| text.root != root) {
+                continue;
+            }
+            match fold {
+                Ok(fold) => tx.put_fold(&place, &fold)?,
+                Err(why) => {
+                    let (collection, field) = (place.collection, place.field);
+                    tracing::error!(%why, document = %place.document, collection, field, "a text is set aside");
+                    tx.set_aside(&place, &why)?;
+                }
+            }
+        }
+        tx.commit()
+    }
+}
+
+/// Turns until nothing is left, or the workspace is closed. Typing goes on meanwhile, so between two
+/// there is a pause: a text is folded once a second, not at every letter.
+async fn fold_in_turns(workspace: Weak<Workspace>, common: Common) {
+    let environment = &common.environment;
+    loop {
+        environment
+            .executor
+            .sleep(common.limits.fold_after_ms)
+            .await;
+        // Never closed: it is the server's own.
+        let Ok(_turn) = common.folds.acquire().await else {
+            break;
+        };
+        let Some(workspace) = workspace.upgrade() else {
+            break;
+        };
+        workspace.unfolded.store(false, Ordering::Release);
+        let folding = Arc::clone(&workspace);
+        match environment.offload(move || folding.fold_turn()).await {
+            Some(Ok(true)) => workspace.unfolded.store(true, Ordering::Release),
+            Some(Ok(false)) => {}
+            Some(Err(error)) => tracing::warn!(%error, "texts could not be folded"),
+            None => tracing::error!("folding texts panicked"),
+        }
+        if workspace.ends_folding() {
+            break;
+        }
+    }
+}
+
+/// Puts a text together. `counted` says how many bytes its document counts at a version.
+fn fold(
+    kind: TextKind,
+    stored: &StoredText,
+    name: &str,
+    counted: impl Fn(Version) -> u64,
+) -> Result<NewFold, Unreadable> {
+    let mut open = OpenText::open(kind, stored)?;
+    let (content, bytes) = open.content()?;
+    let version = open.version();
+    Ok(NewFold {
+        folded: FoldedState {
+            version,
+            state: open.state()?,
+            marks: open.marks().to_vec(),
+        },
+        deleted: counted(version).saturating_sub(bytes),
+        name: name.to_owned(),
+        body: content.to_string(),
+    })
+}
+
+fn size(fold: &NewFold) -> usize {
+    fold.folded.state.len() + fold.body.len()
+}
