@@ -4,7 +4,7 @@ use crate::support::{Device, Fault, SCHEMA, Server};
 use driftline::Value;
 
 #[test]
-fn offline_writes_reach_the_other_device() {
+pub fn offline_writes_reach_the_other_device() {
     let server = Server::start(SCHEMA);
     let (a, b) = (Device::new("a"), Device::new("b"));
     let id = a.note("written offline");
@@ -17,7 +17,7 @@ fn offline_writes_reach_the_other_device() {
 }
 
 #[test]
-fn an_answer_lost_after_the_commit_doubles_nothing() {
+pub fn an_answer_lost_after_the_commit_doubles_nothing() {
     let server = Server::start(SCHEMA);
     let (a, b) = (Device::new("a"), Device::new("b"));
     a.connect(&server);

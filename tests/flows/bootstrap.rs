@@ -4,7 +4,7 @@ use crate::support::{Device, Fault, SCHEMA, Server};
 
 /// 20 000 documents; the stream is cut again and again and taken up where it ended.
 #[test]
-fn an_interrupted_bootstrap_goes_on_where_it_was() {
+pub fn an_interrupted_bootstrap_goes_on_where_it_was() {
     let server = Server::start(SCHEMA);
     let a = Device::new("a");
     a.db.write_bulk(
@@ -46,7 +46,7 @@ fn an_interrupted_bootstrap_goes_on_where_it_was() {
 
 /// Its own unsynced writes stay visible and are folded on top of what arrives.
 #[test]
-fn a_bootstrap_keeps_what_was_written_before_it() {
+pub fn a_bootstrap_keeps_what_was_written_before_it() {
     let server = Server::start(SCHEMA);
     let a = Device::new("a");
     a.connect(&server);

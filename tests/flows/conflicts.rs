@@ -22,7 +22,7 @@ fn meet(a: &Device, b: &Device) {
 }
 
 #[test]
-fn the_later_write_stands_and_different_fields_both_do() {
+pub fn the_later_write_stands_and_different_fields_both_do() {
     let server = Server::start(SCHEMA);
     let (a, b, id) = pair(&server);
     a.set(&id, "title", "by a");
@@ -37,7 +37,7 @@ fn the_later_write_stands_and_different_fields_both_do() {
 }
 
 #[test]
-fn counters_add_up_and_an_add_stands_against_a_remove() {
+pub fn counters_add_up_and_an_add_stands_against_a_remove() {
     let server = Server::start(SCHEMA);
     let (a, b, id) = pair(&server);
     a.db.write(|tx| tx.add_to_set("notes", &id, "tags", ["red", "blue"]))
@@ -60,7 +60,7 @@ fn counters_add_up_and_an_add_stands_against_a_remove() {
 }
 
 #[test]
-fn an_edit_brings_a_deleted_note_back_where_updates_win() {
+pub fn an_edit_brings_a_deleted_note_back_where_updates_win() {
     let server = Server::start(SCHEMA);
     let (a, b, id) = pair(&server);
     a.db.write(|tx| tx.delete("notes", &id)).unwrap();
@@ -78,7 +78,7 @@ fn an_edit_brings_a_deleted_note_back_where_updates_win() {
 }
 
 #[test]
-fn a_clock_years_ahead_wins_nothing_it_had_not_earned() {
+pub fn a_clock_years_ahead_wins_nothing_it_had_not_earned() {
     let server = Server::start(SCHEMA);
     let (a, b, id) = pair(&server);
     let folder = tempfile::tempdir().unwrap();
@@ -110,7 +110,7 @@ fn a_clock_years_ahead_wins_nothing_it_had_not_earned() {
 }
 
 #[test]
-fn a_transaction_over_two_collections_is_seen_whole_or_not_at_all() {
+pub fn a_transaction_over_two_collections_is_seen_whole_or_not_at_all() {
     let server = Server::start(SCHEMA);
     let (a, b, _) = pair(&server);
     for n in 0..20 {

@@ -5,7 +5,7 @@ use driftline::Value;
 use crate::support::{Device, SCHEMA, Server};
 
 #[test]
-fn a_server_killed_at_any_moment_has_lost_nothing_it_answered() {
+pub fn a_server_killed_at_any_moment_has_lost_nothing_it_answered() {
     let mut server = Server::start(SCHEMA);
     let a = Device::new("a");
     a.connect(&server);
@@ -29,7 +29,7 @@ fn a_server_killed_at_any_moment_has_lost_nothing_it_answered() {
 
 /// The copy holds the same unsynced writes under the same ids: they count once (K2, K5).
 #[test]
-fn a_copied_file_doubles_nothing_and_both_go_on() {
+pub fn a_copied_file_doubles_nothing_and_both_go_on() {
     let server = Server::start(SCHEMA);
     let a = Device::new("a");
     a.connect(&server);
@@ -65,7 +65,7 @@ fn a_copied_file_doubles_nothing_and_both_go_on() {
 /// A file restored from yesterday's backup: its later life comes back from the server, and new writes
 /// are sent (K1).
 #[test]
-fn a_file_restored_from_a_backup_catches_up_and_its_writes_are_sent() {
+pub fn a_file_restored_from_a_backup_catches_up_and_its_writes_are_sent() {
     let server = Server::start(SCHEMA);
     let a = Device::new("a");
     a.connect(&server);
@@ -95,7 +95,7 @@ fn a_file_restored_from_a_backup_catches_up_and_its_writes_are_sent() {
 /// The server goes back to an older backup and grows again: devices notice by the chain hash, copy
 /// their file aside, and take the server's base; what was queued is sent (K20).
 #[test]
-fn a_server_restored_from_a_backup_is_noticed() {
+pub fn a_server_restored_from_a_backup_is_noticed() {
     let mut server = Server::start(SCHEMA);
     let (a, b) = (Device::new("a"), Device::new("b"));
     a.connect(&server);

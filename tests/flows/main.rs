@@ -8,6 +8,8 @@ mod conflicts;
 mod histories;
 mod network;
 mod processes;
+mod providers;
 mod support;
 mod tls;
+mod transports;
 mod verdicts;

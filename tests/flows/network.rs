@@ -7,7 +7,7 @@ use driftline::{Cause, State, Sync, Value};
 
 use crate::support::{Device, Fault, SCHEMA, Server};
 
-fn wait_for(sync: &Sync, what: impl Fn(&driftline::Status) -> bool) -> driftline::Status {
+pub fn wait_for(sync: &Sync, what: impl Fn(&driftline::Status) -> bool) -> driftline::Status {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
         let status = sync.status();
@@ -21,7 +21,7 @@ fn wait_for(sync: &Sync, what: impl Fn(&driftline::Status) -> bool) -> driftline
 
 /// Every fault meets a push; nothing is lost or doubled, and the device recovers by itself.
 #[test]
-fn whatever_happens_to_a_push_it_counts_once() {
+pub fn whatever_happens_to_a_push_it_counts_once() {
     let server = Server::start(SCHEMA);
     let (a, b) = (Device::new("a"), Device::new("b"));
     a.connect(&server);
@@ -60,7 +60,7 @@ fn whatever_happens_to_a_push_it_counts_once() {
 }
 
 #[test]
-fn a_captive_portal_is_named_and_never_taken_for_an_answer() {
+pub fn a_captive_portal_is_named_and_never_taken_for_an_answer() {
     let server = Server::start(SCHEMA);
     let a = Device::new("a");
     let sync = a.connect(&server);
@@ -80,7 +80,7 @@ fn a_captive_portal_is_named_and_never_taken_for_an_answer() {
 }
 
 #[test]
-fn a_refused_token_is_asked_for_once_more_and_then_the_state_says_so() {
+pub fn a_refused_token_is_asked_for_once_more_and_then_the_state_says_so() {
     let server = Server::start(SCHEMA);
     let a = Device::new("a");
     let sync = a.connect_with(&server.url, "not.a.token".to_owned(), false);
@@ -95,7 +95,7 @@ fn a_refused_token_is_asked_for_once_more_and_then_the_state_says_so() {
 }
 
 #[test]
-fn a_workspace_the_token_does_not_name_is_no_workspace() {
+pub fn a_workspace_the_token_does_not_name_is_no_workspace() {
     let server = Server::start(SCHEMA);
     let a = Device::new("a");
     let token = server.token("ada", "elsewhere", "writer", "1h");
@@ -106,7 +106,7 @@ fn a_workspace_the_token_does_not_name_is_no_workspace() {
 }
 
 #[test]
-fn another_accounts_token_applies_nothing() {
+pub fn another_accounts_token_applies_nothing() {
     let server = Server::start(SCHEMA);
     let a = Device::new("a");
     a.note("ada's");
@@ -128,7 +128,7 @@ fn another_accounts_token_applies_nothing() {
 }
 
 #[test]
-fn a_live_change_arrives_by_itself() {
+pub fn a_live_change_arrives_by_itself() {
     let server = Server::start(SCHEMA);
     let (a, b) = (Device::new("a"), Device::new("b"));
     let (live_a, live_b) = (a.connect_live(&server), b.connect_live(&server));
@@ -145,7 +145,7 @@ fn a_live_change_arrives_by_itself() {
 }
 
 #[test]
-fn remote_changes_queue_nothing() {
+pub fn remote_changes_queue_nothing() {
     let server = Server::start(SCHEMA);
     let (a, b) = (Device::new("a"), Device::new("b"));
     a.connect(&server);
@@ -158,7 +158,7 @@ fn remote_changes_queue_nothing() {
 }
 
 #[test]
-fn pausing_and_resuming_keeps_the_queue() {
+pub fn pausing_and_resuming_keeps_the_queue() {
     let server = Server::start(SCHEMA);
     let a = Device::new("a");
     let sync = a.connect(&server);
@@ -174,7 +174,7 @@ fn pausing_and_resuming_keeps_the_queue() {
 }
 
 #[test]
-fn a_suspended_database_holds_no_lock_and_goes_on_after() {
+pub fn a_suspended_database_holds_no_lock_and_goes_on_after() {
     let server = Server::start(SCHEMA);
     let a = Device::new("a");
     a.connect(&server);
@@ -200,7 +200,7 @@ fn a_suspended_database_holds_no_lock_and_goes_on_after() {
 
 /// Fifty writes through a network that fails two requests of three.
 #[test]
-fn a_lossy_network_only_takes_longer() {
+pub fn a_lossy_network_only_takes_longer() {
     let server = Server::start(SCHEMA);
     let (a, b) = (Device::new("a"), Device::new("b"));
     let sync = a.connect(&server);

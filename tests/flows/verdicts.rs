@@ -12,7 +12,7 @@ fn strict_server() -> Server {
 }
 
 #[test]
-fn a_refused_write_is_shown_with_its_reason_and_holds_up_nobody() {
+pub fn a_refused_write_is_shown_with_its_reason_and_holds_up_nobody() {
     let server = strict_server();
     let (a, b) = (Device::new("a"), Device::new("b"));
     let long = "a title longer than twenty bytes";
@@ -55,7 +55,7 @@ fn a_refused_write_is_shown_with_its_reason_and_holds_up_nobody() {
 }
 
 #[test]
-fn a_discarded_write_is_gone_and_the_queue_drains() {
+pub fn a_discarded_write_is_gone_and_the_queue_drains() {
     let server = strict_server();
     let a = Device::new("a");
     a.connect(&server);
@@ -69,7 +69,7 @@ fn a_discarded_write_is_gone_and_the_queue_drains() {
 }
 
 #[test]
-fn a_refused_transaction_is_refused_whole_and_no_reader_sees_half() {
+pub fn a_refused_transaction_is_refused_whole_and_no_reader_sees_half() {
     let server = strict_server();
     let (a, b) = (Device::new("a"), Device::new("b"));
     a.connect(&server);
@@ -86,7 +86,7 @@ fn a_refused_transaction_is_refused_whole_and_no_reader_sees_half() {
 }
 
 #[test]
-fn what_builds_on_a_refused_insert_comes_along_and_a_retry_takes_it_back() {
+pub fn what_builds_on_a_refused_insert_comes_along_and_a_retry_takes_it_back() {
     let mut server = strict_server();
     let a = Device::new("a");
     a.connect(&server);
@@ -111,7 +111,7 @@ fn what_builds_on_a_refused_insert_comes_along_and_a_retry_takes_it_back() {
 }
 
 #[test]
-fn a_reader_reads_and_its_writes_are_refused_on_the_socket_too() {
+pub fn a_reader_reads_and_its_writes_are_refused_on_the_socket_too() {
     let server = Server::start(SCHEMA);
     let (a, b) = (Device::new("a"), Device::new("reader"));
     a.connect(&server);
@@ -144,7 +144,7 @@ fn a_reader_reads_and_its_writes_are_refused_on_the_socket_too() {
 }
 
 #[test]
-fn a_full_workspace_refuses_growth_and_says_so() {
+pub fn a_full_workspace_refuses_growth_and_says_so() {
     let schema = SCHEMA.replace("[collections.notes]", "[limits]\nmax_value = \"4 KiB\"\nmax_document = \"8 KiB\"\nmax_group = \"16 KiB\"\nquota = \"16 KiB\"\n[collections.notes]");
     let server = Server::start(&schema);
     let a = Device::new("a");
@@ -174,7 +174,7 @@ fn a_full_workspace_refuses_growth_and_says_so() {
 }
 
 #[test]
-fn a_full_queue_refuses_writes_with_one_error_and_drains() {
+pub fn a_full_queue_refuses_writes_with_one_error_and_drains() {
     let schema = SCHEMA.replace(
         "[collections.notes]",
         "[limits]\nmax_queue_ops = 10\n[collections.notes]",

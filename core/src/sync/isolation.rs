@@ -61,6 +61,11 @@ impl Isolation {
             .map(|(id, _)| *id)
     }
 
+    /// The op has left the queue.
+    pub fn forget(&mut self, op: OpId) {
+        self.lone.remove(&op);
+    }
+
     /// When the next own timer is over.
     pub fn next_due(&self) -> Option<i64> {
         self.lone.values().map(|lone| lone.backoff.until()).min()

@@ -61,7 +61,13 @@ impl World {
             .machine
             .next_wake(self.now)
             .expect("the machine rests with nothing armed");
-        self.tell(Event::Wake)
+        let actions = self.tell(Event::Wake);
+        // Woken for nothing and to be woken again at once, a device would spin.
+        assert!(
+            !actions.is_empty() || self.machine.next_wake(self.now) != Some(self.now),
+            "woken for nothing"
+        );
+        actions
     }
 
     fn state(&self) -> (State, Cause) {
@@ -147,6 +153,52 @@ fn where_no_socket_is_offered_it_polls_says_so_and_asks_again_on_another_network
     assert_eq!(count(&world.log, &Action::OpenLive), 1);
     world.tell(Event::Network { online: true });
     assert_eq!(count(&world.log, &Action::OpenLive), 2);
+}
+
+/// The op's answers were lost, and a page named it: nothing is left to try alone.
+#[test]
+fn an_op_that_left_while_it_waited_alone_holds_up_nobody() {
+    let mut world = World::started(false);
+    world.page();
+    let (op, other) = (OpId([7; 16]), OpId([8; 16]));
+    let mut queue = vec![op];
+    world.tell(Event::LocalWrite);
+    let mut actions = world.tell(Event::SyncNow);
+    let mut was_alone = false;
+    for _ in 0..20 {
+        let plan = loop {
+            if let Some(plan) = request(&actions) {
+                break plan.clone();
+            }
+            actions = world.sleep();
+        };
+        let mut sent = queue.clone();
+        sent.retain(|id| match plan.only {
+            Some(only) => *id == only,
+            None => !plan.set_aside.contains(id),
+        });
+        sent.truncate(plan.max_ops);
+        world.machine.sent(sent.clone());
+        was_alone |= plan.set_aside == [op];
+        if sent == [other] {
+            assert!(was_alone);
+            return;
+        }
+        actions = if sent == [op] {
+            world.fail(502, "")
+        } else {
+            // A pull: the page names the op once it waits alone, and another one is queued.
+            if was_alone {
+                queue = vec![other];
+            }
+            world.tell(Event::Answered(Answer::Page {
+                has_more: false,
+                sendable: true,
+                take_snapshot: false,
+            }))
+        };
+    }
+    panic!("the other one is never sent");
 }
 
 #[test]

@@ -1,20 +1,46 @@
 //! A device: a database of this process, connected to a server.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use driftline::transport::{BuiltinTransport, TlsRoots};
-use driftline::{Config, Database, Schema, Sync, SyncConfig, Value};
+use driftline::transport::{BuiltinTransport, TlsRoots, Transport};
+use driftline::{Config, Database, Form, Schema, Sync, SyncConfig, Value};
 use tempfile::TempDir;
 
-use super::{Faulty, SCHEMA, Server};
+use super::{Faulty, PlainHttp, SCHEMA, Server};
 
 pub const WORKSPACE: &str = "field";
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How the devices of a test reach their server.
+#[derive(Clone, Copy, Debug)]
+pub struct Carrier {
+    /// By an HTTP stack that is none of the library's, and that has no sockets.
+    pub own_stack: bool,
+    /// The form of messages.
+    pub form: Form,
+}
+
+thread_local! {
+    static CARRIER: Cell<Carrier> = const {
+        Cell::new(Carrier {
+            own_stack: false,
+            form: Form::Cbor,
+        })
+    };
+}
+
+/// Runs a flow whose devices go another way to their server.
+pub fn over(carrier: Carrier, flow: impl FnOnce()) {
+    CARRIER.set(carrier);
+    flow();
+}
+
 pub struct Device {
+    pub carrier: Carrier,
     pub db: Database,
     pub network: Arc<Faulty>,
     pub path: PathBuf,
@@ -54,11 +80,16 @@ impl Device {
     }
 
     fn of(db: Database, path: &Path) -> Device {
+        let carrier = CARRIER.get();
+        let stack: Arc<dyn Transport> = if carrier.own_stack {
+            Arc::new(PlainHttp::default())
+        } else {
+            Arc::new(BuiltinTransport::new(&TlsRoots::default()).unwrap())
+        };
         Device {
+            carrier,
             db,
-            network: Faulty::new(Arc::new(
-                BuiltinTransport::new(&TlsRoots::default()).unwrap(),
-            )),
+            network: Faulty::new(stack),
             path: path.to_path_buf(),
             token_calls: Arc::default(),
             _folder: None,
@@ -86,6 +117,7 @@ impl Device {
             Ok(token.clone())
         });
         config.transport = Some(self.network.clone());
+        config.form = self.carrier.form;
         config.settings.live = live;
         config.idle_timeout = Duration::from_secs(5);
         self.db.connect(config).unwrap()

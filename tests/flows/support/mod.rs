@@ -3,10 +3,14 @@
 pub mod clock;
 pub mod device;
 pub mod faults;
+pub mod mock;
+pub mod plain;
 pub mod server;
 
-pub use device::Device;
+pub use device::{Carrier, Device, over};
 pub use faults::{Fault, Faulty};
+pub use mock::{Mock, Turn};
+pub use plain::PlainHttp;
 pub use server::Server;
 
 /// The schema of most flows.

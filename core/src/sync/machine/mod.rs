@@ -52,6 +52,7 @@ enum Mode {
 #[derive(Clone, Debug)]
 struct Flight {
     purpose: Purpose,
+    only: Option<OpId>,
     sent: Vec<OpId>,
 }
 
@@ -124,6 +125,11 @@ impl Machine {
     /// Tells which ops the request in flight carries.
     pub fn sent(&mut self, ops: Vec<OpId>) {
         if let Some(flight) = &mut self.flight {
+            // An op that waited alone may have left meanwhile, named by a page. Asked for again and
+            // again it would hold up all others.
+            if let Some(gone) = flight.only.filter(|only| !ops.contains(only)) {
+                self.isolation.forget(gone);
+            }
             flight.sent = ops;
         }
     }
@@ -269,6 +275,7 @@ impl Machine {
         self.last_start = Some(now);
         self.flight = Some(Flight {
             purpose: plan.purpose,
+            only: plan.only,
             sent: Vec::new(),
         });
         actions.push(Action::Request(plan));

@@ -22,14 +22,7 @@ impl Machine {
         if self.flight.is_none() {
             match self.blocked {
                 Some((_, until)) => moments.push(until),
-                None => {
-                    moments.extend(self.next_start(now));
-                    moments.extend(
-                        self.isolation
-                            .next_due()
-                            .map(|at| at.max(self.pulling.until())),
-                    );
-                }
+                None => moments.extend(self.next_start(now)),
             }
         }
         moments.into_iter().min().map(|at| at.max(now))
