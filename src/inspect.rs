@@ -3,6 +3,8 @@
 //! Another process may have the file open and write to it; nothing in it changes. What is read is one
 //! consistent view.
 
+mod follow;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -11,6 +13,7 @@ use driftline_core::value::Value;
 use serde::Serialize;
 
 pub use driftline_core::digest::Digest;
+pub use follow::{DocumentChange, FileChange, Follower};
 
 use crate::document::FieldValue;
 use crate::error::Result;
@@ -86,6 +89,14 @@ impl View {
     /// When it cannot be read.
     pub fn losses(&self, limit: usize) -> Result<(u64, Vec<LedgerRow>)> {
         Ok(self.0.losses(limit)?)
+    }
+
+    /// The process elected to sync the file, in the machine's terms; `None` if nobody is.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn syncer(&self) -> Result<Option<String>> {
+        Ok(self.0.syncer()?)
     }
 
     /// The latest syncs, the last one first, at most `limit`.

@@ -138,6 +138,15 @@ impl Output {
             .filter(|error| error.kind() != io::ErrorKind::BrokenPipe)
     }
 
+    /// Whether nobody reads any more, or nothing can be written.
+    pub(crate) fn is_broken(&self) -> bool {
+        let stream = self
+            .stream
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        stream.broken.is_some()
+    }
+
     fn note_broken(&self, error: io::Error) {
         let mut stream = self
             .stream

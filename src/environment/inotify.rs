@@ -7,15 +7,23 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fd::OwnedFd;
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::io::Errno;
 
 use super::{FileSignal, Listening};
 
-/// After a call this long passes before the next: many commits in a row are one piece of news.
-const QUIET: Duration = Duration::from_millis(15);
+/// How long after the last write to the log each call follows. A commit shows a moment after its last
+/// write, when the disk has it, and no write tells of that.
+const CALLS: [Duration; 6] = [
+    Duration::from_millis(3),
+    Duration::from_millis(12),
+    Duration::from_millis(45),
+    Duration::from_millis(240),
+    Duration::from_millis(1_000),
+    Duration::from_millis(4_000),
+];
 
 /// Watches a file's log by inotify.
 #[derive(Debug, Clone, Copy)]
@@ -49,27 +57,51 @@ impl Drop for Stop {
 }
 
 fn follow(watch: &OwnedFd, stop: &OwnedFd, changed: &dyn Fn()) {
+    let mut calls = CALLS.iter();
     loop {
-        let mut both = [
-            PollFd::new(stop, PollFlags::IN),
-            PollFd::new(watch, PollFlags::IN),
-        ];
-        match poll(&mut both, None) {
+        match wait(stop, Some(watch), calls.next()) {
+            Ok(Some(())) => {
+                // What happened is one thing only: the log was written to.
+                let mut events = [0; 4096];
+                while rustix::io::read(watch, &mut events).is_ok_and(|read| read > 0) {}
+                // Many writes in a row are one piece of news.
+                calls = CALLS.iter();
+                if wait(stop, None, calls.next()).is_err() {
+                    return;
+                }
+                changed();
+            }
+            Ok(None) => changed(),
+            Err(()) => return,
+        }
+    }
+}
+
+/// Waits for a write, at most so long; an error means the end.
+fn wait(
+    stop: &OwnedFd,
+    watch: Option<&OwnedFd>,
+    most: Option<&Duration>,
+) -> Result<Option<()>, ()> {
+    let most = most.and_then(|most| Timespec::try_from(*most).ok());
+    loop {
+        let stopping = PollFd::new(stop, PollFlags::IN);
+        let writing = watch.map(|watch| PollFd::new(watch, PollFlags::IN));
+        let mut both: Vec<PollFd<'_>> = [Some(stopping), writing].into_iter().flatten().collect();
+        match poll(&mut both, most.as_ref()) {
             Ok(_) => {}
             Err(Errno::INTR) => continue,
             Err(error) => {
                 tracing::warn!(%error, "changes of other processes are not noticed any more");
-                return;
+                return Err(());
             }
         }
-        if !both[0].revents().is_empty() {
-            return;
-        }
-        // What happened is one thing only: the log was written to.
-        let mut events = [0; 4096];
-        while rustix::io::read(watch, &mut events).is_ok_and(|read| read > 0) {}
-        changed();
-        std::thread::sleep(QUIET);
+        let ready: Vec<bool> = both.iter().map(|fd| !fd.revents().is_empty()).collect();
+        return match ready.as_slice() {
+            [true, ..] => Err(()),
+            [_, true] => Ok(Some(())),
+            _ => Ok(None),
+        };
     }
 }
 
@@ -99,9 +131,13 @@ mod tests {
                 }),
             )
             .unwrap();
-        assert!(heard.recv_timeout(Duration::from_millis(50)).is_err());
+        // The calls that follow the start.
+        while heard.recv_timeout(Duration::from_secs(6)).is_ok() {}
+        assert_eq!(heard.try_recv(), Err(mpsc::TryRecvError::Empty));
         std::fs::write(&log, "one").unwrap();
-        heard.recv_timeout(Duration::from_secs(10)).unwrap();
+        for _ in 0..3 {
+            heard.recv_timeout(Duration::from_secs(10)).unwrap();
+        }
         drop(listening);
         // The thread ends and lets go of the sender.
         while heard.recv_timeout(Duration::from_secs(10)).is_ok() {}

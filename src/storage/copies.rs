@@ -1,11 +1,12 @@
 //! Telling a file from its copies, by a token the host keeps where backups do not reach.
 
 use driftline_core::environment::Ids;
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::Connection;
 
 use super::error::{Result, StorageError};
 use super::meta;
 use super::open::random_writer;
+use super::pragmas;
 use crate::config::HostToken;
 
 const LENGTH: usize = 16;
@@ -20,7 +21,7 @@ pub(super) fn renew(conn: &Connection, host: &dyn HostToken, ids: &dyn Ids) -> R
     let failed =
         |error: std::io::Error| StorageError::Io(format!("the host's token: {}", error.kind()));
     // Another process may be opening the file now: each has to see what the other left.
-    let within = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
+    let within = Within::begin(conn)?;
     let held = host.load().map_err(failed)?;
     let known = meta::get::<Vec<u8>>(conn, meta::key::HOST_TOKEN)?;
     let fits = match (&held, &known) {
@@ -40,10 +41,34 @@ pub(super) fn renew(conn: &Connection, host: &dyn HostToken, ids: &dyn Ids) -> R
     meta::set(conn, meta::key::HOST_TOKEN, remembered)?;
     within.commit()?;
     // Still the latest? Else the host gets, or has, the token of whoever came after.
-    let _within = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
+    let _within = Within::begin(conn)?;
     let latest = meta::get::<Vec<u8>>(conn, meta::key::HOST_TOKEN)?;
     match latest.is_some_and(|known| known.ends_with(&next)) {
         true => host.store(&next).map_err(failed),
         false => Ok(()),
+    }
+}
+
+/// A transaction that is rolled back unless it is committed.
+struct Within<'c>(&'c Connection);
+
+impl<'c> Within<'c> {
+    fn begin(conn: &'c Connection) -> Result<Within<'c>> {
+        pragmas::begin(conn)?;
+        Ok(Within(conn))
+    }
+
+    fn commit(self) -> Result<()> {
+        Ok(self.0.execute_batch("COMMIT")?)
+    }
+}
+
+impl Drop for Within<'_> {
+    fn drop(&mut self) {
+        if !self.0.is_autocommit()
+            && let Err(error) = self.0.execute_batch("ROLLBACK")
+        {
+            tracing::warn!(%error, "a transaction could not be rolled back");
+        }
     }
 }

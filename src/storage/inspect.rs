@@ -15,7 +15,7 @@ use super::history::OpState;
 use super::reshape::SchemaRecord;
 use super::row::read_row;
 use super::tables::{Column, Table, kind_named, start};
-use super::{ledger, meta, migrations, open, outbox, pragmas, runs};
+use super::{election, ledger, meta, migrations, open, outbox, pragmas, runs};
 use crate::document::FieldValue;
 use crate::inspect::{
     CollectionCounts, FileFacts, InspectedDocument, LedgerRow, QueueCounts, QueuedChange,
@@ -322,6 +322,11 @@ impl Inspected {
             restored: entry.restored.is_some(),
         };
         Ok((total.unsigned_abs(), entries.into_iter().map(row).collect()))
+    }
+
+    pub(crate) fn syncer(&self) -> Result<Option<String>> {
+        let seat = election::seat(&self.conn)?;
+        Ok(seat.holder.and(seat.process))
     }
 
     pub(crate) fn runs(&self, limit: usize) -> Result<Vec<SyncRun>> {

@@ -147,7 +147,7 @@ fn bring_up(conn: &Connection, options: &OpenOptions) -> Result<SchemaRecord> {
             return Ok(record);
         }
     }
-    conn.execute_batch("BEGIN IMMEDIATE")?;
+    pragmas::begin(conn)?;
     let brought = bring_up_within(conn, options).and_then(|record| {
         conn.execute_batch("COMMIT")?;
         Ok(record)

@@ -17,6 +17,12 @@ pub(super) const APPLICATION_ID: i32 = 0x4472_4c6e;
 /// How long a call waits for another process's write.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// SQLite waits 1, 2, 5, then up to 100 ms between two tries. Against a process that writes without
+/// pause, whose lock is free for a moment only, the long waits lose for ever; so it waits in turns of
+/// the short ones.
+const BUSY_TURN: Duration = Duration::from_millis(16);
+const BUSY_TURNS: u128 = BUSY_TIMEOUT.as_millis() / BUSY_TURN.as_millis();
+
 /// After a checkpoint the log shrinks to this when it starts over: one huge transaction should not
 /// keep its space for ever, and an ordinary log is never truncated (re-used pages are 40 times
 /// faster to commit to than new ones).
@@ -47,7 +53,21 @@ pub(super) fn set_up_writer(conn: &Connection, durability: Durability) -> Result
         "PRAGMA wal_autocheckpoint=0; PRAGMA journal_size_limit={LARGEST_IDLE_LOG}; PRAGMA temp_store=MEMORY;"
     ))?;
     conn.set_prepared_statement_cache_capacity(256);
+    conn.busy_timeout(BUSY_TURN)?;
     Ok(())
+}
+
+/// Begins a transaction that writes, once no other process is in one.
+pub(super) fn begin(conn: &Connection) -> Result<()> {
+    let mut statement = conn.prepare_cached("BEGIN IMMEDIATE")?;
+    let mut turns = BUSY_TURNS;
+    loop {
+        turns -= 1;
+        match statement.raw_execute().map_err(StorageError::from) {
+            Err(StorageError::Busy) if turns > 0 => {}
+            begun => return begun.map(drop),
+        }
+    }
 }
 
 /// Whether a returned commit survives a power loss.

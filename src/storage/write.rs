@@ -15,7 +15,7 @@ use super::read::ReadTx;
 use super::reshape;
 use super::row::{self, StoredDocument};
 use super::tables::Table;
-use super::{Storage, meta};
+use super::{Storage, meta, pragmas};
 
 /// A write transaction. Everything a [`ReadTx`] can do, it can do too.
 ///
@@ -52,9 +52,7 @@ impl<'c> WriteTx<'c> {
         origin: Origin,
         now: Reading,
     ) -> Result<WriteTx<'c>> {
-        read.conn()
-            .prepare_cached("BEGIN IMMEDIATE")?
-            .raw_execute()?;
+        pragmas::begin(read.conn())?;
         let changes = RefCell::new(Changes::none(origin));
         Ok(WriteTx {
             read,

@@ -9,6 +9,7 @@ mod histories;
 mod network;
 mod processes;
 mod providers;
+mod sharing;
 mod support;
 mod tls;
 mod transports;

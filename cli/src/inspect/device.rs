@@ -50,7 +50,7 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Outcome {
     Ok(Exit::Done)
 }
 
-fn unreadable(arguments: &Arguments, error: &driftline::Error) -> Failure {
+pub(super) fn unreadable(arguments: &Arguments, error: &driftline::Error) -> Failure {
     let path = arguments.path.display();
     let failure = match error.fault() {
         Fault::Driftline => Failure::fault(format!("cannot inspect {path}")),
@@ -376,7 +376,7 @@ pub(super) fn value(value: &Value) -> String {
     }
 }
 
-fn as_text(field: &FieldValue) -> String {
+pub(super) fn as_text(field: &FieldValue) -> String {
     match field {
         FieldValue::Value(content) => value(content),
         FieldValue::Set(elements) => format!("{{{}}}", clipped(&elements.join(", "), WIDEST)),

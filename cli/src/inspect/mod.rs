@@ -1,6 +1,7 @@
 //! `driftline inspect`: what is in a device's file, or in a server's directory.
 
 mod device;
+mod follow;
 mod server;
 
 use std::path::PathBuf;
@@ -20,6 +21,9 @@ pub(crate) struct Arguments {
     /// Shows the documents of one collection instead
     #[arg(long, value_name = "NAME")]
     collection: Option<String>,
+    /// Goes on and tells what changes, until Ctrl-C
+    #[arg(long, conflicts_with_all = ["server", "collection"])]
+    follow: bool,
     /// The path is the data directory of a server
     #[arg(long)]
     server: bool,
@@ -32,9 +36,10 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments, output: &Output) -> Outcome {
-    match arguments.server {
-        true => server::run(arguments, output),
-        false => device::run(arguments, output),
+    match (arguments.server, arguments.follow) {
+        (true, _) => server::run(arguments, output),
+        (false, true) => follow::run(arguments, output),
+        (false, false) => device::run(arguments, output),
     }
 }
 

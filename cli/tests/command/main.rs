@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod follow;
 mod serve;
 
 use std::path::Path;

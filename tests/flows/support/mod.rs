@@ -6,6 +6,7 @@ pub mod faults;
 pub mod mock;
 pub mod plain;
 pub mod server;
+pub mod worker;
 
 pub use device::{Carrier, Device, over};
 pub use faults::{Fault, Faulty};

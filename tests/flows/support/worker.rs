@@ -1,0 +1,215 @@
+//! An app in a process of its own, told by lines what to do.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use driftline::SyncConfig;
+
+use super::{Device, Server};
+
+const FILE: &str = "DRIFTLINE_FLOWS_WORKER";
+const LABEL: &str = "DRIFTLINE_FLOWS_LABEL";
+/// Tells what the worker says from what the test harness does.
+const MARK: &str = "@@ ";
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The worker, from outside.
+pub struct Worker {
+    child: Child,
+    orders: ChildStdin,
+    said: Receiver<String>,
+}
+
+#[allow(dead_code)]
+impl Worker {
+    pub fn start(path: &Path, label: &str) -> Worker {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "sharing::child_that_does_what_it_is_told",
+                "--nocapture",
+            ])
+            .env(FILE, path)
+            .env(LABEL, label)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let orders = child.stdin.take().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let (sender, said) = channel();
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                if let Some((_, word)) = line.split_once(MARK)
+                    && sender.send(word.to_owned()).is_err()
+                {
+                    return;
+                }
+            }
+        });
+        let worker = Worker {
+            child,
+            orders,
+            said,
+        };
+        assert_eq!(worker.hear(), "ready");
+        worker
+    }
+
+    /// Gives an order without waiting for the answer.
+    pub fn tell(&mut self, order: &str) {
+        writeln!(self.orders, "{order}").unwrap();
+    }
+
+    /// Gives an order and waits for its answer.
+    pub fn ask(&mut self, order: &str) -> String {
+        self.tell(order);
+        self.hear()
+    }
+
+    /// What it says next.
+    pub fn hear(&self) -> String {
+        self.said.recv_timeout(PATIENCE).unwrap()
+    }
+
+    /// Asks again and again until the answer is what is waited for; returns how long that took.
+    pub fn until(&mut self, order: &str, done: impl Fn(&str) -> bool) -> Duration {
+        let began = Instant::now();
+        loop {
+            let answer = self.ask(order);
+            if done(&answer) {
+                return began.elapsed();
+            }
+            if began.elapsed() > PATIENCE {
+                panic!("{order}: {answer}, {}", self.ask("status"));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    pub fn connect(&mut self, server: &Server) {
+        let token = server.token("ada", super::device::WORKSPACE, "writer", "1h");
+        let answer = self.ask(&format!("connect {} {token}", server.url));
+        assert_eq!(answer, "connected");
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal by its name.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill")
+            .args([&format!("-{name}"), &self.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(status.success());
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn say(word: impl std::fmt::Display) {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{MARK}{word}").unwrap();
+    out.flush().unwrap();
+}
+
+/// The worker, from inside; nothing where the test harness runs this as a test.
+pub fn obey() {
+    let Ok(path) = std::env::var(FILE) else {
+        return;
+    };
+    let label = std::env::var(LABEL).unwrap();
+    let device = Device::at(Path::new(&path), &label);
+    say("ready");
+    for line in std::io::stdin().lock().lines() {
+        let line = line.unwrap();
+        let words: Vec<&str> = line.split(' ').collect();
+        match words.as_slice() {
+            ["connect", url, token] => {
+                let token = (*token).to_owned();
+                let config = SyncConfig::new(*url, move || Ok(token.clone()));
+                device.db.connect(config).unwrap();
+                say("connected");
+            }
+            ["write", count] => {
+                for n in 0..count.parse().unwrap() {
+                    write(&device, &label, n);
+                }
+                say("written");
+            }
+            ["hold", millis] => {
+                let millis = millis.parse().unwrap();
+                let held = device.db.write(|_| {
+                    say("holding");
+                    std::thread::sleep(Duration::from_millis(millis));
+                    Ok(())
+                });
+                say(held.map_or_else(|error| error.code(), |()| "let go"));
+            }
+            ["watch"] => watch(&device),
+            ["count"] => say(device.count("notes")),
+            ["pending"] => say(device.db.outbox().size().unwrap().pending),
+            ["status"] => {
+                let status = device.db.sync().map(|sync| sync.status());
+                let status = status.unwrap_or_default();
+                say(format!("{:?} {:?}", status.state, status.cause));
+            }
+            ["sync"] => {
+                let sync = device.db.sync().unwrap();
+                say(sync.sync_until(Duration::from_secs(30)));
+            }
+            ["suspend"] => {
+                device.db.suspend().unwrap();
+                say("suspended");
+            }
+            ["resume"] => {
+                device.db.resume().unwrap();
+                say("resumed");
+            }
+            other => panic!("unknown order {other:?}"),
+        }
+    }
+}
+
+/// A note that knows how many there were when it was written.
+fn write(device: &Device, label: &str, n: i64) {
+    let written = device.db.write(|tx| {
+        let before = tx.query("SELECT count(*) FROM notes", ())?;
+        let before = before.scalar().cloned().unwrap();
+        tx.insert(
+            "notes",
+            [("title", format!("{label} {n}").into()), ("rank", before)],
+        )
+    });
+    written.unwrap();
+}
+
+/// Says how many notes there are, whenever that changes.
+fn watch(device: &Device) {
+    let mut watched = device.db.watch("SELECT count(*) FROM notes", ()).unwrap();
+    std::thread::spawn(move || {
+        while let Ok(Some(update)) = watched.next() {
+            match update.rows.scalar() {
+                Some(driftline::Value::Integer(count)) => say(format!("watched {count}")),
+                other => panic!("no count: {other:?}"),
+            }
+        }
+    });
+}
