@@ -4,14 +4,15 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 use yrs::types::text::{Diff, YChange};
-use yrs::{GetString, Observable, Out, Text, TextRef, Transaction, TransactionMut};
+use yrs::{GetString, Observable, Out, Text, TextRef, Transaction};
 
+use super::action::Actions;
 use super::delta::{Attributes, Delta, Step};
 use super::document::Document;
 use super::guard::{Checked, CheckedState, GuardLimits, Unit};
 use super::history::History;
 use super::renumber::Neighbours;
-use super::shown::{Action, Shown};
+use super::shown::Shown;
 use super::sticky::{self, Side};
 use super::{TextError, TextKind, value, watch};
 
@@ -185,7 +186,7 @@ impl TextBody {
             change
         } else {
             let change = watch::plain(steps);
-            shown.apply(&change, &mut Vec::new())?;
+            shown.apply(&change, &mut Actions::default())?;
             change
         };
         self.shown = Some(shown);
@@ -287,7 +288,7 @@ impl TextBody {
                 Some(shown) => shown,
                 None => self.look()?,
             },
-            actions: Vec::new(),
+            actions: Actions::default(),
             changes: Vec::new(),
             inverses: Vec::new(),
         })
@@ -310,8 +311,8 @@ impl TextBody {
         }
         let text = &self.text;
         let update = self.document.author(|txn| {
-            for action in &draft.actions {
-                perform(text, txn, action);
+            for action in draft.actions.iter() {
+                action.perform(text, txn);
             }
         })?;
         if update.len() > self.limits.guard.max_update {
@@ -461,7 +462,7 @@ impl Neighbours for TextBody {
 /// Changes that have been made on what is shown and are to be made in Yrs.
 struct Draft {
     shown: Shown,
-    actions: Vec<Action>,
+    actions: Actions,
     changes: Vec<Delta>,
     inverses: Vec<Delta>,
 }
@@ -480,24 +481,6 @@ impl Draft {
         self.changes.push(change);
         self.inverses.push(inverse);
         Ok(())
-    }
-}
-
-/// One call of Yrs. Everything in it has been checked on what is shown.
-fn perform(text: &TextRef, txn: &mut TransactionMut<'_>, action: &Action) {
-    match action {
-        Action::Insert { at, text: chunk } => text.insert(txn, *at, chunk),
-        Action::Delete { at, len } => text.remove_range(txn, *at, *len),
-        // One format at a time: in a map of several, Yrs writes them in the map's random order.
-        Action::Format {
-            at,
-            len,
-            name,
-            value,
-        } => {
-            let format = (Arc::from(name.as_str()), value::to_any(value));
-            text.format(txn, *at, *len, [format].into_iter().collect());
-        }
     }
 }
 

@@ -9,6 +9,7 @@
 //! A *writer* is the Yrs client id of a file, a random 53-bit number. A [`Mark`] says how far a
 //! field contains what a writer has written.
 
+mod action;
 mod align;
 pub mod author;
 mod body;

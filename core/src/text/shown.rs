@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::TextError;
+use super::action::{Action, Actions};
 use super::delta::{Attributes, Delta, Step, units};
 
 /// Where a run is cut: small enough to search and to move, large enough to keep few.
@@ -73,25 +74,6 @@ pub(super) struct Shown {
 struct Place {
     run: usize,
     within: u32,
-}
-
-/// One call of Yrs that makes a change.
-#[derive(Clone, PartialEq, Debug)]
-pub(super) enum Action {
-    Insert {
-        at: u32,
-        text: String,
-    },
-    Delete {
-        at: u32,
-        len: u32,
-    },
-    Format {
-        at: u32,
-        len: u32,
-        name: String,
-        value: Value,
-    },
 }
 
 impl Shown {
@@ -261,7 +243,7 @@ impl Shown {
     pub(super) fn apply(
         &mut self,
         change: &Delta,
-        actions: &mut Vec<Action>,
+        actions: &mut Actions,
     ) -> Result<Delta, TextError> {
         let (mut at, mut inverse) = (0u32, Delta::new());
         for step in change.steps() {
@@ -308,12 +290,13 @@ impl Shown {
         at: u32,
         text: &str,
         attributes: &Attributes,
-        actions: &mut Vec<Action>,
+        actions: &mut Actions,
     ) -> Result<u32, TextError> {
         let inherited = self.attributes_at(at)?;
         let len = units(text);
         actions.push(Action::Insert {
             at,
+            units: len,
             text: text.to_owned(),
         });
         let same = *inherited == *attributes;

@@ -27,11 +27,8 @@ fn together(seed: u64, rounds: u32, each: &mut dyn FnMut(&mut [Device])) {
         match random.below(4) {
             0 | 1 => {
                 let device = &mut devices[n];
-                let changes: Vec<_> = (0..=random.below(2))
-                    .map(|_| change(&mut device.body, &mut random))
-                    .take(1)
-                    .collect();
-                if let Some(edited) = device.edit(&changes) {
+                let change = change(&mut device.body, &mut random);
+                if let Some(edited) = device.edit(&[change]) {
                     queues[n].push(edited.update);
                 }
             }
@@ -389,4 +386,72 @@ fn plain_step(step: &driftline_core::text::Step) -> String {
         driftline_core::text::Step::Insert { text, .. } => text.clone(),
         _ => String::new(),
     }
+}
+
+/// What is typed around one place: characters, backspaces, deletions, a jump now and then.
+fn typing(random: &mut Random, units: u32) -> Vec<TextChange> {
+    let (mut at, mut units) = (random.below(units + 1), units);
+    let mut changes = Vec::new();
+    for _ in 0..random.below(16) + 2 {
+        match random.below(8) {
+            0 if at > 0 => {
+                at -= 1;
+                units -= 1;
+                changes.push(TextChange::Delete { at, len: 1 });
+            }
+            1 if at < units => {
+                units -= 1;
+                changes.push(TextChange::Delete { at, len: 1 });
+            }
+            2 => at = at.saturating_sub(random.below(4)),
+            3 => at = random.below(units + 1),
+            4 if units > 0 => changes.push(TextChange::Format {
+                at: at.min(units - 1),
+                len: 1,
+                attributes: Attributes::from([("bold".to_owned(), json!(random.one_in(2)))]),
+            }),
+            _ => {
+                let text = *random.of(&["a", "é", "word"]);
+                changes.push(insert(at, text));
+                let len = text.encode_utf16().count() as u32;
+                at += len;
+                units += len;
+            }
+        }
+    }
+    changes
+}
+
+#[test]
+fn a_batch_does_what_its_edits_do_one_by_one() {
+    for seed in 0..200 {
+        let mut random = Random::new(seed);
+        let (mut batch, mut single) = (Device::new(writer(1)), Device::new(writer(1)));
+        let mut reader = Device::new(writer(2));
+        for _ in 0..6 {
+            let units = batch.body.units().unwrap();
+            let changes = typing(&mut random, units);
+            for change in &changes {
+                single.edit(std::slice::from_ref(change));
+            }
+            if let Some(edited) = batch.edit(&changes) {
+                reader.hear(&edited.update, batch.writer);
+            }
+            let content = batch.body.content().unwrap();
+            assert_eq!(content, single.body.content().unwrap(), "seed {seed}");
+            assert_eq!(content, batch.reread().content().unwrap(), "seed {seed}");
+            assert_eq!(content, reader.body.content().unwrap(), "seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn a_batch_of_typing_is_one_block() {
+    let mut device = Device::new(writer(1));
+    let typed: Vec<_> = (0..16).map(|at| insert(at, "x")).collect();
+    let update = device.edit(&typed).unwrap().update;
+    // 8 bytes of writer, 16 of text, a few of form.
+    assert!(update.len() < 35, "{}", update.len());
+    let nothing = device.edit(&[insert(3, "typo"), TextChange::Delete { at: 3, len: 4 }]);
+    assert_eq!(nothing, None);
 }

@@ -183,6 +183,10 @@ impl Grammar<'_> {
 /// How many UTF-16 units `text` takes; NUL is refused, at which SQLite's text functions stop.
 #[inline]
 fn utf16_len(text: &str) -> Result<u32, Why> {
+    // One typed character.
+    if let [1..0x80] = text.as_bytes() {
+        return Ok(1);
+    }
     let (mut units, mut nul) = (0usize, false);
     // Counters of one byte let the compiler count many bytes at a time; 127 bytes at most two
     // units each cannot overflow them.
