@@ -4,6 +4,11 @@
 //! It is the sum modulo 2¹²⁸ of a hash per live document, so that it can be kept up to date by one
 //! subtraction and one addition a change. Provenance (who, when, which generation) is left out: the
 //! digest answers whether people see the same, not whether they came the same way.
+//!
+//! Of a text it takes in who wrote how much and the last op that changed it, not the words. The words
+//! are not in a document's state, and reading them would make every digest as dear as all texts
+//! together. It is enough: a field takes only updates that go on from its marks, in the server's one
+//! order, so equal marks and an equal last op are the same updates.
 
 use std::fmt;
 
@@ -12,12 +17,13 @@ use crate::merge::DocumentState;
 use crate::value::Value;
 
 /// Changes with every change of what is hashed, so that two builds never compare unlike sums.
-const DOMAIN: &[u8] = b"driftline content 1";
+const DOMAIN: &[u8] = b"driftline content 2";
 
 // Tags of what follows; every part has one and a length, so that no two documents share bytes.
 const REGISTER: u8 = 1;
 const COUNTER: u8 = 2;
 const SET: u8 = 3;
+const TEXT: u8 = 4;
 
 /// The digest of a set of documents.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -83,6 +89,15 @@ fn hash(collection: CollectionId, document: &DocumentId, state: &DocumentState) 
             part(&mut hasher, 0, element.as_bytes());
         }
     }
+    for (field, text) in state.texts.iter() {
+        head(&mut hasher, TEXT, field);
+        part(&mut hasher, 0, &text.last.0);
+        for mark in &text.marks {
+            hasher.update(&[1]);
+            hasher.update(&mark.writer.to_be_bytes());
+            hasher.update(&mark.next.to_be_bytes());
+        }
+    }
     let mut low = [0; 16];
     low.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
     u128::from_be_bytes(low)
@@ -119,7 +134,8 @@ fn part(hasher: &mut blake3::Hasher, tag: u8, bytes: &[u8]) {
 mod tests {
     use super::*;
     use crate::id::OpId;
-    use crate::merge::{Life, Register, SetState, Write};
+    use crate::merge::{Life, Register, SetState, TextState, Write};
+    use crate::text::Mark;
     use crate::time::Stamp;
 
     fn op(n: u8) -> OpId {
@@ -204,7 +220,36 @@ mod tests {
         let mut moved = plain.clone();
         let species = moved.registers.get(1).cloned().unwrap();
         moved.registers.insert(5, species);
-        for other in [&counted, &tagged, &moved] {
+        let typed = |writer, next, last| {
+            let mut state = plain.clone();
+            let mark = Mark {
+                writer,
+                next,
+                last: op(last),
+                version: last.into(),
+            };
+            let text = TextState {
+                root: op(1),
+                last: op(last),
+                version: last.into(),
+                bytes: 2,
+                marks: vec![mark],
+            };
+            state.texts.insert(7, text);
+            state
+        };
+        let texts = [
+            typed(7, 2, 1),
+            typed(8, 2, 1),
+            typed(7, 3, 1),
+            typed(7, 2, 2),
+        ];
+        for (n, text) in texts.iter().enumerate() {
+            for other in texts.iter().take(n) {
+                assert_ne!(digest(&[("a", text)]), digest(&[("a", other)]));
+            }
+        }
+        for other in [&counted, &tagged, &moved, &texts[0]] {
             assert_ne!(digest(&[("a", &plain)]), digest(&[("a", other)]));
         }
         let (minus, plus) = (Value::Real(-0.0), Value::Real(0.0));
