@@ -25,6 +25,23 @@ fn without_prev_an_op_has_not_seen_its_own_past() {
 }
 
 #[test]
+fn without_the_op_it_follows_text_goes_on_behind_a_copys() {
+    let actions = [
+        Write(X, Type),
+        Poison(Y, Type),
+        Write(Y, Type),
+        PushLate(Y),
+        Arrive,
+        Push(X),
+    ];
+    finds(
+        |r| r.after = false,
+        (3, &[Copy], &actions, 6),
+        "typed behind",
+    );
+}
+
+#[test]
 fn with_stamps_alone_a_clock_decides_against_the_screen() {
     let before = [Poison(X, SetA), Push(X), ClockBack(X), Retry(X), Reboot(X)];
     let actions = [Push(X)];

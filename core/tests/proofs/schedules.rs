@@ -1,5 +1,5 @@
-//! The schedules that broke earlier designs, K1 to K22, as far as they concern records. X and Y are
-//! copies of one file, Z is another device. (K16, K17 and K23 are about text and processes.)
+//! The schedules that broke earlier designs, K1 to K22. X and Y are copies of one file, Z is another
+//! device. (K23 is about two processes on one file.)
 //!
 //! Every step is checked as in [`crate::worlds`]; what is asserted here is the point of each.
 
@@ -254,6 +254,63 @@ fn k15_an_update_does_not_land_in_a_strangers_generation() {
         0,
         "the lost insert is in the copy set aside"
     );
+}
+
+/// Both files have the same writer; each types under the same clocks.
+#[test]
+fn k16_text_of_a_copy_does_not_follow_text_of_the_original() {
+    let world = world().after(&[
+        Copy,
+        Write(X, Type),  // 1: the writer's first clocks
+        Poison(Y, Type), // 2: the same clocks, and rejected
+        Write(Y, Type),  // 3: goes on behind 2
+    ]);
+    let old = world.file(X).writer;
+    assert_eq!(world.file(Y).writer, old);
+    // Before Y knows that 2 was rejected: 3 would fit the clocks that 1 has moved to.
+    let world = world.after(&[PushLate(Y), Push(X), Arrive]);
+    assert_eq!(world.server.head(), 2, "3 did not go on behind 1");
+    let world = world.after(&[Push(Y)]);
+    assert_ne!(world.file(Y).writer, old, "Y drew a new one");
+    assert_eq!(
+        letters(&world),
+        2,
+        "what X typed and what Y typed, each once"
+    );
+    let ahead = self::world().with(|rules| rules.after = false);
+    let broken = ahead.after(&[Copy, Write(X, Type), Poison(Y, Type), Write(Y, Type)]);
+    let broken = broken.after(&[PushLate(Y), Push(X), Arrive]).healed();
+    assert!(
+        broken.problems[0].contains("typed behind"),
+        "{:?}",
+        broken.problems
+    );
+}
+
+/// An op is taken back when the server has accepted it; the next one takes its clocks.
+#[test]
+fn k17_text_typed_after_a_discard_takes_no_clock_twice() {
+    let world = world().after(&[
+        Write(X, Type), // 1
+        PushLost(X),    // accepted, and X does not know
+        Discard(X, 0),
+        Write(X, Type), // 2: on what X shows, which is nothing
+    ]);
+    let old = world.file(X).writer;
+    let world = world.after(&[Push(X)]);
+    assert_eq!(world.server.head(), 2, "2 is not decided");
+    assert_ne!(world.file(X).writer, old);
+    assert_eq!(letters(&world), 2, "1 was too late to take back");
+}
+
+/// How many letters everybody's text has in the end, each typed once.
+fn letters(world: &World) -> u32 {
+    let healed = world.healed().well();
+    let typed = |at| healed.content(at).first()?.as_ref()?.typed;
+    let all: Vec<_> = [X, Y, Z].into_iter().filter_map(typed).collect();
+    assert!(all.windows(2).all(|pair| pair[0] == pair[1]), "{all:?}");
+    // Each comes with a copy of the one before it.
+    all[0].0 / 2
 }
 
 #[test]

@@ -326,6 +326,53 @@ fn generations_on_a_server_restored_from_a_backup() {
     all(&World::new(FIELDS, false, 6), &actions, 6, 15_651);
 }
 
+const TYPING: [Action; 15] = [
+    Write(X, Type),
+    Poison(X, Type),
+    Write(Y, Type),
+    Poison(Y, Type),
+    Write(Z, Type),
+    Copy,
+    Push(X),
+    PushOne(X),
+    PushLost(X),
+    Push(Y),
+    Push(Z),
+    Pull(X),
+    Pull(Y),
+    Discard(X, 0),
+    Retry(X),
+];
+
+#[test]
+fn texts_of_a_copied_file_with_rejections_and_discards() {
+    all(&World::new(FIELDS, true, 4), &TYPING, 6, 92_761);
+}
+
+#[test]
+fn texts_with_deletes_backups_and_bootstraps() {
+    let actions = [
+        Write(X, Type),
+        Write(X, Delete),
+        Write(X, Insert),
+        Write(X, Restore),
+        Write(Z, Type),
+        Write(Z, Delete),
+        Push(X),
+        PushLost(X),
+        Push(Z),
+        Pull(X),
+        Pull(Z),
+        Backup,
+        Revert,
+        Ask(X),
+        Swap(X),
+    ];
+    all(&World::new(FIELDS, true, 5), &actions, 5, 12_737);
+    let update_wins = World::new(FIELDS_UPDATE_WINS, true, 5);
+    all(&update_wins, &actions, 5, 12_761);
+}
+
 #[test]
 fn groups_are_shown_and_decided_whole() {
     let actions = [
@@ -357,11 +404,11 @@ fn walks(collection: u16, restores: bool, walks: u64, seed: u64) {
             actions.push(Write(file, write));
         }
         if collection == FIELDS || collection == FIELDS_UPDATE_WINS {
-            let writes = [Count, Add, Remove, InsertOther, Pair, CountPair];
+            let writes = [Count, Add, Type, Remove, InsertOther, Pair, CountPair];
             // A restored server may lack one document of a group: not predicted by the device.
-            let most = if restores { 3 } else { writes.len() };
+            let most = if restores { 4 } else { writes.len() };
             actions.extend(writes[..most].iter().map(|write| Write(file, *write)));
-            actions.push(Poison(file, Count));
+            actions.extend([Poison(file, Count), Poison(file, Type)]);
         }
         actions.extend([
             Save(file, SetA),

@@ -8,7 +8,7 @@ use driftline_core::time::{Contact, place};
 use super::file::File;
 use super::look::{Content, content};
 use super::server::Server;
-use super::{A, Action, B, Key, World, Write, mask, number, schema};
+use super::{A, Action, B, Key, TEXT, World, Write, mask, number, schema, typing};
 
 impl World {
     pub(super) fn keys(&self) -> [Key; 2] {
@@ -51,6 +51,11 @@ impl World {
                 "file {at}: base is not the server's state at its cursor"
             ));
         }
+        if known && file.texts != self.server.texts[file.cursor.version as usize] {
+            self.problem(format!(
+                "file {at}: texts are not the server's at its cursor"
+            ));
+        }
         if file
             .queue
             .iter()
@@ -65,6 +70,10 @@ impl World {
                 continue;
             };
             let base = file.base.get(&key);
+            let state = base.and_then(|base| base.texts.get(TEXT));
+            if let Some(wrong) = typing::wrong(file.texts.get(&key), state) {
+                self.problem(format!("file {at}: {wrong}"));
+            }
             let image = BaseImage::between(base, &shown);
             if BaseImage::base(image, shown).as_ref() != base {
                 self.problem(format!("file {at}: the image does not lead back to base"));
@@ -161,6 +170,7 @@ impl World {
                 Write::Count | Write::CountPair => shown.count & (1 << number(op.id)) != 0,
                 Write::Add => shown.tags == ["e"],
                 Write::Remove => shown.tags.is_empty(),
+                Write::Type => shown.typed.is_some_and(|(_, last)| last == op.id),
                 Write::Restore => shown.alive,
                 Write::Delete => !shown.alive,
             };
@@ -206,6 +216,32 @@ impl World {
         }
         self.check_log();
         self.check_gone();
+        self.check_typed();
+    }
+
+    /// What was accepted and not ledgered is in the text, where nothing began it anew.
+    fn check_typed(&mut self) {
+        let began_anew = self
+            .server
+            .log
+            .iter()
+            .any(|entry| matches!(self.truth[number(entry.names[0])].write, Write::Delete));
+        if began_anew {
+            return;
+        }
+        let text = self.server.texts_now().get(&self.key()).cloned();
+        for entry in self.server.log.clone() {
+            let id = entry.names[0];
+            let truth = &self.truth[number(id)];
+            let typed = truth.write == Write::Type && self.ledgered & mask(id) == 0;
+            if typed
+                && !text
+                    .as_ref()
+                    .is_some_and(|text| typing::has(text, truth.root))
+            {
+                self.problem(format!("{id} typed and is nowhere"));
+            }
+        }
     }
 
     /// What was taken back in time has no effect.

@@ -10,6 +10,7 @@ use driftline_core::time::Reading;
 
 use super::receive::Staged;
 use super::server::{Documents, Request, Sent, Server};
+use super::typing::Texts;
 use super::{Key, Rules, mask};
 
 /// An op of this file that the base does not contain.
@@ -71,6 +72,13 @@ pub(crate) struct File {
     pub(crate) quarantine: Vec<Queued>,
     pub(crate) departed: Vec<Departed>,
     pub(crate) staged: Option<Staged>,
+    /// The letters that stand in base's texts.
+    pub(crate) texts: Arc<Texts>,
+    /// The Yrs client id of text written here, and how many were drawn.
+    pub(crate) writer: u64,
+    pub(crate) draws: u64,
+    /// The server said that some text does not fit.
+    pub(crate) unfit: bool,
     pub(crate) boot: u32,
     pub(crate) booted: i64,
     pub(crate) skew: i64,
@@ -97,6 +105,10 @@ impl File {
             quarantine: Vec::new(),
             departed: Vec::new(),
             staged: None,
+            texts: Arc::default(),
+            writer: u64::from(boot) * 1_000,
+            draws: 0,
+            unfit: false,
             boot,
             booted: time,
             skew: 0,

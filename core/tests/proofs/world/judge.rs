@@ -93,6 +93,7 @@ impl World {
                 + change.increments.len()
                 + change.adds.len()
                 + change.removes.len()
+                + change.texts.len()
                 + usize::from(change.kind == ChangeKind::Delete);
             if rows != parts {
                 self.problem(format!("{}: {rows} ledger rows for {parts} parts", op.id));

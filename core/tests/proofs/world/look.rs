@@ -9,7 +9,7 @@ use driftline_core::value::Value;
 
 use super::file::File;
 use super::server::Server;
-use super::{A, B, COUNT, Key, TAGS, World, schema};
+use super::{A, B, COUNT, Key, TAGS, TEXT, World, schema};
 
 /// What a person sees of a document.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +18,8 @@ pub(crate) struct Content {
     pub(crate) registers: BTreeMap<u16, (OpId, Value)>,
     pub(crate) count: i64,
     pub(crate) tags: Vec<String>,
+    /// How many letters its text has, and the op that typed last.
+    pub(crate) typed: Option<(u32, OpId)>,
 }
 
 /// What a person sees of a document's state.
@@ -35,6 +37,10 @@ pub(crate) fn content(state: &DocumentState) -> Content {
             .get(TAGS)
             .map(|s| s.elements.keys().cloned().collect())
             .unwrap_or_default(),
+        typed: state.texts.get(TEXT).map(|text| {
+            let letters = text.marks.iter().map(|mark| mark.next).sum();
+            (letters, text.last)
+        }),
     }
 }
 
@@ -144,7 +150,16 @@ fn digest_file(file: Option<&File>, hasher: &mut DefaultHasher) {
                 .body
                 .changes
                 .iter()
-                .map(|c| (c.prev, c.generation))
+                .map(|c| {
+                    (
+                        c.prev,
+                        c.generation,
+                        format!(
+                            "{:?}",
+                            c.texts.get(TEXT).map(|e| (e.writer, e.after, &e.update.0))
+                        ),
+                    )
+                })
                 .collect::<Vec<_>>(),
         )
             .hash(hasher);
@@ -173,6 +188,7 @@ fn digest_file(file: Option<&File>, hasher: &mut DefaultHasher) {
         file.ever,
     )
         .hash(hasher);
+    (file.writer, file.draws, file.unfit).hash(hasher);
     (
         file.written,
         file.discarded,

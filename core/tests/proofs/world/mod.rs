@@ -11,6 +11,7 @@ mod rules;
 mod screen;
 pub(crate) mod server;
 pub(crate) mod truth;
+mod typing;
 pub(crate) mod write;
 
 use std::sync::{Arc, OnceLock};
@@ -40,6 +41,7 @@ pub(crate) const A: u16 = 1;
 pub(crate) const B: u16 = 2;
 pub(crate) const COUNT: u16 = 3;
 pub(crate) const TAGS: u16 = 4;
+pub(crate) const TEXT: u16 = 5;
 
 /// The files: X, its copy Y, and another device Z.
 pub(crate) const X: usize = 0;
@@ -51,7 +53,8 @@ pub(crate) fn schema() -> &'static Schema {
     static SCHEMA: OnceLock<Schema> = OnceLock::new();
     SCHEMA.get_or_init(|| {
         let fields = "a = { id = 1, kind = \"integer\" }\nb = { id = 2, kind = \"integer\" }\n";
-        let more = "n = { id = 3, kind = \"counter\" }\ns = { id = 4, kind = \"set\" }\n";
+        let more = "n = { id = 3, kind = \"counter\" }\ns = { id = 4, kind = \"set\" }\n\
+                    t = { id = 5, kind = \"rich_text\" }\n";
         let mut text = "[schema]\nname = \"world\"\nversion = 1\n".to_owned();
         let collections = [
             ("fields", 1, "on_conflict_delete = \"delete_wins\"", more),
@@ -200,6 +203,7 @@ impl World {
         let mut world = self.clone();
         let shown = self.acting(action).map(|file| self.content(file));
         world.act(action)?;
+        world.write_texts_again();
         world.check(action, shown);
         Some(world)
     }
@@ -291,6 +295,20 @@ impl World {
                 Some(())
             }
         }
+    }
+
+    /// Files whose pending text does not fit write it again, in the transaction that made it so.
+    fn write_texts_again(&mut self) {
+        let (time, keys, roots) = (self.time, self.keys(), self.roots());
+        for file in self.files.iter_mut().flatten() {
+            if file.has_unfit_text(schema(), &keys, time) {
+                Arc::make_mut(file).write_texts_again(schema(), &roots, time);
+            }
+        }
+    }
+
+    fn roots(&self) -> Vec<usize> {
+        self.truth.iter().map(|truth| truth.root).collect()
     }
 
     fn push(&mut self, at: usize, alone: bool, answered: bool) -> Option<()> {
@@ -395,6 +413,10 @@ impl World {
         file.written |= mask(op.id);
         let truth = Truth::retry(&op, &old.op, file, &truths);
         Arc::make_mut(&mut self.truth).push(truth);
+        let roots = self.roots();
+        let file = self.file_mut(at)?;
+        let last = file.queue.len() - 1;
+        file.write_text(schema(), last, &roots, time);
         Some(())
     }
 

@@ -9,6 +9,7 @@ use driftline_core::protocol::Cursor;
 
 use super::file::{Departed, File, Queued};
 use super::server::{Documents, Entry, Outcome, Server};
+use super::typing::{self, Texts};
 use super::{Key, Rules, mask};
 
 /// A bootstrap under way: state pinned at a cursor, and the answer for the ids asked about.
@@ -16,6 +17,7 @@ use super::{Key, Rules, mask};
 pub(crate) struct Staged {
     cursor: Cursor,
     documents: Arc<Documents>,
+    texts: Arc<Texts>,
     named: Vec<Named>,
     all_names: u64,
 }
@@ -78,7 +80,8 @@ impl File {
                     }
                 }
                 Outcome::Unknown => self.queue[at].accepted = None,
-                Outcome::RetryLater | Outcome::Rebase => {}
+                Outcome::Rebase => self.unfit = true,
+                Outcome::RetryLater => {}
             }
         }
         self.leave(rules, &contained);
@@ -94,6 +97,7 @@ impl File {
     ) {
         let documents = Arc::make_mut(&mut self.base);
         for part in &entry.parts {
+            typing::take(Arc::make_mut(&mut self.texts), part);
             match documents.get_mut(&part.key) {
                 Some(document) if !part.whole => document.take(part.state.clone()),
                 _ => {
@@ -233,6 +237,7 @@ impl File {
         self.staged = Some(Staged {
             cursor: server.cursor(),
             documents: Arc::clone(server.now()),
+            texts: Arc::clone(server.texts_now()),
             named: self.answers(server),
             all_names: all_names(server),
         });
@@ -245,6 +250,7 @@ impl File {
             return false;
         };
         self.base = staged.documents;
+        self.texts = staged.texts;
         self.cursor = staged.cursor;
         self.base_names = staged.all_names;
         self.leave(rules, &staged.named);
@@ -277,6 +283,7 @@ impl File {
 
     pub(super) fn adopt(&mut self, server: &Server) {
         self.base = Arc::clone(server.now());
+        self.texts = Arc::clone(server.texts_now());
         self.cursor = server.cursor();
         self.base_names = all_names(server);
     }

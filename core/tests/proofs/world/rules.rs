@@ -53,6 +53,8 @@ rules! {
     retry_at_end,
     /// A newer generation of one's own is named before the one in base.
     own_opener,
+    /// An edit of a text names the op it follows under its writer.
+    after,
     /// Each op says how long before the request it was written.
     age
 }

@@ -8,12 +8,14 @@ use driftline_core::id::{CollectionId, DocumentId, OpId, Version};
 use driftline_core::merge::{
     Decision, DocumentState, History, Linked, Record, Touched, Verdict, Workspace, decide,
 };
-use driftline_core::op::{Op, Refusal, refusal};
+use driftline_core::op::{FieldMap, Op, Refusal, Update, refusal};
 use driftline_core::protocol::Cursor;
 use driftline_core::schema::Schema;
+use driftline_core::text::Mark;
 use driftline_core::time::{Contact, Reading, Stamp};
 
-use super::{Key, Rules};
+use super::typing::{self, Texts};
+use super::{Key, Rules, TEXT};
 
 /// Documents by place.
 pub(crate) type Documents = BTreeMap<Key, DocumentState>;
@@ -33,6 +35,7 @@ pub(crate) struct Part {
     pub(crate) key: Key,
     pub(crate) whole: bool,
     pub(crate) state: DocumentState,
+    pub(crate) texts: FieldMap<Update>,
 }
 
 /// The state of the server.
@@ -40,6 +43,7 @@ pub(crate) struct Part {
 pub(crate) struct Server {
     pub(crate) log: Vec<Arc<Entry>>,
     pub(crate) documents: Vec<Arc<Documents>>,
+    pub(crate) texts: Vec<Arc<Texts>>,
     pub(crate) cursors: Vec<Cursor>,
     pub(crate) records: BTreeMap<OpId, Arc<Record>>,
 }
@@ -124,6 +128,7 @@ impl Server {
         Server {
             log: Vec::new(),
             documents: vec![Arc::default()],
+            texts: vec![Arc::default()],
             cursors: vec![Cursor::seed(&[7; 16])],
             records: BTreeMap::new(),
         }
@@ -139,6 +144,10 @@ impl Server {
 
     pub(crate) fn now(&self) -> &Arc<Documents> {
         &self.documents[self.log.len()]
+    }
+
+    pub(crate) fn texts_now(&self) -> &Arc<Texts> {
+        &self.texts[self.log.len()]
     }
 
     /// Whether the cursor is a place in this history.
@@ -226,6 +235,16 @@ impl Server {
                 .iter_mut()
                 .for_each(|change| change.prev = None);
         }
+        if !rules.after {
+            for change in &mut op.body.changes {
+                let there = before.get(&(change.collection, change.document.clone()));
+                let text = there.and_then(|state| state.texts.get(TEXT));
+                for (_, edit) in change.texts.iter_mut() {
+                    let mark = text.and_then(|text| Mark::of(&text.marks, edit.writer));
+                    edit.after = mark.map(|mark| mark.last);
+                }
+            }
+        }
         let mut view = View {
             documents: &before,
             records: &self.records,
@@ -251,6 +270,7 @@ impl Server {
             names.truncate(1);
         }
         let mut documents = Documents::clone(self.now());
+        let mut texts = Texts::clone(self.texts_now());
         let mut parts = Vec::new();
         for touched in touched {
             let key = (touched.collection, touched.document.clone());
@@ -258,7 +278,9 @@ impl Server {
                 key: key.clone(),
                 whole: touched.whole,
                 state: touched.part(),
+                texts: touched.texts.clone(),
             };
+            typing::take(&mut texts, &part);
             documents.insert(key, touched.after.clone());
             parts.push(part);
         }
@@ -278,7 +300,7 @@ impl Server {
             .iter()
             .for_each(|name| bytes.extend_from_slice(&name.0));
         for part in &entry.parts {
-            bytes.extend(minicbor::to_vec(&part.state).unwrap());
+            bytes.extend(minicbor::to_vec((&part.state, &part.texts)).unwrap());
         }
         let cursor = if rules.chain {
             self.cursor().next(&bytes)
@@ -287,6 +309,7 @@ impl Server {
         };
         self.cursors.push(cursor);
         self.documents.push(Arc::new(documents));
+        self.texts.push(Arc::new(texts));
         self.log.push(Arc::new(entry));
     }
 

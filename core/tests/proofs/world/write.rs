@@ -8,7 +8,7 @@ use driftline_core::schema::MergePolicy;
 use driftline_core::value::Value;
 
 use super::truth::Truth;
-use super::{A, B, COUNT, Key, MOST_OPS, TAGS, World, mask, op_id, schema};
+use super::{A, B, COUNT, Key, MOST_OPS, TAGS, TEXT, World, mask, op_id, schema};
 
 /// The kinds of write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,6 +27,8 @@ pub(crate) enum Write {
     Add,
     /// Removes it.
     Remove,
+    /// Types a letter of its own.
+    Type,
     /// Inserts the document (register A).
     Insert,
     /// Deletes it.
@@ -142,6 +144,10 @@ impl World {
             }
             Write::Remove => {
                 change.removes.insert(TAGS, vec!["e".to_owned()]);
+            }
+            Write::Type => {
+                let edit = file.types(schema(), key, number, self.time);
+                change.texts.insert(TEXT, edit);
             }
             Write::Delete | Write::Restore => {}
         }
