@@ -56,7 +56,7 @@ pub(crate) struct Driver {
     pub(super) last_sync: Option<i64>,
     pub(super) quota: Option<Quota>,
     pub(super) progress: Arc<SnapshotProgress>,
-    pub(super) held_frames: Vec<driftline_core::protocol::Versions>,
+    pub(super) held_frames: Vec<LiveMessage>,
     pub(super) run: Run,
     /// Bytes sent and received when the run began.
     pub(super) run_began_at: (u64, u64),

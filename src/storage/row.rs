@@ -254,7 +254,7 @@ pub(super) fn settle_insert(
         id.as_str(),
         provenance(table, state, None)?,
         insert.0,
-        encoded(&BaseImage::Absent),
+        absent_base(),
     ))?;
     Ok(changed == 1)
 }
@@ -439,6 +439,11 @@ pub(super) fn provenance(
         Ok(()) => Ok(encoder.into_writer()),
         Err(error) => Err(StorageError::Internal(error.to_string())),
     }
+}
+
+/// `_base` of a document that base does not have.
+pub(super) fn absent_base() -> Vec<u8> {
+    encoded(&BaseImage::Absent)
 }
 
 fn encoded(value: &impl minicbor::Encode<()>) -> Vec<u8> {

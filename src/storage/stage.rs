@@ -52,6 +52,11 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
+    /// Whether it leads to the beginning of a history, where there is nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.cursor.version == 0 && self.documents == 0
+    }
+
     /// What is to be done next.
     pub(crate) fn phase(&self) -> Phase {
         if self.complete {

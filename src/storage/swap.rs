@@ -12,7 +12,7 @@ use super::error::{Result, StorageError};
 use super::history::Leaving;
 use super::queued::{self, OpState, QueuedOp, reading};
 use super::rebase::Rebase;
-use super::row::StoredDocument;
+use super::row::{self, StoredDocument};
 use super::stage::{self, DOCUMENTS};
 use super::tables::quoted;
 use super::write::WriteTx;
@@ -41,20 +41,56 @@ pub(crate) fn swap(
     if !stage.complete || behind || !stage::unanswered(tx.conn(), 1)?.is_empty() {
         return Err(PageError::NotReady);
     }
-    let queue = sort_queue(tx, stage.cursor.version)?;
+    let left = match stage.is_empty() && is_base_empty(tx)? {
+        // Nothing in place of nothing: what is queued shows on top as it did. 10,000 ops folded again
+        // were a fifth of the time they took to the server.
+        true => Vec::new(),
+        false => replace_base(tx, stage.cursor.version)?,
+    };
+    tx.set_cursor(stage.cursor)?;
+    stage::forget(tx)?;
+    refold::tidy(tx, &left)?;
+    applied
+        .accepted
+        .retain(|(_, version)| *version > stage.cursor.version);
+    applied.moved.left.extend(left);
+    applied.moved.documents = usize::try_from(stage.documents).unwrap_or(usize::MAX);
+    Ok(applied)
+}
+
+/// Puts what is staged, which ends at `version`, in place of base. Returns the ops that base contains
+/// now.
+fn replace_base(tx: &WriteTx<'_>, version: Version) -> std::result::Result<Vec<OpId>, PageError> {
+    let queue = sort_queue(tx, version)?;
     clear_base(tx)?;
     unpack(tx)?;
     keep_links(tx, &queue)?;
     fold_on_top(tx, queue.newest)?;
-    tx.set_cursor(stage.cursor)?;
-    stage::forget(tx)?;
-    refold::tidy(tx, &queue.left)?;
-    applied
-        .accepted
-        .retain(|(_, version)| *version > stage.cursor.version);
-    applied.moved.left.extend(queue.left);
-    applied.moved.documents = usize::try_from(stage.documents).unwrap_or(usize::MAX);
-    Ok(applied)
+    Ok(queue.left)
+}
+
+/// Whether base holds no document, so that all that shows is pending.
+fn is_base_empty(tx: &WriteTx<'_>) -> Result<bool> {
+    let conn = tx.conn();
+    if row::any_tombstones(conn)? {
+        return Ok(false);
+    }
+    for name in collection_tables(conn)? {
+        let sql = format!("SELECT 1 FROM {} WHERE _base IS NOT ?1", quoted(&name));
+        if conn.prepare(&sql)?.exists([row::absent_base()])? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The names of all collections' tables, also of those that only a newer schema declares.
+fn collection_tables(conn: &Connection) -> Result<Vec<String>> {
+    let mut statement = conn.prepare_cached(
+        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name GLOB '_dl_c_[0-9]*'",
+    )?;
+    let names = statement.query_map([], |row| row.get(0))?;
+    Ok(names.collect::<rusqlite::Result<_>>()?)
 }
 
 /// The queue, seen from the new base.
@@ -184,16 +220,10 @@ fn fates(conn: &Connection, version: Version) -> Result<HashMap<OpId, Fate>> {
     Ok(fates)
 }
 
-/// Empties all collections, also those that only a newer schema declares.
+/// Empties all collections.
 fn clear_base(tx: &WriteTx<'_>) -> Result<()> {
     let conn = tx.conn();
-    let mut statement = conn.prepare_cached(
-        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name GLOB '_dl_c_[0-9]*'",
-    )?;
-    let names: Vec<String> = statement
-        .query_map([], |row| row.get(0))?
-        .collect::<rusqlite::Result<_>>()?;
-    for name in names {
+    for name in collection_tables(conn)? {
         conn.execute(&format!("DELETE FROM {}", quoted(&name)), [])?;
     }
     for table in tx.layout().tables() {

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::io::Read;
 
+use zstd::stream::read::Decoder;
+
 use super::WireError;
 use super::limits::{MAX_RATIO, MAX_WINDOW_LOG};
 
@@ -11,7 +13,7 @@ use super::limits::{MAX_RATIO, MAX_WINDOW_LOG};
 const LEVEL: i32 = 1;
 /// What every zstd stream begins with. No message begins so: 0x28 is a negative integer in CBOR and
 /// a parenthesis in JSON.
-const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+pub(super) const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
 /// Compresses `bytes`.
 pub fn compress(bytes: &[u8]) -> Vec<u8> {
@@ -29,14 +31,8 @@ pub fn compress(bytes: &[u8]) -> Vec<u8> {
 /// More than that, or damaged input.
 pub fn decompress(bytes: &[u8], most: usize) -> Result<Vec<u8>, WireError> {
     let most = most.min((1 << 20) + bytes.len().saturating_mul(MAX_RATIO));
-    let mut decoder =
-        zstd::stream::read::Decoder::with_buffer(bytes).map_err(|_| WireError::Compression)?;
-    // A window larger than the cap would be allocated before the first byte comes out.
-    decoder
-        .window_log_max(MAX_WINDOW_LOG)
-        .map_err(|_| WireError::Compression)?;
     let mut out = Vec::new();
-    decoder
+    decoder(bytes)?
         .take(most as u64 + 1)
         .read_to_end(&mut out)
         .map_err(|_| WireError::Compression)?;
@@ -45,6 +41,16 @@ pub fn decompress(bytes: &[u8], most: usize) -> Result<Vec<u8>, WireError> {
     } else {
         Ok(out)
     }
+}
+
+/// What reads a compressed message bit by bit.
+pub(super) fn decoder(bytes: &[u8]) -> Result<Decoder<'_, &[u8]>, WireError> {
+    let mut decoder = Decoder::with_buffer(bytes).map_err(|_| WireError::Compression)?;
+    // A window larger than the cap would be allocated before the first byte comes out.
+    decoder
+        .window_log_max(MAX_WINDOW_LOG)
+        .map_err(|_| WireError::Compression)?;
+    Ok(decoder)
 }
 
 /// A frame of the live socket or a snapshot: decompressed if it is compressed, which its first

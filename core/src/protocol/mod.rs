@@ -13,6 +13,7 @@ mod message;
 mod sent;
 mod shape;
 mod snapshot;
+mod span;
 mod wire;
 
 pub use compress::{compress, decompress, inflate};
@@ -26,6 +27,7 @@ pub use message::{
 };
 pub use sent::{SentOp, When};
 pub use snapshot::{InvalidResume, Position, Resume, append_snapshot, split_snapshot};
+pub use span::span;
 pub(crate) use wire::known;
 pub use wire::{Encoded, Form, WireError, decode, encode, encode_cbor};
 
