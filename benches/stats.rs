@@ -1,6 +1,9 @@
 //! Medians, percentiles, and measuring two sides turn by turn.
 
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::Outcome;
 
@@ -58,9 +61,29 @@ pub(crate) fn interleave<T>(
 
 /// How long `work` takes.
 pub(crate) fn timed<T>(work: impl FnOnce() -> Outcome<T>) -> Outcome<(T, Duration)> {
-    let began = Instant::now();
+    let began = now();
     let result = work()?;
-    Ok((result, began.elapsed()))
+    Ok((result, now().saturating_sub(began)))
+}
+
+/// Whether the processor's time is counted instead of time that passes.
+static PROCESSOR: AtomicBool = AtomicBool::new(false);
+
+/// From now on the time is that of the processor, all threads of this program together.
+pub(crate) fn count_processor_time() {
+    PROCESSOR.store(true, Ordering::Relaxed);
+}
+
+/// The time; only differences mean something.
+pub(crate) fn now() -> Duration {
+    let clock = match PROCESSOR.load(Ordering::Relaxed) {
+        true => ClockId::ProcessCPUTime,
+        false => ClockId::Monotonic,
+    };
+    let time = clock_gettime(clock);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    let nanos = u32::try_from(time.tv_nsec).unwrap_or(0);
+    Duration::new(seconds, nanos)
 }
 
 /// Milliseconds.

@@ -19,43 +19,48 @@ pub const MAX_DOCUMENT_ID: usize = 255;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OpId(pub [u8; 16]);
 
+/// No id is drawn later, in the year 6429: heads stay positive, with room for some billions above.
+const LAST_MILLIS: u64 = (1 << 47) - (1 << 20);
+
 impl OpId {
     /// The id below every real one; used where an order needs a floor.
     pub const ZERO: OpId = OpId([0; 16]);
 
     /// Builds a UUIDv7 from `millis` (Unix time) and `random` bytes, above `floor`.
     ///
-    /// Ids of one file must only grow even when its clock goes back, so an id that would not
-    /// exceed `floor` becomes the floor's successor.
+    /// Ids of one file must only grow even when its clock goes back, and so must their
+    /// [`heads`](OpId::head): where time does not put one above `floor`, it follows the floor's. The
+    /// tail is random all the same, since a copy of the file has the same floor.
     pub fn next(millis: u64, random: [u8; 10], floor: Option<OpId>) -> OpId {
-        let fresh = OpId(
-            *uuid::Builder::from_unix_timestamp_millis(millis, &random)
-                .as_uuid()
-                .as_bytes(),
-        );
+        let millis = millis.min(LAST_MILLIS);
+        let fresh = uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid();
+        let fresh = OpId(fresh.into_bytes());
         match floor {
-            Some(floor) if fresh <= floor => floor.successor(),
+            Some(floor) if fresh.head() <= floor.head() => fresh.with_head(floor.head_above()),
             _ => fresh,
         }
     }
 
-    /// The smallest UUIDv7 greater than this one.
-    fn successor(self) -> OpId {
-        // Bits above the version nibble are the time, below it 74 random bits around the variant.
-        let n = u128::from_be_bytes(self.0);
-        let time = n >> 80;
-        let rand = (((n >> 64) & 0xfff) << 62) | (n & ((1 << 62) - 1));
-        let (time, rand) = if rand + 1 < (1 << 74) {
-            (time, rand + 1)
-        } else {
-            (time + 1, 0)
-        };
-        let n = (time << 80)
-            | (0x7 << 76)
-            | ((rand >> 62) << 64)
-            | (0b10 << 62)
-            | (rand & ((1 << 62) - 1));
-        OpId(n.to_be_bytes())
+    /// The first 8 bytes as a number: the time and the 12 bits that count within a millisecond. No
+    /// two ids of one file share it, and never is it negative in one that [`OpId::next`] drew.
+    pub fn head(self) -> i64 {
+        let [head @ .., _, _, _, _, _, _, _, _] = self.0;
+        i64::from_be_bytes(head)
+    }
+
+    fn with_head(mut self, head: i64) -> OpId {
+        let (front, _) = self.0.split_at_mut(8);
+        front.copy_from_slice(&head.to_be_bytes());
+        self
+    }
+
+    /// The smallest head of a UUIDv7 above this one's.
+    fn head_above(self) -> i64 {
+        let (time, count) = (self.head() >> 16, self.head() & 0xfff);
+        match count {
+            0xfff => ((time + 1) << 16) | 0x7000,
+            _ => (time << 16) | 0x7000 | (count + 1),
+        }
     }
 
     /// The Unix milliseconds the id was drawn at, as its author's clock had them.
@@ -246,16 +251,41 @@ mod tests {
         assert!(second.millis() >= 1_000);
         let uuid = Uuid::from_bytes(second.0);
         assert_eq!(uuid.get_version_num(), 7);
+        assert_eq!(uuid.get_variant(), uuid::Variant::RFC4122);
     }
 
     #[test]
-    fn successor_carries_through_every_bit_group() {
+    fn heads_of_one_file_only_grow_and_never_repeat() {
+        let mut floor = None;
+        for n in 0..20_000_u64 {
+            // A clock that stands, goes on, jumps back, and far ahead.
+            let millis = [n / 7_000, n, 3, u64::MAX / 2][(n / 5_000) as usize];
+            let id = OpId::next(millis, [n as u8; 10], floor);
+            assert_eq!(Uuid::from_bytes(id.0).get_version_num(), 7);
+            assert!(id.head() >= 0);
+            assert!(floor.is_none_or(|floor| floor.head() < id.head() && floor < id));
+            floor = Some(id);
+        }
+    }
+
+    #[test]
+    fn a_head_counts_within_its_millisecond_and_then_goes_on_to_the_next() {
         let top = OpId::next(7, [0xff; 10], None);
-        let next = top.successor();
-        assert!(next > top);
-        assert_eq!(next.millis(), 8);
+        let next = OpId::next(7, [0; 10], Some(top));
+        assert_eq!((top.millis(), next.millis()), (7, 8));
         let low = OpId::next(7, [0; 10], None);
-        assert_eq!(low.successor().millis(), 7);
+        let after = OpId::next(7, [0; 10], Some(low));
+        assert_eq!((after.millis(), after.head()), (7, low.head() + 1));
+    }
+
+    #[test]
+    fn copies_of_a_file_draw_different_ids_above_the_same_floor() {
+        let floor = OpId::next(1_000, [9; 10], None);
+        let (a, b) = (
+            OpId::next(5, [1; 10], Some(floor)),
+            OpId::next(5, [2; 10], Some(floor)),
+        );
+        assert!(a != b && a > floor && b > floor);
     }
 
     #[test]

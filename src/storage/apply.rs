@@ -185,6 +185,12 @@ impl<'t, 'c> Applying<'t, 'c> {
     }
 
     fn versions(&mut self, versions: &[VersionEntry]) -> std::result::Result<(), PageError> {
+        let mut named: Vec<OpId> = Vec::new();
+        for entry in versions {
+            named.extend(self.names.among(entry));
+        }
+        named.sort_unstable();
+        self.rebase.ops.read_ahead(&named)?;
         for entry in versions {
             self.version(entry)?;
         }
@@ -250,7 +256,8 @@ impl<'t, 'c> Applying<'t, 'c> {
             self.applied.discarded_too_late.push(op.id);
         }
         if in_order {
-            return self.rebase.leave_in_order(leaving).map(drop);
+            self.rebase.leave_in_order(leaving);
+            return Ok(());
         }
         self.rebase.leave(leaving)
     }
@@ -283,7 +290,8 @@ impl Names {
     pub(super) fn of(conn: &Connection) -> Result<Names> {
         let (least, greatest): (Option<[u8; 16]>, Option<[u8; 16]>) = conn
             .prepare_cached(
-                "SELECT (SELECT min(op_id) FROM _dl_outbox), (SELECT max(op_id) FROM _dl_outbox)",
+                "SELECT (SELECT op_id FROM _dl_outbox ORDER BY seq LIMIT 1), \
+                 (SELECT op_id FROM _dl_outbox ORDER BY seq DESC LIMIT 1)",
             )?
             .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let span = least

@@ -13,11 +13,15 @@ use rusqlite::Connection;
 
 use super::departed;
 use super::error::Result;
+use super::queued;
 pub(super) use super::queued::{OpState, QueuedOp, read};
 
 /// Bytes of decoded ops kept between look-ups: one op may hold thousands of documents, each of which
 /// asks for it.
 const CACHED_BYTES: usize = 8 << 20;
+
+/// So many ops are read and deleted one by one.
+const FEW: usize = 8;
 
 /// An op that leaves in the transaction under way: its links, should a later op still need them.
 #[derive(Clone, Debug)]
@@ -88,6 +92,8 @@ pub(super) struct Ops<'c> {
     known: HashMap<OpId, Option<Rc<QueuedOp>>>,
     bytes: usize,
     leaving: HashMap<OpId, Rc<Leaving>>,
+    /// Ops that left and are still in the table: they are deleted at once, at the end.
+    undeleted: Vec<OpId>,
 }
 
 impl<'c> Ops<'c> {
@@ -97,6 +103,7 @@ impl<'c> Ops<'c> {
             known: HashMap::new(),
             bytes: 0,
             leaving: HashMap::new(),
+            undeleted: Vec::new(),
         }
     }
 
@@ -104,6 +111,9 @@ impl<'c> Ops<'c> {
     pub(super) fn get(&mut self, id: OpId) -> Result<Option<Rc<QueuedOp>>> {
         if let Some(known) = self.known.get(&id) {
             return Ok(known.clone());
+        }
+        if self.has_left(id) {
+            return Ok(None);
         }
         let op = read(self.conn, id)?.map(Rc::new);
         if self.bytes > CACHED_BYTES {
@@ -115,24 +125,91 @@ impl<'c> Ops<'c> {
         Ok(op)
     }
 
+    /// Reads ops that will be asked for, in one go; `ids` are in order. Mostly they stand beside each
+    /// other.
+    pub(super) fn read_ahead(&mut self, ids: &[OpId]) -> Result<()> {
+        let (Some(first), Some(last)) = (ids.first(), ids.last()) else {
+            return Ok(());
+        };
+        if ids.len() <= FEW {
+            return Ok(());
+        }
+        // Where others stand between them, those are read one by one.
+        let most = 2 * ids.len();
+        let mut statement = self.conn.prepare_cached(
+            "SELECT op_id, state, wall, boot, mono, body FROM _dl_outbox WHERE seq BETWEEN ?1 AND ?2 ORDER BY seq LIMIT ?3",
+        )?;
+        let mut rows = statement.query((first.head(), last.head(), most as i64))?;
+        let mut wanted = ids.iter().peekable();
+        while let Some(row) = rows.next()? {
+            let id = OpId(row.get(0)?);
+            while wanted.next_if(|wanted| **wanted < id).is_some() {}
+            if self.bytes > CACHED_BYTES {
+                break;
+            }
+            if wanted.peek() == Some(&&id) && !self.has_left(id) {
+                let op = queued::of_row(id, row)?;
+                self.bytes += op.size;
+                self.known.insert(id, Some(Rc::new(op)));
+            }
+        }
+        Ok(())
+    }
+
+    fn has_left(&self, id: OpId) -> bool {
+        self.leaving
+            .get(&id)
+            .is_some_and(|leaving| leaving.op.id == id)
+    }
+
     /// To be told of every change made to an op.
     pub(super) fn changed(&mut self, id: OpId) {
         self.known.remove(&id);
     }
 
-    /// Takes an op out of the queue, keeping its links at hand.
-    pub(super) fn leave(&mut self, leaving: Leaving) -> Result<Rc<Leaving>> {
+    /// Takes an op out of the queue, keeping its links at hand. It is out of the table only after
+    /// [`Ops::delete_left`].
+    pub(super) fn leave(&mut self, leaving: Leaving) -> Rc<Leaving> {
         let id = leaving.op.id;
-        self.conn
-            .prepare_cached("DELETE FROM _dl_outbox WHERE op_id = ?1")?
-            .execute([id.0])?;
+        self.undeleted.push(id);
         self.known.insert(id, None);
         let leaving = Rc::new(leaving);
         for name in &leaving.names {
             self.leaving.insert(*name, Rc::clone(&leaving));
         }
         self.leaving.insert(id, Rc::clone(&leaving));
-        Ok(leaving)
+        leaving
+    }
+
+    /// Deletes what has left, all at once where nothing else stands between.
+    pub(super) fn delete_left(&mut self) -> Result<()> {
+        let mut left = std::mem::take(&mut self.undeleted);
+        left.sort_unstable();
+        left.dedup();
+        if let (Some(first), Some(last)) = (left.first(), left.last())
+            && left.len() > FEW
+        {
+            let (from, to) = (first.head(), last.head());
+            let between: i64 = self
+                .conn
+                .prepare_cached(
+                    "SELECT count(*) FROM (SELECT 1 FROM _dl_outbox WHERE seq BETWEEN ?1 AND ?2 LIMIT ?3)",
+                )?
+                .query_row((from, to, left.len() as i64 + 1), |row| row.get(0))?;
+            if usize::try_from(between) == Ok(left.len()) {
+                self.conn
+                    .prepare_cached("DELETE FROM _dl_outbox WHERE seq BETWEEN ?1 AND ?2")?
+                    .execute((from, to))?;
+                return Ok(());
+            }
+        }
+        let mut delete = self
+            .conn
+            .prepare_cached("DELETE FROM _dl_outbox WHERE seq = ?1 AND op_id = ?2")?;
+        for id in left {
+            delete.execute((id.head(), id.0))?;
+        }
+        Ok(())
     }
 
     /// The links of an op on a document, wherever it is now.

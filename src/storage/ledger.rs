@@ -322,8 +322,8 @@ pub(crate) fn mark_restored(tx: &WriteTx<'_>, id: i64, op: OpId) -> Result<bool>
 /// Returns how many.
 pub(crate) fn prune(tx: &WriteTx<'_>, at: i64) -> Result<usize> {
     Ok(tx.conn().execute(
-        "DELETE FROM _dl_losses WHERE at < ?1 AND NOT EXISTS \
-         (SELECT 1 FROM _dl_outbox o WHERE o.op_id = _dl_losses.op_id AND o.state = 1)",
+        "DELETE FROM _dl_losses WHERE at < ?1 AND op_id NOT IN \
+         (SELECT op_id FROM _dl_outbox WHERE state = 1)",
         [at],
     )?)
 }

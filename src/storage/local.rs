@@ -348,8 +348,10 @@ impl<'t> LocalWrite<'t> {
         let bytes: i64 = self
             .tx
             .conn()
-            .prepare_cached("DELETE FROM _dl_outbox WHERE op_id = ?1 RETURNING length(body)")?
-            .query_row([earlier.0], |row| row.get(0))?;
+            .prepare_cached(
+                "DELETE FROM _dl_outbox WHERE seq = ?1 AND op_id = ?2 RETURNING length(body)",
+            )?
+            .query_row((earlier.head(), earlier.0), |row| row.get(0))?;
         take_over(
             body,
             Op {
@@ -380,9 +382,10 @@ impl<'t> LocalWrite<'t> {
             }
         }
         conn.prepare_cached(
-            "INSERT INTO _dl_outbox (op_id, body, wall, boot, mono) VALUES (?1, ?2, ?3, ?4, ?5)",
+            "INSERT INTO _dl_outbox (seq, op_id, body, wall, boot, mono) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )?
         .execute(params![
+            op.id.head(),
             op.id.0,
             body,
             op.written.wall,
@@ -399,8 +402,8 @@ impl<'t> LocalWrite<'t> {
         let id = op.id;
         self.tx.set_witness(move |conn| {
             let mut statement =
-                conn.prepare("SELECT EXISTS (SELECT 1 FROM _dl_outbox WHERE op_id = ?1)")?;
-            Ok(statement.query_row([id.0], |row| row.get(0))?)
+                conn.prepare("SELECT 1 FROM _dl_outbox WHERE seq = ?1 AND op_id = ?2")?;
+            Ok(statement.exists((id.head(), id.0))?)
         });
         Ok(Queued {
             op: op.id,

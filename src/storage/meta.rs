@@ -61,7 +61,7 @@ pub(super) fn standing(conn: &Connection) -> Result<Standing> {
     let mut statement = conn.prepare_cached(
         "SELECT (SELECT value FROM _dl_meta WHERE key = 'cursor'), \
          (SELECT value FROM _dl_meta WHERE key = 'contact'), \
-         ifnull((SELECT max(op_id) FROM _dl_outbox), (SELECT value FROM _dl_meta WHERE key = 'floor'))",
+         ifnull((SELECT op_id FROM _dl_outbox ORDER BY seq DESC LIMIT 1), (SELECT value FROM _dl_meta WHERE key = 'floor'))",
     )?;
     let mut rows = statement.query([])?;
     let row = rows

@@ -54,9 +54,9 @@ pub(crate) fn next_batch(conn: &Connection, batch: &Batch<'_>) -> Result<Vec<Que
     };
     let from = batch.only.unwrap_or(OpId::ZERO);
     let mut statement = conn.prepare_cached(
-        "SELECT op_id, wall, boot, mono, state, body FROM _dl_outbox WHERE op_id >= ?1 AND state <> 1 ORDER BY op_id",
+        "SELECT op_id, wall, boot, mono, state, body FROM _dl_outbox WHERE seq >= ?1 AND state <> 1 ORDER BY seq",
     )?;
-    let mut rows = statement.query([from.0])?;
+    let mut rows = statement.query([from.head()])?;
     while let Some(row) = rows.next()? {
         let id = OpId(row.get(0)?);
         if batch.only.is_some_and(|only| only != id) || filling.offer(id, row)?.is_break() {
@@ -176,7 +176,7 @@ pub(crate) fn size(conn: &Connection) -> Result<QueueSize> {
         })
     })?;
     size.oldest = conn
-        .prepare_cached("SELECT wall FROM _dl_outbox WHERE state <> 1 ORDER BY op_id LIMIT 1")?
+        .prepare_cached("SELECT wall FROM _dl_outbox WHERE state <> 1 ORDER BY seq LIMIT 1")?
         .query_row([], |row| row.get(0))
         .optional()?;
     Ok(size)
@@ -199,10 +199,10 @@ pub(crate) fn list(
 ) -> Result<Vec<Listed>> {
     let mut statement = conn.prepare_cached(
         "SELECT op_id, wall, boot, mono, state, body, error_code, error_message FROM _dl_outbox \
-         WHERE op_id > ?1 AND (?2 IS NULL OR (state = 1) = ?2) ORDER BY op_id LIMIT ?3",
+         WHERE seq > ?1 AND (?2 IS NULL OR (state = 1) = ?2) ORDER BY seq LIMIT ?3",
     )?;
     let mut rows = statement.query(params![
-        after.0,
+        after.head(),
         quarantined,
         i64::try_from(limit).unwrap_or(i64::MAX)
     ])?;
@@ -234,8 +234,8 @@ pub(super) fn insert(
     written: Reading,
     retry_of: Option<OpId>,
 ) -> Result<()> {
-    conn.prepare_cached("INSERT INTO _dl_outbox (op_id, body, wall, boot, mono, retry_of) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
-        .execute(params![id.0, body, written.wall, written.boot.0, written.mono, retry_of.map(|id| id.0)])?;
+    conn.prepare_cached("INSERT INTO _dl_outbox (seq, op_id, body, wall, boot, mono, retry_of) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
+        .execute(params![id.head(), id.0, body, written.wall, written.boot.0, written.mono, retry_of.map(|id| id.0)])?;
     Ok(())
 }
 

@@ -174,20 +174,34 @@ impl QueuedOp {
 
 /// Reads one op of the queue.
 pub(super) fn read(conn: &Connection, id: OpId) -> Result<Option<QueuedOp>> {
-    let row = conn
-        .prepare_cached("SELECT state, wall, boot, mono, body FROM _dl_outbox WHERE op_id = ?1")?
-        .query_row([id.0], |row| {
-            Ok((
-                row.get::<_, i64>(0)?,
-                reading(row, 1)?,
-                row.get::<_, Vec<u8>>(4)?,
-            ))
-        })
+    let mut statement = conn.prepare_cached(
+        "SELECT op_id, state, wall, boot, mono, body FROM _dl_outbox WHERE seq = ?1 AND op_id = ?2",
+    )?;
+    let mut rows = statement.query((id.head(), id.0))?;
+    rows.next()?.map(|row| of_row(id, row)).transpose()
+}
+
+/// Decodes a row of `op_id, state, wall, boot, mono, body`.
+pub(super) fn of_row(id: OpId, row: &rusqlite::Row<'_>) -> Result<QueuedOp> {
+    let body = row
+        .get_ref(5)?
+        .as_blob()
+        .map_err(|_| StorageError::unreadable("outbox body"))?;
+    QueuedOp::decode(
+        id,
+        reading(row, 2)?,
+        OpState::from_number(row.get(1)?)?,
+        body,
+    )
+}
+
+/// The newest op there is, in the queue or in quarantine.
+pub(super) fn newest(conn: &Connection) -> Result<Option<OpId>> {
+    let newest = conn
+        .prepare_cached("SELECT op_id FROM _dl_outbox ORDER BY seq DESC LIMIT 1")?
+        .query_row([], |row| row.get(0).map(OpId))
         .optional()?;
-    let Some((state, written, body)) = row else {
-        return Ok(None);
-    };
-    QueuedOp::decode(id, written, OpState::from_number(state)?, &body).map(Some)
+    Ok(newest)
 }
 
 /// The three clock columns from column `at` on.

@@ -237,7 +237,7 @@ impl<'t, 'c> Rebase<'t, 'c> {
     /// An op leaves the queue or quarantine, and its documents are folded without it.
     pub(super) fn leave(&mut self, leaving: Leaving) -> Result<()> {
         let op = Rc::clone(&leaving.op);
-        let leaving = self.leave_in_order(leaving)?;
+        let leaving = self.leave_in_order(leaving);
         for (collection, document) in op.documents() {
             let touched = self.touched(collection, document)?;
             touched.leaving.push(Rc::clone(&leaving));
@@ -246,7 +246,7 @@ impl<'t, 'c> Rebase<'t, 'c> {
     }
 
     /// An op leaves whose documents are in order already.
-    pub(super) fn leave_in_order(&mut self, leaving: Leaving) -> Result<Rc<Leaving>> {
+    pub(super) fn leave_in_order(&mut self, leaving: Leaving) -> Rc<Leaving> {
         self.left.push(leaving.op.id);
         self.settled = true;
         self.ops.leave(leaving)

@@ -15,7 +15,7 @@ use super::departed::{self, Departure};
 use super::error::Result;
 use super::history::{Chain, Leaving};
 use super::meta;
-use super::queued::OpState;
+use super::queued::{self, OpState};
 use super::rebase::{Key, Moved, Rebase, Touched};
 use super::row::StoredDocument;
 use super::write::WriteTx;
@@ -39,6 +39,7 @@ impl Rebase<'_, '_> {
                 self.settle(collection, &document, touched, &mut moved.conflicts)?;
             }
         }
+        self.ops.delete_left()?;
         if self.settled {
             tidy(self.tx, &moved.left)?;
         }
@@ -196,8 +197,10 @@ fn set_hidden(tx: &WriteTx<'_>, op: OpId, hidden: bool) -> Result<()> {
         (OpState::Hidden, OpState::Pending)
     };
     tx.conn()
-        .prepare_cached("UPDATE _dl_outbox SET state = ?3 WHERE op_id = ?1 AND state = ?2")?
-        .execute(params![op.0, from.number(), to.number()])?;
+        .prepare_cached(
+            "UPDATE _dl_outbox SET state = ?3 WHERE seq = ?1 AND op_id = ?4 AND state = ?2",
+        )?
+        .execute(params![op.head(), from.number(), to.number(), op.0])?;
     Ok(())
 }
 
@@ -205,11 +208,8 @@ fn set_hidden(tx: &WriteTx<'_>, op: OpId, hidden: bool) -> Result<()> {
 pub(super) fn tidy(tx: &WriteTx<'_>, left: &[OpId]) -> Result<()> {
     tx.touch_queue();
     if let Some(newest_left) = left.iter().max() {
-        let newest: Option<[u8; 16]> = tx
-            .conn()
-            .prepare_cached("SELECT max(op_id) FROM _dl_outbox")?
-            .query_row([], |row| row.get(0))?;
-        if newest.is_none_or(|newest| OpId(newest) < *newest_left) {
+        let newest = queued::newest(tx.conn())?;
+        if newest.is_none_or(|newest| newest < *newest_left) {
             raise_floor(tx.conn(), *newest_left)?;
         }
     }

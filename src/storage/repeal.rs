@@ -31,7 +31,7 @@ pub(super) fn undeliverable() -> Refusal {
 
 /// Every queued and quarantined op, in queue order.
 pub(super) fn ids(conn: &Connection) -> Result<Vec<OpId>> {
-    let mut statement = conn.prepare_cached("SELECT op_id FROM _dl_outbox ORDER BY op_id")?;
+    let mut statement = conn.prepare_cached("SELECT op_id FROM _dl_outbox ORDER BY seq")?;
     let ids = statement.query_map([], |row| Ok(OpId(row.get(0)?)))?;
     Ok(ids.collect::<rusqlite::Result<_>>()?)
 }
@@ -40,9 +40,9 @@ pub(super) fn ids(conn: &Connection) -> Result<Vec<OpId>> {
 pub(super) fn set_quarantined(tx: &WriteTx<'_>, id: OpId, refused: &Refusal) -> Result<()> {
     tx.touch_queue();
     tx.conn().prepare_cached(
-        "UPDATE _dl_outbox SET state = 1, error_code = ?2, error_message = ?3, next_attempt = NULL WHERE op_id = ?1",
+        "UPDATE _dl_outbox SET state = 1, error_code = ?2, error_message = ?3, next_attempt = NULL WHERE seq = ?4 AND op_id = ?1",
     )?
-    .execute(params![id.0, refused.code, refused.message])?;
+    .execute(params![id.0, refused.code, refused.message, id.head()])?;
     Ok(())
 }
 
@@ -51,8 +51,10 @@ pub(super) fn set_quarantined(tx: &WriteTx<'_>, id: OpId, refused: &Refusal) -> 
 pub(crate) fn withdraw_undeliverable(tx: &WriteTx<'_>, id: OpId) -> Result<bool> {
     let changed = tx
         .conn()
-        .prepare_cached("UPDATE _dl_outbox SET state = 2 WHERE op_id = ?1 AND state IN (0, 3)")?
-        .execute([id.0])?;
+        .prepare_cached(
+            "UPDATE _dl_outbox SET state = 2 WHERE seq = ?1 AND op_id = ?2 AND state IN (0, 3)",
+        )?
+        .execute((id.head(), id.0))?;
     Ok(changed == 1)
 }
 
@@ -65,9 +67,9 @@ pub(crate) fn discard(tx: &WriteTx<'_>, id: OpId) -> Result<Option<Moved>> {
     };
     tx.conn()
         .prepare_cached(
-            "UPDATE _dl_outbox SET state = 0, body = ?2, error_code = NULL, error_message = NULL WHERE op_id = ?1",
+            "UPDATE _dl_outbox SET state = 0, body = ?2, error_code = NULL, error_message = NULL WHERE seq = ?3 AND op_id = ?1",
         )?
-        .execute(params![id.0, encoded(&op.body.withdrawn())?])?;
+        .execute(params![id.0, encoded(&op.body.withdrawn())?, id.head()])?;
     tx.touch_queue();
     rebase.refold(id)?;
     rebase.finish().map(Some)
@@ -224,8 +226,8 @@ pub(super) fn forget_bases(conn: &Connection) -> Result<()> {
             continue;
         };
         let body = OpBody { base: 0, ..op.body };
-        conn.prepare_cached("UPDATE _dl_outbox SET body = ?2 WHERE op_id = ?1")?
-            .execute(params![id.0, encoded(&body)?])?;
+        conn.prepare_cached("UPDATE _dl_outbox SET body = ?2 WHERE seq = ?3 AND op_id = ?1")?
+            .execute(params![id.0, encoded(&body)?, id.head()])?;
     }
     Ok(())
 }

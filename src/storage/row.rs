@@ -244,12 +244,7 @@ pub(super) fn settle_insert(
     else {
         return Ok(false);
     };
-    let sql = format!(
-        "UPDATE {} SET _state = ?2, _base = NULL, _pending = NULL \
-         WHERE id = ?1 AND _pending = ?3 AND _base = ?4 AND _deleted = 0",
-        table.name
-    );
-    let mut statement = conn.prepare_cached(&sql)?;
+    let mut statement = conn.prepare_cached(&table.settle_insert)?;
     let changed = statement.execute((
         id.as_str(),
         provenance(table, state, None)?,

@@ -23,6 +23,7 @@ pub(crate) use super::aside::set_aside;
 use super::error::{Result, StorageError};
 use super::kinds::check_kinds;
 use super::meta;
+use super::queued;
 pub(crate) use super::swap::swap;
 use super::write::WriteTx;
 
@@ -122,13 +123,11 @@ pub(crate) fn pin(tx: &WriteTx<'_>, cursor: Cursor) -> std::result::Result<(), P
         Some(pinned) if pinned == cursor => Ok(()),
         Some(_) => Err(PageError::OtherSnapshot),
         None => {
-            let fence: Option<[u8; 16]> =
-                tx.conn()
-                    .query_row("SELECT max(op_id) FROM _dl_outbox", [], |row| row.get(0))?;
+            let fence = queued::newest(tx.conn())?;
             stage = Stage {
                 pin: Some(cursor),
                 cursor,
-                fence: fence.map(OpId),
+                fence,
                 ..stage
             };
             Ok(save(tx, &stage)?)
@@ -261,12 +260,16 @@ pub(crate) fn unanswered(conn: &Connection, limit: usize) -> Result<Vec<OpId>> {
         return Ok(Vec::new());
     }
     let mut statement = conn.prepare_cached(
-        "SELECT op_id FROM (SELECT op_id FROM _dl_outbox WHERE op_id <= ?1 \
+        "SELECT op_id FROM (SELECT op_id FROM _dl_outbox WHERE seq <= ?3 AND op_id <= ?1 \
          UNION SELECT retry_of FROM _dl_outbox WHERE retry_of IS NOT NULL AND retry_of <= ?1) AS asked \
          WHERE NOT EXISTS (SELECT 1 FROM _dl_fates WHERE _dl_fates.op_id = asked.op_id) ORDER BY op_id LIMIT ?2",
     )?;
     let ids = statement.query_map(
-        params![fence.0, i64::try_from(limit).unwrap_or(i64::MAX)],
+        params![
+            fence.0,
+            i64::try_from(limit).unwrap_or(i64::MAX),
+            fence.head()
+        ],
         |row| Ok(OpId(row.get(0)?)),
     )?;
     Ok(ids.collect::<rusqlite::Result<_>>()?)

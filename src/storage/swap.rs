@@ -113,7 +113,7 @@ fn sort_queue(tx: &WriteTx<'_>, version: Version) -> Result<Sorted> {
     };
     let mut leaving = Vec::new();
     let mut statement = conn.prepare_cached(
-        "SELECT op_id, wall, boot, mono, state, body FROM _dl_outbox ORDER BY op_id",
+        "SELECT op_id, wall, boot, mono, state, body FROM _dl_outbox ORDER BY seq",
     )?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
@@ -145,8 +145,8 @@ fn sort_queue(tx: &WriteTx<'_>, version: Version) -> Result<Sorted> {
         if op.state == OpState::Quarantined {
             ledger::drop_rejected(conn, id)?;
         }
-        conn.prepare_cached("DELETE FROM _dl_outbox WHERE op_id = ?1")?
-            .execute([id.0])?;
+        conn.prepare_cached("DELETE FROM _dl_outbox WHERE seq = ?1 AND op_id = ?2")?
+            .execute((id.head(), id.0))?;
         let needed = |(collection, document): (_, &DocumentId)| {
             sorted.newest.contains_key(&(collection, document.clone()))
         };

@@ -40,6 +40,8 @@ pub(crate) struct Table {
     pub(super) select: String,
     pub(super) insert: String,
     pub(super) delete: String,
+    /// Makes what an insert shows base: a new `_state`, where the row is as that insert left it.
+    pub(super) settle_insert: String,
 }
 
 /// One field's column.
@@ -190,6 +192,10 @@ impl Table {
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6{marks})"
             ),
             delete: format!("DELETE FROM {name} WHERE id = ?1"),
+            settle_insert: format!(
+                "UPDATE {name} SET _state = ?2, _base = NULL, _pending = NULL \
+                 WHERE id = ?1 AND _pending = ?3 AND _base = ?4 AND _deleted = 0"
+            ),
             search: collection.and_then(Search::of),
             declared: collection.is_some(),
             names: declared.iter().map(|field| field.name.clone()).collect(),

@@ -16,6 +16,9 @@ pub(crate) struct Options {
     /// Fewer repetitions, and nothing above 100,000 documents.
     #[arg(long)]
     quick: bool,
+    /// Counts the processor's time instead of time that passes.
+    #[arg(long)]
+    processor: bool,
     /// Only figures whose name contains one of these.
     filter: Vec<String>,
 }
@@ -35,6 +38,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
         ("--json", options.json),
         ("--markdown", options.markdown),
         ("--quick", options.quick),
+        ("--processor", options.processor),
     ] {
         if chosen {
             command.arg(word);

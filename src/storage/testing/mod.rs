@@ -3,6 +3,7 @@
 
 mod check;
 mod device;
+mod many;
 mod random;
 mod schedules;
 mod server;
