@@ -19,18 +19,24 @@ mod error;
 pub mod guard;
 mod history;
 mod list;
+mod list_edit;
 mod mark;
+mod plan;
 mod renumber;
 mod shown;
+mod shown_edit;
 mod sticky;
 mod value;
+mod walk;
 mod watch;
 
-pub use body::{BodyLimits, Edited, OffsetUnit, TextBody, TextChange};
+pub use body::{BodyLimits, Edited, TextBody};
 pub use delta::{Attributes, Delta, Step};
 pub use error::TextError;
-pub use list::{ElementId, ListBody, ListChange, Which};
+pub use list::ListBody;
+pub use list_edit::{ElementId, ListChange, Which};
 pub use mark::Mark;
+pub use plan::{OffsetUnit, TextChange};
 pub use sticky::Side;
 
 use crate::schema::FieldKind;

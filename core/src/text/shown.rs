@@ -9,17 +9,17 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::TextError;
-use super::action::{Action, Actions};
 use super::delta::{Attributes, Delta, Step, units};
+use super::walk::Walk;
 
 /// Where a run is cut: small enough to search and to move, large enough to keep few.
-const MOST: usize = 4096;
+pub(super) const MOST: usize = 1024;
 
 #[derive(Clone, Debug)]
-struct Run {
-    text: String,
-    units: u32,
-    attributes: Arc<Attributes>,
+pub(super) struct Run {
+    pub(super) text: String,
+    pub(super) units: u32,
+    pub(super) attributes: Arc<Attributes>,
 }
 
 impl Run {
@@ -28,7 +28,7 @@ impl Run {
     }
 
     /// The byte that `unit` begins at.
-    fn byte_of(&self, unit: u32) -> Result<usize, TextError> {
+    pub(super) fn byte_of(&self, unit: u32) -> Result<usize, TextError> {
         if self.is_ascii() {
             return Ok(unit as usize);
         }
@@ -48,7 +48,7 @@ impl Run {
     }
 
     /// Cuts off what begins at `unit`.
-    fn cut(&mut self, unit: u32) -> Result<Run, TextError> {
+    pub(super) fn cut(&mut self, unit: u32) -> Result<Run, TextError> {
         let byte = self.byte_of(unit)?;
         let rest = Run {
             text: self.text.split_off(byte),
@@ -63,17 +63,17 @@ impl Run {
 /// The runs of one text.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Shown {
-    runs: Vec<Run>,
-    units: u32,
-    bytes: usize,
+    pub(super) runs: Vec<Run>,
+    pub(super) units: u32,
+    pub(super) bytes: usize,
     /// Characters of two units.
     pairs: usize,
 }
 
 /// A place among the runs: `within` units into run `run`, never 0 units but in the first run.
-struct Place {
-    run: usize,
-    within: u32,
+pub(super) struct Place {
+    pub(super) run: usize,
+    pub(super) within: u32,
 }
 
 impl Shown {
@@ -117,7 +117,7 @@ impl Shown {
         }
     }
 
-    fn count_in(&mut self, text: &str) -> u32 {
+    pub(super) fn count_in(&mut self, text: &str) -> u32 {
         let units = units(text);
         self.units += units;
         self.bytes += text.len();
@@ -125,13 +125,13 @@ impl Shown {
         units
     }
 
-    fn count_out(&mut self, text: &str, units: u32) {
+    pub(super) fn count_out(&mut self, text: &str, units: u32) {
         self.units -= units;
         self.bytes -= text.len();
         self.pairs -= pairs(text);
     }
 
-    fn insert_run(&mut self, at: usize, text: String, attributes: Arc<Attributes>) {
+    pub(super) fn insert_run(&mut self, at: usize, text: String, attributes: Arc<Attributes>) {
         let units = self.count_in(&text);
         let before = at
             .checked_sub(1)
@@ -153,7 +153,7 @@ impl Shown {
     }
 
     /// The run that holds what stands left of `unit`, and how far into it `unit` is.
-    fn place(&self, unit: u32) -> Result<Place, TextError> {
+    pub(super) fn place(&self, unit: u32) -> Result<Place, TextError> {
         let mut within = unit;
         for (run, held) in self.runs.iter().enumerate() {
             if within <= held.units {
@@ -169,7 +169,7 @@ impl Shown {
     }
 
     /// Makes `unit` the beginning of a run and answers which.
-    fn split(&mut self, unit: u32) -> Result<usize, TextError> {
+    pub(super) fn split(&mut self, unit: u32) -> Result<usize, TextError> {
         let place = self.place(unit)?;
         let Some(run) = self.runs.get_mut(place.run) else {
             return Ok(0);
@@ -234,214 +234,6 @@ impl Shown {
             None => Ok(0),
         }
     }
-
-    /// Makes `change`; answers the change that undoes it, and puts the calls that make it in Yrs
-    /// into `actions`.
-    ///
-    /// # Errors
-    /// If it does not fit the text; it may then have been made in part.
-    pub(super) fn apply(
-        &mut self,
-        change: &Delta,
-        actions: &mut Actions,
-    ) -> Result<Delta, TextError> {
-        let (mut at, mut inverse) = (0u32, Delta::new());
-        for step in change.steps() {
-            match step {
-                Step::Retain { len, attributes } if attributes.is_empty() => {
-                    at = at.checked_add(*len).ok_or(TextError::OutOfRange)?;
-                    inverse.push(Step::Retain {
-                        len: *len,
-                        attributes: Attributes::new(),
-                    });
-                }
-                Step::Retain { len, attributes } => {
-                    for (name, value) in attributes {
-                        actions.push(Action::Format {
-                            at,
-                            len: *len,
-                            name: name.clone(),
-                            value: value.clone(),
-                        });
-                    }
-                    self.format(at, *len, attributes, &mut inverse)?;
-                    at += len;
-                }
-                Step::Insert { text, attributes } => {
-                    let len = self.insert(at, text, attributes, actions)?;
-                    inverse.push(Step::Delete { len });
-                    at += len;
-                }
-                Step::Delete { len } => {
-                    actions.push(Action::Delete { at, len: *len });
-                    self.delete(at, *len, &mut inverse)?;
-                }
-            }
-        }
-        if at > self.units {
-            return Err(TextError::OutOfRange);
-        }
-        inverse.trim();
-        Ok(inverse)
-    }
-
-    fn insert(
-        &mut self,
-        at: u32,
-        text: &str,
-        attributes: &Attributes,
-        actions: &mut Actions,
-    ) -> Result<u32, TextError> {
-        let inherited = self.attributes_at(at)?;
-        let len = units(text);
-        actions.push(Action::Insert {
-            at,
-            units: len,
-            text: text.to_owned(),
-        });
-        let same = *inherited == *attributes;
-        if !same {
-            for (name, value) in changed(&inherited, attributes) {
-                actions.push(Action::Format {
-                    at,
-                    len,
-                    name,
-                    value,
-                });
-            }
-        }
-        let place = self.place(at)?;
-        if let Some(run) = self.runs.get_mut(place.run)
-            && same
-            && place.within > 0
-            && run.text.len() + text.len() <= 2 * MOST
-        {
-            let byte = run.byte_of(place.within)?;
-            run.text.insert_str(byte, text);
-            run.units += len;
-            let long = run.text.len() > MOST;
-            self.count_in(text);
-            if long {
-                self.halve(place.run)?;
-            }
-            return Ok(len);
-        }
-        let attributes = if same {
-            inherited
-        } else {
-            Arc::new(attributes.clone())
-        };
-        let mut run = self.split(at)?;
-        let mut rest = text;
-        while !rest.is_empty() {
-            let mut end = rest.len().min(MOST);
-            while !rest.is_char_boundary(end) {
-                end -= 1;
-            }
-            let (piece, next) = rest.split_at(end);
-            let runs = self.runs.len();
-            self.insert_run(run, piece.to_owned(), attributes.clone());
-            run += self.runs.len() - runs;
-            rest = next;
-        }
-        Ok(len)
-    }
-
-    fn halve(&mut self, run: usize) -> Result<(), TextError> {
-        let Some(long) = self.runs.get_mut(run) else {
-            return Ok(());
-        };
-        let mut middle = long.text.len() / 2;
-        while !long.text.is_char_boundary(middle) {
-            middle -= 1;
-        }
-        let rest = long.cut(units(&long.text[..middle]))?;
-        self.runs.insert(run + 1, rest);
-        Ok(())
-    }
-
-    fn delete(&mut self, at: u32, len: u32, inverse: &mut Delta) -> Result<(), TextError> {
-        let end = at.checked_add(len).ok_or(TextError::OutOfRange)?;
-        self.check(end)?;
-        let place = self.place(at)?;
-        if let Some(run) = self.runs.get_mut(place.run)
-            && place.within + len <= run.units
-            && len < run.units
-        {
-            let (from, to) = (run.byte_of(place.within)?, run.byte_of(place.within + len)?);
-            let text: String = run.text.drain(from..to).collect();
-            run.units -= len;
-            let attributes = (*run.attributes).clone();
-            self.count_out(&text, len);
-            inverse.push(Step::Insert { text, attributes });
-            return Ok(());
-        }
-        let (from, to) = (self.split(at)?, self.split(end)?);
-        let gone: Vec<Run> = self.runs.drain(from..to).collect();
-        for run in gone {
-            self.count_out(&run.text, run.units);
-            inverse.push(Step::Insert {
-                text: run.text,
-                attributes: (*run.attributes).clone(),
-            });
-        }
-        self.join(from);
-        Ok(())
-    }
-
-    fn format(
-        &mut self,
-        at: u32,
-        len: u32,
-        change: &Attributes,
-        inverse: &mut Delta,
-    ) -> Result<(), TextError> {
-        let end = at.checked_add(len).ok_or(TextError::OutOfRange)?;
-        self.check(end)?;
-        let (from, to) = (self.split(at)?, self.split(end)?);
-        for run in self.runs.get_mut(from..to).unwrap_or_default() {
-            let mut attributes = (*run.attributes).clone();
-            let mut back = Attributes::new();
-            for (name, value) in change {
-                let before = match value {
-                    Value::Null => attributes.remove(name),
-                    value => attributes.insert(name.clone(), value.clone()),
-                };
-                let before = before.unwrap_or(Value::Null);
-                if before != *value {
-                    back.insert(name.clone(), before);
-                }
-            }
-            inverse.push(Step::Retain {
-                len: run.units,
-                attributes: back,
-            });
-            run.attributes = Arc::new(attributes);
-        }
-        // From the right, so that joining moves nothing that is still to be looked at.
-        for run in (from..=to).rev() {
-            self.join(run);
-        }
-        Ok(())
-    }
-
-    /// Joins run `at` with the one before it where both are alike and short.
-    fn join(&mut self, at: usize) {
-        let Some(before) = at.checked_sub(1) else {
-            return;
-        };
-        let (Some(left), Some(right)) = (self.runs.get(before), self.runs.get(at)) else {
-            return;
-        };
-        let short = left.text.len() + right.text.len() <= MOST / 2;
-        if short && left.attributes == right.attributes {
-            let right = self.runs.remove(at);
-            if let Some(left) = self.runs.get_mut(before) {
-                left.text.push_str(&right.text);
-                left.units += right.units;
-            }
-        }
-    }
 }
 
 /// The formats to set, and those to take off by null, to get from `from` to `to`.
@@ -477,41 +269,5 @@ impl Shown {
             runs: &self.runs,
             taken: 0,
         }
-    }
-}
-
-/// Goes through runs in pieces.
-pub(super) struct Walk<'a> {
-    runs: &'a [Run],
-    /// How many units of the first run have been passed.
-    taken: u32,
-}
-
-impl<'a> Walk<'a> {
-    /// How much is left with the formats that come next.
-    pub(super) fn rest(&self) -> Option<u32> {
-        self.runs.first().map(|run| run.units - self.taken)
-    }
-
-    /// The next piece of equal formats, at most `most` units long.
-    pub(super) fn take(&mut self, most: u32) -> Option<(u32, &'a str, &'a Attributes)> {
-        let (run, len) = (self.runs.first()?, self.rest()?.min(most));
-        let from = run.byte_of(self.taken).ok()?;
-        let to = run.byte_of(self.taken + len).ok()?;
-        self.taken += len;
-        if self.taken == run.units {
-            self.runs = &self.runs[1..];
-            self.taken = 0;
-        }
-        Some((len, &run.text[from..to], &run.attributes))
-    }
-
-    /// Passes over `len` units.
-    pub(super) fn skip(&mut self, len: u32) -> Option<()> {
-        let mut left = len;
-        while left > 0 {
-            left -= self.take(left)?.0;
-        }
-        Some(())
     }
 }

@@ -9,7 +9,8 @@ use yrs::Out;
 use yrs::types::Delta as YrsDelta;
 
 use super::delta::{Attributes, Delta, Step, units};
-use super::shown::{Shown, Walk, changed};
+use super::shown::{Shown, changed};
+use super::walk::Walk;
 
 /// One step as Yrs tells it: the positions, without the formats.
 pub(super) struct Bone {

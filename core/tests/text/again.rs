@@ -1,20 +1,17 @@
 //! Text written again under a new writer.
 //!
-//! Every character and element in these histories is unique, so that what is there, how often and
+//! Every character in these histories is unique, so that what is there, how often and
 //! in which order says everything.
 
 use std::collections::BTreeSet;
 
 use driftline_core::text::author::{Pending, Rewritten, again};
 use driftline_core::text::guard::{Why, check_state};
-use driftline_core::text::{
-    Attributes, BodyLimits, ListBody, ListChange, Mark, OffsetUnit, TextBody, TextChange, TextKind,
-    Which,
-};
+use driftline_core::text::{Attributes, BodyLimits, OffsetUnit, TextBody, TextChange, TextKind};
 use serde_json::json;
 
 use crate::random::Random;
-use crate::world::{self, Device, LIMITS, admit, writer};
+use crate::world::{self, Device, LIMITS, writer};
 
 /// What happened between the device and the server.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -289,168 +286,6 @@ fn an_update_that_cannot_be_read_stops_no_other() {
             .iter()
             .any(|update| matches!(update, Rewritten::Update(_)))
     );
-}
-
-// ---- lists ----
-
-struct Lists {
-    body: ListBody,
-    marks: Vec<Mark>,
-}
-
-impl Lists {
-    fn new(by: u64) -> Lists {
-        Lists {
-            body: ListBody::new(by, BodyLimits::default()),
-            marks: Vec::new(),
-        }
-    }
-
-    fn reread(&self, by: u64) -> Lists {
-        let state = self.body.state().unwrap();
-        let checked = check_state(&state, TextKind::List, &self.marks, &LIMITS).unwrap();
-        Lists {
-            body: ListBody::load(by, checked, BodyLimits::default()).unwrap(),
-            marks: self.marks.clone(),
-        }
-    }
-
-    fn hear(&mut self, update: &[u8], by: u64) {
-        use driftline_core::text::guard::{Check, check};
-        let answer = check(update, by, TextKind::List, &self.marks, &LIMITS).unwrap();
-        if let Check::Fits(checked) = answer {
-            self.body.apply(&checked).unwrap();
-            admit(update, by, TextKind::List, &mut self.marks).unwrap();
-        }
-    }
-
-    fn values(&mut self) -> Vec<u32> {
-        serde_json::from_str(&self.body.json().unwrap()).unwrap()
-    }
-
-    /// One random edit: its update, and the values it puts in or moves.
-    fn edit(&mut self, counter: &mut u32, random: &mut Random) -> Option<(Vec<u8>, BTreeSet<u32>)> {
-        let before = self.values();
-        let len = before.len() as u32;
-        let change = match random.below(4) {
-            0 if len > 0 => ListChange::Remove {
-                element: Which::At(random.below(len)),
-            },
-            1 if len > 0 => ListChange::Move {
-                element: Which::At(random.below(len)),
-                to: random.below(len),
-            },
-            _ => ListChange::Insert {
-                at: random.below(len + 1),
-                values: (0..=random.below(2))
-                    .map(|_| {
-                        *counter += 1;
-                        json!(*counter)
-                    })
-                    .collect(),
-            },
-        };
-        let by = self.body.writer();
-        let update = self.body.edit(std::slice::from_ref(&change)).unwrap()?;
-        assert_eq!(
-            admit(&update, by, TextKind::List, &mut self.marks),
-            Ok(true)
-        );
-        let put = match change {
-            ListChange::Move {
-                element: Which::At(at),
-                ..
-            } => BTreeSet::from([before[at as usize]]),
-            _ => {
-                let new = |value: &u32| !before.contains(value);
-                self.values().into_iter().filter(new).collect()
-            }
-        };
-        Some((update, put))
-    }
-}
-
-#[test]
-fn lists_are_written_again_element_by_element() {
-    for seed in 0..300 {
-        let mut random = Random::new(seed);
-        let (me, other) = (writer(1), writer(2));
-        let story = *random.of(&[Story::Plain, Story::Copy]);
-        let leave_out = random.one_in(2);
-        let mut counter = 0;
-        let (mut device, mut base) = (Lists::new(me), Lists::new(other));
-        for _ in 0..random.below(8) + 1 {
-            if let Some((update, _)) = base.edit(&mut counter, &mut random) {
-                device.hear(&update, other);
-            }
-            if let Some((update, _)) = device.edit(&mut counter, &mut random) {
-                base.hear(&update, me);
-            }
-        }
-        let mut copy = device.reread(me);
-        let (mut updates, mut kept) = (Vec::new(), Vec::new());
-        let mut left_out_values = BTreeSet::new();
-        for _ in 0..random.below(8) + 1 {
-            let before: BTreeSet<u32> = device.values().into_iter().collect();
-            if let Some((update, put)) = device.edit(&mut counter, &mut random) {
-                let after: BTreeSet<u32> = device.values().into_iter().collect();
-                let keep = !leave_out || random.one_in(2);
-                if keep {
-                    // A move beats a removal that had not seen it, but brings nothing back that
-                    // was put in by what is left out.
-                    kept.push((&put - &left_out_values, &before - &after));
-                } else {
-                    left_out_values.extend(&after - &before);
-                }
-                updates.push((update, keep));
-            }
-        }
-        let mut copied = BTreeSet::new();
-        if story == Story::Copy {
-            for _ in 0..random.below(3) + 1 {
-                if let Some((update, put)) = copy.edit(&mut counter, &mut random) {
-                    base.hear(&update, me);
-                    copied.extend(put);
-                }
-            }
-        }
-        let pending: Vec<Pending<'_>> = updates
-            .iter()
-            .map(|(update, keep)| Pending {
-                update,
-                writer: me,
-                keep: *keep,
-            })
-            .collect();
-        let state = base.body.state().unwrap();
-        let checked = check_state(&state, TextKind::List, &base.marks, &LIMITS).unwrap();
-        let new = writer(77);
-        let rewritten = again(checked, &pending, new, BodyLimits::default()).unwrap();
-        let held: BTreeSet<u32> = base.values().into_iter().collect();
-        let mut expected = held.clone();
-        for (put, gone) in kept {
-            expected.extend(put);
-            expected.retain(|value| !gone.contains(value));
-        }
-        // What the copy moved it moved away from under the removal.
-        expected.extend(&copied & &held);
-        let mut result = base.reread(writer(4));
-        for update in rewritten {
-            if let Rewritten::Update(update) = update {
-                result.hear(&update, new);
-            }
-        }
-        let found = result.values();
-        assert_eq!(found.len(), expected.len(), "seed {seed}");
-        assert_eq!(
-            found.iter().copied().collect::<BTreeSet<u32>>(),
-            expected,
-            "seed {seed}"
-        );
-        if story == Story::Plain && !leave_out {
-            assert_eq!(found, device.values(), "seed {seed}");
-        }
-    }
 }
 
 #[test]

@@ -258,3 +258,12 @@ pub(crate) fn list_change(body: &mut ListBody, random: &mut Random) -> ListChang
         },
     }
 }
+
+/// Text put in at an offset, with the formats left of it.
+pub(crate) fn insert(at: u32, text: &str) -> TextChange {
+    TextChange::Insert {
+        at,
+        text: text.into(),
+        attributes: None,
+    }
+}
