@@ -44,6 +44,12 @@ pub(crate) fn run(command: &mut Command) -> Outcome {
     }
 }
 
+/// Builds everything that tests run or start. With all targets, cargo resolves the features that
+/// `cargo test` does, and nothing is built twice.
+pub(crate) fn build_all() -> Outcome {
+    run(&mut command(["build", "--workspace", "--all-targets"]))
+}
+
 /// Runs to the end and returns standard output as text; the caller sees standard error.
 pub(crate) fn output(command: &mut Command) -> Result<String, String> {
     let spoken = spoken(command);

@@ -1,7 +1,8 @@
-//! The project's own commands: `cargo xtask test`, `bench`, `coverage`, `check-layers`, `deny`.
+//! The project's own commands: `cargo xtask test`, `chaos`, `bench`, `coverage`, `check-layers`, `deny`.
 
 mod bench;
 mod cargo;
+mod chaos;
 mod coverage;
 mod deny;
 mod layers;
@@ -25,6 +26,8 @@ struct Arguments {
 enum Command {
     /// Run every test and lint of the project and count them.
     Test(test::Options),
+    /// Kill real devices and a real server at random, and check what must be true afterwards.
+    Chaos(chaos::Options),
     /// Measure every figure beside its baseline, with the profile that ships.
     Bench(bench::Options),
     /// Line coverage of core/.
@@ -41,6 +44,7 @@ type Outcome = Result<(), String>;
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Test(options) => test::run(&options),
+        Command::Chaos(options) => chaos::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Coverage(options) => coverage::run(&options),
         Command::CheckLayers => layers::check(),

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 
 use crate::libtest::{Counts, Report};
 use crate::table::Table;
-use crate::{Outcome, cargo, layers};
+use crate::{Outcome, cargo, chaos, layers};
 
 /// What to run.
 #[derive(Args)]
@@ -32,19 +32,28 @@ enum Step {
     Fmt,
     /// Builds all binaries, then runs all tests, those in the documentation included.
     Tests,
+    /// `cargo xtask chaos` on what the tests were built with.
+    Chaos,
     /// `cargo clippy`, warnings are errors.
     Clippy,
 }
 
 impl Step {
     // The quick ones first; clippy last, so that a lint never hides a failing test.
-    const ALL: [Step; 4] = [Step::Layers, Step::Fmt, Step::Tests, Step::Clippy];
+    const ALL: [Step; 5] = [
+        Step::Layers,
+        Step::Fmt,
+        Step::Tests,
+        Step::Chaos,
+        Step::Clippy,
+    ];
 
     fn name(self) -> &'static str {
         match self {
             Step::Layers => "layers",
             Step::Fmt => "fmt",
             Step::Tests => "tests",
+            Step::Chaos => "chaos",
             Step::Clippy => "clippy",
         }
     }
@@ -54,6 +63,7 @@ impl Step {
             Step::Layers => layers::check(),
             Step::Fmt => cargo::run(&mut cargo::command(["fmt", "--all", "--check"])),
             Step::Tests => tests(arguments, report),
+            Step::Chaos => chaos::step(report),
             Step::Clippy => cargo::run(&mut cargo::command([
                 "clippy",
                 "--workspace",
@@ -97,18 +107,15 @@ fn chosen(options: &Options) -> Vec<Step> {
         _ if !options.only.is_empty() => options.only.contains(step),
         Step::Fmt | Step::Clippy => !options.skip_lint,
         Step::Layers | Step::Tests => true,
+        // Whoever asks for some tests wants those.
+        Step::Chaos => options.arguments.is_empty(),
     };
     Step::ALL.into_iter().filter(is_chosen).collect()
 }
 
 fn tests(arguments: &[String], report: &mut Report) -> Outcome {
     // Tests start the `driftline` binary of another package; cargo test alone would not build it.
-    // With all targets, cargo resolves the features that cargo test does and builds nothing twice.
-    cargo::run(&mut cargo::command([
-        "build",
-        "--workspace",
-        "--all-targets",
-    ]))?;
+    cargo::build_all()?;
 
     let mut command = cargo::command(["test", "--no-fail-fast"]);
     if !chooses_packages(arguments) {
@@ -165,7 +172,9 @@ fn stream(reader: PipeReader, report: &mut Report) -> io::Result<()> {
 }
 
 fn conclude(finished: &[Finished], report: &Report) -> Outcome {
-    let tests_ran = finished.iter().any(|done| done.step == Step::Tests);
+    let tests_ran = finished
+        .iter()
+        .any(|done| matches!(done.step, Step::Tests | Step::Chaos));
     if tests_ran {
         print!("\n{}", suites(report).render());
         for failure in &report.failures {
@@ -247,8 +256,13 @@ mod tests {
             skip_lint: false,
             arguments: vec![],
         };
-        assert_eq!(names(&options), ["layers", "fmt", "tests", "clippy"]);
+        assert_eq!(
+            names(&options),
+            ["layers", "fmt", "tests", "chaos", "clippy"]
+        );
         options.skip_lint = true;
+        assert_eq!(names(&options), ["layers", "tests", "chaos"]);
+        options.arguments = vec!["merge".to_owned()];
         assert_eq!(names(&options), ["layers", "tests"]);
         options = Options {
             only: vec![Step::Clippy, Step::Fmt],
