@@ -3,16 +3,18 @@
 //! Most values of a document share one write, so writes stand once in a table and fields point
 //! into it: 8 fields of one insert cost 26 bytes of provenance instead of 200.
 
+mod texts;
+
 use minicbor::bytes::ByteArray;
 use minicbor::decode::{self, Decoder};
 use minicbor::encode::{self, Encoder, Write as Output};
 
-use super::{DocumentState, Generation, Life, Register, Reopened, SetState, TextState, Write};
+use super::{DocumentState, Generation, Life, Register, Reopened, SetState, Write};
 use crate::id::{FieldId, OpId, PENDING, Version};
 use crate::op::FieldMap;
-use crate::text::Mark;
 use crate::time::Stamp;
 use crate::value::Value;
+use texts::{read_text, write_text};
 
 // Keys of the map. Absent means empty, zero or alive.
 const GENERATION: u8 = 0;
@@ -382,58 +384,6 @@ fn read_write(d: &mut Decoder<'_>, named: Option<OpId>) -> Result<Write, decode:
     })
 }
 
-/// `[root, last, version, bytes, writer, next, last, version, writer, …]`
-fn write_text<W: Output>(
-    e: &mut Encoder<W>,
-    text: &TextState,
-    named: Option<OpId>,
-) -> Result<(), encode::Error<W::Error>> {
-    e.array(4 + 4 * text.marks.len() as u64)?;
-    op_unless(e, text.root, named)?;
-    op_unless(e, text.last, named)?;
-    version(e, text.version)?;
-    e.u64(text.bytes)?;
-    for mark in &text.marks {
-        e.u64(mark.writer)?.u32(mark.next)?;
-        op_unless(e, mark.last, named)?;
-        version(e, mark.version)?;
-    }
-    Ok(())
-}
-
-fn read_text(d: &mut Decoder<'_>, named: Option<OpId>) -> Result<TextState, decode::Error> {
-    let parts = length(d.array()?)?;
-    if parts < 4 || !parts.is_multiple_of(4) {
-        return Err(decode::Error::message("a text has a head and whole marks"));
-    }
-    let mut text = TextState {
-        root: op_or(d, named)?,
-        last: op_or(d, named)?,
-        version: read_version(d)?,
-        bytes: d.u64()?,
-        marks: Vec::new(),
-    };
-    for _ in 1..parts / 4 {
-        let mark = Mark {
-            writer: d.u64()?,
-            next: d.u32()?,
-            last: op_or(d, named)?,
-            version: read_version(d)?,
-        };
-        if text
-            .marks
-            .last()
-            .is_some_and(|before| before.writer >= mark.writer)
-        {
-            return Err(decode::Error::message(
-                "marks stand in the order of writers",
-            ));
-        }
-        text.marks.push(mark);
-    }
-    Ok(text)
-}
-
 /// [`PENDING`] is null: nine bytes less in every row with a pending write.
 fn version<W: Output>(e: &mut Encoder<W>, version: Version) -> Result<(), encode::Error<W::Error>> {
     if version == PENDING {
@@ -494,20 +444,20 @@ fn expect_array(d: &mut Decoder<'_>, parts: u64) -> Result<(), decode::Error> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn encoded(write: impl FnOnce(&mut Encoder<&mut Vec<u8>>)) -> Vec<u8> {
+    pub(super) fn encoded(write: impl FnOnce(&mut Encoder<&mut Vec<u8>>)) -> Vec<u8> {
         let mut bytes = Vec::new();
         write(&mut Encoder::new(&mut bytes));
         bytes
     }
 
-    fn decode(bytes: &[u8]) -> Result<DocumentState, decode::Error> {
+    pub(super) fn decode(bytes: &[u8]) -> Result<DocumentState, decode::Error> {
         minicbor::decode(bytes)
     }
 
-    fn generation(e: &mut Encoder<&mut Vec<u8>>) {
+    pub(super) fn generation(e: &mut Encoder<&mut Vec<u8>>) {
         e.u8(GENERATION)
             .unwrap()
             .array(2)
@@ -617,54 +567,15 @@ mod tests {
         }
     }
 
-    fn typed(marks: &[(u64, u8)]) -> TextState {
-        let mark = |(writer, op): &(u64, u8)| Mark {
-            writer: *writer,
-            next: 3,
-            last: OpId([*op; 16]),
-            version: PENDING,
-        };
-        TextState {
-            root: OpId([1; 16]),
-            last: OpId([2; 16]),
-            version: PENDING,
-            bytes: 3,
-            marks: marks.iter().map(mark).collect(),
-        }
-    }
-
-    #[test]
-    fn marks_stand_in_order_and_whole() {
-        let mut state = DocumentState::opened(OpId([1; 16]), 1);
-        state.texts.insert(4, typed(&[(7, 1), (9, 2)]));
-        let bytes = minicbor::to_vec(&state).unwrap();
-        assert_eq!(decode(&bytes).unwrap(), state);
-        state.texts.insert(4, typed(&[(9, 1), (7, 2)]));
-        let disorder = minicbor::to_vec(&state).unwrap();
-        assert!(decode(&disorder).unwrap_err().to_string().contains("order"));
-        for parts in [0, 3, 5] {
-            let torn = encoded(|e| {
-                generation(e.map(2).unwrap());
-                e.u8(TEXTS).unwrap().map(1).unwrap().u16(4).unwrap();
-                e.array(parts).unwrap();
-                (0..parts).for_each(|_| _ = e.bytes(&[1; 16]).unwrap());
-            });
-            assert!(
-                decode(&torn)
-                    .unwrap_err()
-                    .to_string()
-                    .contains("whole marks")
-            );
-        }
-    }
-
     fn in_a_row() -> DocumentState {
         let mut state = DocumentState::opened(OpId([1; 16]), PENDING);
         for (field, op) in [(1, 1), (2, 1), (3, 2), (9, 1)] {
             state.registers.insert(field, written_by(op, field.into()));
         }
         state.counters.insert(4, 3);
-        state.texts.insert(5, typed(&[(7, 1), (9, 2)]));
+        state
+            .texts
+            .insert(5, super::texts::tests::typed(&[(7, 1), (9, 2)]));
         state.life = Life::Deleted(written_by(2, 0).write);
         state
     }

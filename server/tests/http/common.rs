@@ -40,6 +40,7 @@ island = { id = 2, kind = "text", default = "Torgersen" }
 mass = { id = 3, kind = "integer" }
 seen = { id = 4, kind = "counter" }
 tags = { id = 5, kind = "set" }
+story = { id = 6, kind = "rich_text" }
 [collections.notes]
 id = 2
 on_conflict_delete = "update_wins"

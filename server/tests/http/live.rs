@@ -360,3 +360,47 @@ async fn a_listener_that_missed_frames_is_told() {
     }
     assert!(behind, "{told} frames came");
 }
+
+#[tokio::test]
+async fn text_that_does_not_fit_is_answered_on_the_socket_and_nothing_is_told() {
+    use driftline_core::op::{ChangeKind, TextEdit, Update};
+    use driftline_core::protocol::Outcome;
+    let served = serve(|_| ()).await;
+    let mut a = served.world.device("ann");
+    let insert = a.op(change(NOTES, "n", ChangeKind::Insert, &[]));
+    a.sync(vec![insert]).await;
+    let mut socket = served.connect(&a.token, "", &[]).await.unwrap();
+    // A gap; a list's root; four bytes that make the library take half a gigabyte.
+    let edits: [(&[u8], Option<&str>); 3] = [
+        (&[1, 1, 75, 1, 4, 1, 1, b't', 1, b'x', 0], None),
+        (
+            &[1, 1, 75, 0, 4, 1, 1, b'l', 1, b'x', 0],
+            Some("invalid_text"),
+        ),
+        (&[0x80, 0xe5, 0x9a, 0x77], Some("invalid_text")),
+    ];
+    for (tag, (bytes, code)) in (1..).zip(edits) {
+        let mut typed = change(NOTES, "n", ChangeKind::Update, &[]);
+        let edit = TextEdit {
+            writer: 75,
+            update: Update(bytes.to_vec()),
+            after: None,
+        };
+        typed.texts.insert(2, edit);
+        let ops = vec![a.op(typed)];
+        socket
+            .send(request(Form::Cbor, &a, ops, tag))
+            .await
+            .unwrap();
+        // The next frame is the answer: no version was told before it.
+        let LiveFrame::Response(answer) = frame(&mut socket).await else {
+            panic!("no answer")
+        };
+        assert_eq!((answer.tag, answer.cursor), (tag, a.cursor));
+        match (&answer.results[0].outcome, code) {
+            (Outcome::Rebase, None) => {}
+            (Outcome::Rejected { refusal }, Some(code)) => assert_eq!(refusal.code, code),
+            other => panic!("{other:?}"),
+        }
+    }
+}

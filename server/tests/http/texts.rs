@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use driftline_core::id::{DocumentId, OpId};
+use driftline_core::id::OpId;
 use driftline_core::ledger::LossRule;
 use driftline_core::merge::TextState;
 use driftline_core::op::{Change, ChangeKind, FieldMap, TextEdit, Update};
@@ -25,6 +25,8 @@ use crate::common::*;
 const JOURNAL: u16 = 2;
 const STEPS: u16 = 3;
 const SHORT: u16 = 4;
+/// In [`BIRDS`], where deletes win.
+const STORY: u16 = 6;
 
 /// A person's open journal: what the device's session will be.
 struct Author {
@@ -473,6 +475,46 @@ async fn ten_thousand_mutants_are_refused_or_harmless_and_quick() {
     panic!("not folded");
 }
 
+/// As large as an edit may be, and made so that its fault is found last: as dear as a refusal gets.
+#[tokio::test]
+async fn the_largest_refusals_are_quick_and_change_nothing() {
+    let world = World::with(|config| config.limits.max_body = 32 << 20);
+    let (mut a, _, _, _) = two(&world).await;
+    // A million letters, in three bytes of length.
+    let head = [1, 1, 75, 0, 4, 1, 1, b't', 0xc0, 0x84, 0x3d];
+    let honest = [&head[..], &[b'x'; 1_000_000]].concat();
+    let trailing = [&honest[..], &[0, 0]].concat();
+    let unfinished = [&honest[..], &[1]].concat();
+    let huge = vec![0; (1 << 20) + 1];
+    let request = async |a: &mut Client, bytes: Vec<u8>| {
+        let id = a.id();
+        let edit = TextEdit {
+            writer: 75,
+            update: Update(bytes),
+            after: None,
+        };
+        let op = full(a, id, vec![note(ChangeKind::Update, JOURNAL, edit)]);
+        let began = std::time::Instant::now();
+        let answer = a.try_sync(vec![op]).await.unwrap();
+        (began.elapsed(), answer)
+    };
+    let mut slowest = Duration::ZERO;
+    for bytes in [trailing, unfinished, huge] {
+        // The least of a few: other tests have the processors, too.
+        let mut least = Duration::MAX;
+        for _ in 0..20 {
+            let (took, answer) = request(&mut a, bytes.clone()).await;
+            assert_eq!(rejected(&answer.results[0]), "invalid_text");
+            assert_eq!(answer.cursor, a.cursor);
+            least = least.min(took);
+        }
+        slowest = slowest.max(least);
+        // A megabyte through the whole endpoint: encoded, read, checked, its verdict durable.
+        assert!(least < Duration::from_millis(50), "{least:?}");
+    }
+    println!("a refusal of a megabyte through the endpoint takes {slowest:?}");
+}
+
 async fn snapshot(device: &Client, form: Form) -> Vec<DocumentResult> {
     let request = Request::get("/v1/workspaces/w/snapshot")
         .header("authorization", format!("Bearer {}", device.token))
@@ -604,50 +646,70 @@ async fn a_text_that_cannot_be_folded_is_set_aside_and_named_and_stops_no_other(
     assert_eq!(snapshot(&a, Form::Cbor).await[0].texts.len(), 0);
 }
 
+/// An op that types into the story of bird "n".
+fn tells(
+    device: &mut Client,
+    author: &mut Author,
+    at: u32,
+    text: &str,
+    kind: ChangeKind,
+) -> SentOp {
+    let id = device.id();
+    let mut told = change(BIRDS, "n", kind, &[]);
+    told.texts.insert(STORY, author.types(at, text, id));
+    full(device, id, vec![told])
+}
+
 #[tokio::test]
 async fn words_under_a_delete_that_had_not_seen_them_are_told_to_their_author() {
     let world = World::new();
-    let (mut a, mut ann, mut b, _) = two(&world).await;
-    types(&mut a, &mut ann, 5, " unseen").await;
-    types(&mut a, &mut ann, 0, "More ").await;
-    let mut delete = change(BIRDS, "x", ChangeKind::Insert, &[]);
-    // Of a collection where deletes win: the journal's own is one where updates do.
-    delete.document = DocumentId::new("x").unwrap();
-    let id = b.id();
-    let op = full(&b, id, vec![delete]);
-    b.sync(vec![op]).await;
-    let late = b.op(change(NOTES, "n", ChangeKind::Delete, &[]));
-    let SentOp::Full { id, when, mut body } = late else {
-        panic!("an op")
+    let (mut a, mut b) = (world.device("ann"), world.device("bob"));
+    let (mut ann, mut bob) = (Author::new(71), Author::new(72));
+    let op = tells(&mut a, &mut ann, 0, "Seen. ", ChangeKind::Insert);
+    a.sync(vec![op]).await;
+    bob.hears(&b.sync(vec![]).await);
+    for words in ["Not seen. ", "Nor this. "] {
+        let at = ann.says().len() as u32;
+        let op = tells(&mut a, &mut ann, at, words, ChangeKind::Update);
+        accepted(&a.sync(vec![op]).await.results[0]);
+        // Between them something else in the same document, and somebody else's words.
+        let mut other = world.device("cas");
+        let weigh = other.update("n", &[(3, Value::Integer(7))]);
+        other.sync(vec![weigh]).await;
+    }
+    let own = tells(&mut b, &mut bob, 6, "Bob's own. ", ChangeKind::Update);
+    let mut delete = change(BIRDS, "n", ChangeKind::Delete, &[]);
+    delete.prev = Some(own.id());
+    let delete = b.op(delete);
+    let base = |op: SentOp| match op {
+        SentOp::Full { id, when, mut body } => {
+            body.base = 1;
+            SentOp::Full { id, when, body }
+        }
+        named => named,
     };
-    body.base = 1;
-    let answer = b.sync(vec![SentOp::Full { id, when, body }]).await;
-    accepted(&answer.results[0]);
-    let told = b.sync(vec![]).await.losses;
-    assert_eq!(told[0].rule, LossRule::DeleteCancelled, "updates win there");
-    // With a delete of one that has seen everything but the last words nothing else is told.
-    let seen = a.op(change(NOTES, "n", ChangeKind::Delete, &[]));
-    a.sync(vec![seen]).await;
-    assert!(a.sync(vec![]).await.losses.is_empty());
-    let id = b.id();
-    let late = TextEdit {
-        writer: 72,
-        update: Update(vec![
-            1, 1, 72, 0, 4, 1, 1, b't', 4, b'l', b'a', b't', b'e', 0,
-        ]),
-        after: None,
-    };
-    let mut change = note(ChangeKind::Update, JOURNAL, late);
-    change.generation = Some(OpId::ZERO);
-    let op = full(&b, id, vec![change]);
-    accepted(&b.sync(vec![op]).await.results[0]);
-    let told = b.sync(vec![]).await.losses;
-    let loss = told.last().unwrap();
-    assert_eq!(
-        (loss.rule, loss.field),
-        (LossRule::GenerationGone, Some(JOURNAL))
+    let answer = b.sync(vec![base(own), base(delete)]).await;
+    answer
+        .results
+        .iter()
+        .for_each(|result| _ = accepted(result));
+    assert!(
+        answer.losses.is_empty(),
+        "whoever deleted saw what they typed"
     );
-    assert_eq!(loss.value, Value::from("late"));
+    let told = a.sync(vec![]).await.losses;
+    let [loss] = told.as_slice() else {
+        panic!("{told:?}")
+    };
+    assert_eq!((loss.rule, loss.field), (LossRule::Deleted, Some(STORY)));
+    assert_eq!(loss.value, Value::from("Not seen. Nor this. "));
+    assert_eq!(loss.winner, answer.results[1].id);
+
+    let late = tells(&mut a, &mut ann, 0, "Too late. ", ChangeKind::Update);
+    let answer = a.sync(vec![base(late)]).await;
+    accepted(&answer.results[0]);
+    let loss = answer.losses.last().unwrap();
+    assert_eq!(loss.value, Value::from("Too late. "));
 }
 
 #[tokio::test]
