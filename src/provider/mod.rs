@@ -4,6 +4,44 @@
 //! the engine and its backend. It decides nothing: what is sent, when, and what is done with an
 //! answer is the engine's, whose queue keeps every write until an answer names it. So a provider
 //! that fails, hangs, repeats itself or panics costs time, and no write.
+//!
+//! ```
+//! use driftline::environment::BoxFuture;
+//! use driftline::provider::{Message, ProviderError, ProviderRequest, SyncProvider};
+//! use driftline::{Providers, SyncConfig};
+//!
+//! /// Carries messages by what the app has anyway.
+//! struct OurGateway;
+//!
+//! impl OurGateway {
+//!     fn carry(&self, request: ProviderRequest) -> BoxFuture<Result<Message, ProviderError>> {
+//!         Box::pin(async move {
+//!             let answer = call_our_api(&request.workspace, request.auth, request.message.bytes);
+//!             answer.map(Message::plain).map_err(ProviderError::Unreachable)
+//!         })
+//!     }
+//! }
+//!
+//! impl SyncProvider for OurGateway {
+//!     fn push(&self, request: ProviderRequest) -> BoxFuture<Result<Message, ProviderError>> {
+//!         self.carry(request)
+//!     }
+//!     fn pull(&self, request: ProviderRequest) -> BoxFuture<Result<Message, ProviderError>> {
+//!         self.carry(request)
+//!     }
+//! }
+//!
+//! # fn call_our_api(_: &str, _: Option<(String, String)>, _: Vec<u8>) -> Result<Vec<u8>, String> {
+//! #     Err("no network here".to_owned())
+//! # }
+//! # fn main() -> driftline::Result<()> {
+//! let providers = Providers::new();
+//! providers.register("ours", OurGateway)?;
+//! providers.activate("ours")?;
+//! let config = SyncConfig::with_providers(providers, || Ok("token".to_owned()));
+//! # let _ = config;
+//! # Ok(()) }
+//! ```
 
 mod auth;
 mod driftline;

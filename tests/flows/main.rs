@@ -7,6 +7,7 @@ mod bootstrap;
 mod conflicts;
 mod histories;
 mod network;
+mod plain_backend;
 mod processes;
 mod providers;
 mod sharing;
