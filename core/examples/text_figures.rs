@@ -4,7 +4,8 @@
 //! gzip -dc automerge-paper.json.gz | cargo run --release -p driftline-core --example text_figures
 //! ```
 //!
-//! Takes the JSON of the public editing-traces collection, sequential or of several people.
+//! Takes the JSON of the public editing-traces collection, sequential or of several people; an argument
+//! says how many edits make one update (16).
 // It measures and reports; the crate does neither.
 #![allow(
     clippy::disallowed_methods,
@@ -24,9 +25,6 @@ use yrs::updates::decoder::Decode;
 use yrs::{
     ClientID, Doc, GetString, OffsetKind, Options, ReadTxn, StateVector, Text, Transact, Update,
 };
-
-/// Edits in one update.
-const BATCH: usize = 16;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -65,10 +63,13 @@ struct Times {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let recording: Recording = serde_json::from_reader(std::io::stdin().lock())?;
-    let batches = batches(recording.txns);
+    let most = std::env::args()
+        .nth(1)
+        .map_or(Ok(16), |most| most.parse())?;
+    let batches = batches(recording.txns, most);
     let agents = batches.iter().map(|batch| batch.agent).max().unwrap_or(0) + 1;
     println!(
-        "{} batches of up to {BATCH} edits by {agents}",
+        "{} batches of up to {most} edits by {agents}",
         batches.len()
     );
     let (bare, text) = bare(&batches, agents);
@@ -94,7 +95,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Joins each author's edits as long as nobody hears in between.
-fn batches(edits: Vec<Edit>) -> Vec<Batch> {
+fn batches(edits: Vec<Edit>, most: usize) -> Vec<Batch> {
     // What each edit's author had heard of others, and where somebody stopped to hear.
     let mut heard: Vec<Option<usize>> = Vec::with_capacity(edits.len());
     let mut cuts = HashSet::new();
@@ -112,7 +113,7 @@ fn batches(edits: Vec<Edit>) -> Vec<Batch> {
     for (n, edit) in edits.into_iter().enumerate() {
         let goes_on = open.get(&edit.agent).copied().filter(|at| {
             let batch = &batches[*at];
-            batch.heard == heard[n] && !cuts.contains(&batch.last) && batch.patches.len() < BATCH
+            batch.heard == heard[n] && !cuts.contains(&batch.last) && batch.patches.len() < most
         });
         let at = goes_on.unwrap_or_else(|| {
             batches.push(Batch {

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use serde_json::Value;
 use yrs::{Text, TextRef, TransactionMut};
 
-use super::value;
+use super::guard::GuardLimits;
+use super::{TextError, value};
 
 /// One call. Everything in it has been checked on what is shown.
 #[derive(Clone, PartialEq, Debug)]
@@ -135,6 +136,19 @@ impl Actions {
 
     pub(super) fn is_empty(&self) -> bool {
         self.all.is_empty()
+    }
+
+    /// Refuses what is sure to be too large for one update, before Yrs has made it.
+    pub(super) fn check(&self, limits: &GuardLimits) -> Result<(), TextError> {
+        let bytes = self.all.iter().map(|action| match action {
+            Action::Insert { text, .. } => text.len(),
+            Action::Delete { .. } | Action::Format { .. } => 0,
+        });
+        let large = bytes.sum::<usize>() > limits.max_update;
+        if large || self.all.len() > limits.max_pieces as usize {
+            return Err(TextError::TooLarge);
+        }
+        Ok(())
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Action> {

@@ -261,6 +261,7 @@ impl TextBody {
         draft: Draft,
         outcome: Result<(), TextError>,
     ) -> Result<Option<(Edited, Vec<Delta>)>, TextError> {
+        let outcome = outcome.and_then(|()| draft.actions.check(&self.limits.guard));
         if let Err(error) = outcome {
             // What was made in part is easiest read again.
             self.shown = None;
@@ -270,16 +271,12 @@ impl TextBody {
         if draft.actions.is_empty() {
             return Ok(None);
         }
-        let text = &self.text;
-        let update = self.document.author(|txn| {
+        let (text, limits) = (&self.text, &self.limits.guard);
+        let update = self.document.author(limits, |txn| {
             for action in draft.actions.iter() {
                 action.perform(text, txn);
             }
         })?;
-        if update.len() > self.limits.guard.max_update {
-            self.document.give_up();
-            return Err(TextError::TooLarge);
-        }
         let edited = Edited {
             update,
             changes: draft.changes,

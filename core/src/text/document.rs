@@ -14,7 +14,7 @@ use yrs::{
     TransactionMut, Update,
 };
 
-use super::guard::{Checked, CheckedState};
+use super::guard::{self, Checked, CheckedState, GuardLimits, Refused};
 use super::{Mark, TextError, TextKind};
 
 /// The document behind a text field.
@@ -91,11 +91,6 @@ impl Document {
         })
     }
 
-    /// Refuses from now on; for a change that cannot be taken back.
-    pub(super) fn give_up(&mut self) {
-        self.broken = true;
-    }
-
     /// The first free clock of `writer`.
     pub(super) fn next(&self, writer: u64) -> Result<u32, TextError> {
         self.read(|txn| txn.state_vector().get(&ClientID::new(writer)))
@@ -107,13 +102,23 @@ impl Document {
     }
 
     /// Edits in one transaction; answers the update that says the same to others.
+    ///
+    /// An update that would be refused everywhere is not answered; the document, which has made it
+    /// already, is given up.
     pub(super) fn author(
         &mut self,
+        limits: &GuardLimits,
         edit: impl FnOnce(&mut TransactionMut<'_>),
     ) -> Result<Vec<u8>, TextError> {
+        let (writer, kind) = (self.writer, self.kind);
         self.change(|txn| {
             edit(txn);
-            Ok(txn.encode_update_v1())
+            let update = txn.encode_update_v1();
+            match guard::check(&update, writer, kind, &[], limits) {
+                Err(Refused::Invalid(_)) => Err(TextError::TooLarge),
+                // Whether it fits is asked where the marks are known.
+                Ok(_) | Err(Refused::Rebase(_)) => Ok(update),
+            }
         })
     }
 

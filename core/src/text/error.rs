@@ -27,7 +27,8 @@ pub enum TextError {
     /// The text would be longer than its field allows.
     #[error("the text would be longer than its field allows")]
     TooLong,
-    /// One edit in too many pieces for one update.
+    /// One edit is too large, or in too many pieces, for one update. If it was a deletion of very
+    /// many pieces, the text has to be opened again.
     #[error("the edit is too large for one update")]
     TooLarge,
     /// Position bytes that no position was encoded to, or of another text.

@@ -84,17 +84,13 @@ impl ListBody {
 
     /// Makes in Yrs what has been made in the draft.
     fn write(&mut self, draft: Draft) -> Result<Vec<u8>, TextError> {
-        let array = &self.array;
-        let update = self.document.author(|txn| {
+        let (array, limits) = (&self.array, &self.limits.guard);
+        let update = self.document.author(limits, |txn| {
             for action in &draft.actions {
                 action.perform(array, txn);
             }
         })?;
         self.slots = Some(draft.slots);
-        if update.len() > self.limits.guard.max_update {
-            self.document.give_up();
-            return Err(TextError::TooLarge);
-        }
         Ok(update)
     }
 

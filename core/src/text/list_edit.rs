@@ -7,7 +7,7 @@ use yrs::{Any, Array, ArrayRef, TransactionMut};
 
 use super::TextError;
 use super::body::BodyLimits;
-use super::guard::{GuardLimits, MAX_JSON_DEPTH, Unit};
+use super::guard::{GuardLimits, MAX_JSON_DEPTH, Unit, check_json};
 use super::sticky::write_number;
 
 /// The name of a list's element. It stays when the element moves; when a text is written again
@@ -96,6 +96,9 @@ pub(super) struct Draft {
     /// The clock that the next slot takes.
     clock: u32,
     limits: BodyLimits,
+    /// How many JSON values and how many bytes of them the update has room for.
+    pieces: u32,
+    bytes: usize,
     pub(super) actions: Vec<Action>,
 }
 
@@ -107,6 +110,8 @@ impl Draft {
             writer,
             clock,
             limits,
+            pieces: limits.guard.max_pieces,
+            bytes: limits.guard.max_update,
             actions: Vec::new(),
         }
     }
@@ -115,7 +120,9 @@ impl Draft {
         match change {
             ListChange::Insert { at, values } => {
                 let at = slot_after(&self.slots, *at)?;
-                let admit = |value| admit(value, &self.limits.guard);
+                let limits = &self.limits.guard;
+                let (pieces, bytes) = (&mut self.pieces, &mut self.bytes);
+                let admit = |value| admit(value, limits, pieces, bytes);
                 let values: Vec<Arc<str>> = values.iter().map(admit).collect::<Result<_, _>>()?;
                 let named = |(n, json)| (self.nth(n), json);
                 let slots = values.into_iter().enumerate().map(named).collect();
@@ -222,7 +229,13 @@ fn encode(id: ElementId, json: &str) -> Vec<u8> {
     slot
 }
 
-fn admit(value: &Value, limits: &GuardLimits) -> Result<Arc<str>, TextError> {
+/// `value` as it is kept, taken off what is left of one update.
+fn admit(
+    value: &Value,
+    limits: &GuardLimits,
+    pieces: &mut u32,
+    bytes: &mut usize,
+) -> Result<Arc<str>, TextError> {
     if depth(value) > limits.max_depth.min(MAX_JSON_DEPTH) {
         return Err(TextError::ElementSize);
     }
@@ -230,6 +243,8 @@ fn admit(value: &Value, limits: &GuardLimits) -> Result<Arc<str>, TextError> {
     if json.len() > limits.max_element {
         return Err(TextError::ElementSize);
     }
+    *bytes = bytes.checked_sub(json.len()).ok_or(TextError::TooLarge)?;
+    check_json(&json, limits.max_depth, pieces).map_err(|_| TextError::TooLarge)?;
     Ok(json.into())
 }
 

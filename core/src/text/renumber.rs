@@ -114,6 +114,7 @@ impl Names {
         around: &dyn Neighbours,
     ) -> Result<Vec<u8>, Why> {
         let mut reader = Reader::new(update);
+        let mut pieces = u32::MAX;
         let grammar = Grammar {
             kind,
             limits,
@@ -130,7 +131,7 @@ impl Names {
                 write_unit(&mut bytes, to);
                 let mut now = to;
                 for _ in 0..blocks {
-                    let block = grammar.block(&mut reader)?;
+                    let block = grammar.block(&mut reader, &mut pieces)?;
                     self.block(&block, kind, (at, now), marks, around, &mut bytes);
                     let next = at.clock.checked_add(block.len).ok_or(Why::Clock)?;
                     self.add(at, next, now);

@@ -339,3 +339,19 @@ fn a_batch_of_typing_is_one_block() {
     let nothing = device.edit(&[insert(3, "typo"), TextChange::Delete { at: 3, len: 4 }]);
     assert_eq!(nothing, None);
 }
+
+#[test]
+fn an_edit_too_large_for_one_update_changes_nothing() {
+    let limits = BodyLimits {
+        max_bytes: 4 << 20,
+        ..BodyLimits::default()
+    };
+    let mut body = TextBody::new(writer(1), limits);
+    body.edit(&[insert(0, "kept")], OffsetUnit::Utf16).unwrap();
+    let long = "x".repeat((512 << 10) + 1);
+    let refused = body.edit(&[insert(0, &long)], OffsetUnit::Utf16);
+    assert_eq!(refused, Err(TextError::TooLarge));
+    assert_eq!(body.text().unwrap(), "kept");
+    body.edit(&[insert(4, "!")], OffsetUnit::Utf16).unwrap();
+    assert_eq!(body.text().unwrap(), "kept!");
+}

@@ -630,7 +630,7 @@ fn giants() -> Vec<Fixture> {
         invalid(
             "half a megabyte of JSON and a byte",
             List,
-            Why::Trailing,
+            Why::Pieces,
             Bytes(elements.end()).byte(0).0,
         ),
     ]

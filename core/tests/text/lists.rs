@@ -291,6 +291,13 @@ fn an_edit_that_does_not_fit_changes_nothing() {
         Err(TextError::TooLong)
     );
     assert_eq!(small.edit(&[insert(0, &[])]), Ok(None));
+    let many = vec![json!([0, 0, 0, 0, 0, 0, 0]); 5000];
+    let insert = ListChange::Insert {
+        at: 0,
+        values: many,
+    };
+    assert_eq!(one.body.edit(&[insert]), Err(TextError::TooLarge));
+    assert_eq!(one.values(), [1, 2, 3, 4]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::text::{Mark, TextKind};
 pub struct GuardLimits {
     /// The largest update, in bytes.
     pub max_update: usize,
-    /// Blocks, elements and deleted ranges in one update. Bounds the time that a refusal takes.
+    /// Blocks, JSON values and deleted ranges in one update. Bounds the time that a refusal takes.
     pub max_pieces: u32,
     /// The largest state, in bytes.
     pub max_state: usize,
@@ -42,7 +42,7 @@ impl Default for GuardLimits {
 pub enum Why {
     /// It is larger than allowed.
     Size,
-    /// It has more blocks, elements and deleted ranges than allowed.
+    /// It has more blocks, JSON values and deleted ranges than allowed.
     Pieces,
     /// It ends in the middle of something.
     Truncated,

@@ -101,9 +101,13 @@ impl<'a> Iterator for Elements<'a> {
 }
 
 impl Grammar<'_> {
-    /// Reads one block.
+    /// Reads one block, and takes the values in it off what is left of `pieces`.
     #[inline]
-    pub(crate) fn block<'a>(&self, reader: &mut Reader<'a>) -> Result<Block<'a>, Why> {
+    pub(crate) fn block<'a>(
+        &self,
+        reader: &mut Reader<'a>,
+        pieces: &mut u32,
+    ) -> Result<Block<'a>, Why> {
         let info = reader.byte()?;
         if info & !(CONTENT | HAS_ORIGIN | HAS_RIGHT) != 0 {
             return Err(Why::Flags);
@@ -119,7 +123,7 @@ impl Grammar<'_> {
                 return Err(Why::Root);
             }
         }
-        let (content, len) = self.content(info & CONTENT, reader)?;
+        let (content, len) = self.content(info & CONTENT, reader, pieces)?;
         if len == 0 {
             return Err(Why::EmptyBlock);
         }
@@ -132,7 +136,12 @@ impl Grammar<'_> {
     }
 
     #[inline]
-    fn content<'a>(&self, content: u8, reader: &mut Reader<'a>) -> Result<(Content<'a>, u32), Why> {
+    fn content<'a>(
+        &self,
+        content: u8,
+        reader: &mut Reader<'a>,
+        pieces: &mut u32,
+    ) -> Result<(Content<'a>, u32), Why> {
         match (content, self.kind) {
             (STRING, TextKind::RichText) => {
                 let text = reader.text()?;
@@ -147,7 +156,7 @@ impl Grammar<'_> {
                 let count = reader.number32()?;
                 let before = *reader;
                 for _ in 0..count {
-                    self.element(reader)?;
+                    self.element(reader, pieces)?;
                 }
                 let used = before.left() - reader.left();
                 let rest = Reader::new(before.clone().take(used)?);
@@ -168,7 +177,7 @@ impl Grammar<'_> {
         Ok(())
     }
 
-    fn element(&self, reader: &mut Reader<'_>) -> Result<(), Why> {
+    fn element(&self, reader: &mut Reader<'_>, pieces: &mut u32) -> Result<(), Why> {
         if reader.byte()? != ANY_BYTES {
             return Err(Why::Content);
         }
@@ -176,7 +185,7 @@ impl Grammar<'_> {
         if element.json.len() > self.limits.max_element {
             return Err(Why::ElementSize);
         }
-        json::check(element.json, self.limits.max_depth)
+        json::check(element.json, self.limits.max_depth, pieces)
     }
 }
 

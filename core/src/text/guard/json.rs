@@ -8,19 +8,21 @@ use super::Why;
 /// The deepest nesting that the bit set of open brackets holds.
 pub(crate) const MOST_DEPTH: u32 = 64;
 
-/// Checks that `text` is exactly one JSON value nested at most `depth` deep.
-pub(crate) fn check(text: &str, depth: u32) -> Result<(), Why> {
+/// Checks that `text` is exactly one JSON value nested at most `depth` deep, and takes the values in
+/// it off what is left of `pieces`.
+pub(crate) fn check(text: &str, depth: u32, pieces: &mut u32) -> Result<(), Why> {
     let mut scan = Scan {
         text,
         bytes: text.as_bytes(),
         at: 0,
+        pieces,
     };
     scan.document(depth.min(MOST_DEPTH))
 }
 
 /// Checks that `text` is one JSON scalar: null, a boolean, a number or a string.
 pub(crate) fn check_scalar(text: &str) -> Result<(), Why> {
-    check(text, 0)?;
+    check(text, 0, &mut 2)?;
     // Yrs takes no integer beyond 64 bits with a sign.
     let integer = text
         .trim_ascii()
@@ -32,17 +34,20 @@ pub(crate) fn check_scalar(text: &str) -> Result<(), Why> {
     Ok(())
 }
 
-struct Scan<'a> {
+struct Scan<'a, 'p> {
     text: &'a str,
     bytes: &'a [u8],
     at: usize,
+    /// How many more values there may be.
+    pieces: &'p mut u32,
 }
 
-impl Scan<'_> {
+impl Scan<'_, '_> {
     fn document(&mut self, most: u32) -> Result<(), Why> {
         // One bit a level: set where an object is open.
         let (mut objects, mut depth) = (0u64, 0u32);
         'value: loop {
+            *self.pieces = self.pieces.checked_sub(1).ok_or(Why::Pieces)?;
             self.space();
             match self.peek()? {
                 open @ (b'[' | b'{') => {
@@ -278,7 +283,7 @@ mod tests {
             "1e308",
             "[[[[[[[[1]]]]]]]]",
         ] {
-            assert_eq!(check(text, DEPTH), Ok(()), "{text}");
+            assert_eq!(check(text, DEPTH, &mut 99), Ok(()), "{text}");
             assert!(parser_takes(text), "{text}");
         }
     }
@@ -319,7 +324,7 @@ mod tests {
             "nullx",
             "\u{feff}1",
         ] {
-            assert!(check(text, DEPTH).is_err(), "{text}");
+            assert!(check(text, DEPTH, &mut 99).is_err(), "{text}");
             assert!(!parser_takes(text), "{text}");
         }
     }
@@ -334,10 +339,18 @@ mod tests {
         assert_eq!(check_scalar("9223372036854775808.0"), Ok(()));
     }
 
+    #[test]
+    fn values_are_counted() {
+        let mut pieces = 7;
+        assert_eq!(check(r#"[1,{"a":[null]},"x"]"#, DEPTH, &mut pieces), Ok(()));
+        assert_eq!(pieces, 1);
+        assert_eq!(check("[1]", DEPTH, &mut pieces), Err(Why::Pieces));
+    }
+
     proptest! {
         #[test]
         fn agrees_with_the_parser(text in r#"[\[\]\{\}",:0-9eE.+\-\\undtrfals \x01é]{0,24}"#) {
-            prop_assert_eq!(check(&text, DEPTH).is_ok(), parser_takes(&text));
+            prop_assert_eq!(check(&text, DEPTH, &mut 99).is_ok(), parser_takes(&text));
         }
     }
 }

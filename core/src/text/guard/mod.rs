@@ -19,7 +19,7 @@ mod reader;
 
 pub use answer::{Check, Checked, CheckedState, GuardLimits, Refused, Why};
 pub(crate) use block::{Block, Content, Element, Grammar};
-pub(crate) use json::MOST_DEPTH as MAX_JSON_DEPTH;
+pub(crate) use json::{MOST_DEPTH as MAX_JSON_DEPTH, check as check_json};
 use pass::Pass;
 pub(crate) use read::element_ids;
 pub use read::inserted;

@@ -11,7 +11,7 @@ pub(super) struct Pass<'a, 'l> {
     reader: Reader<'a>,
     grammar: Grammar<'l>,
     known: Known<'l>,
-    /// How many more blocks, elements and ranges there may be.
+    /// How many more blocks, values and ranges there may be.
     pieces: u32,
     /// The first thing that does not fit what the field contains. What is malformed counts for
     /// more, so the pass goes on.
@@ -94,8 +94,8 @@ impl<'a, 'l> Pass<'a, 'l> {
         author(first.writer)?;
         let mut at = first;
         for _ in 0..blocks {
-            let block = self.grammar.block(&mut self.reader)?;
-            self.references(&block, at)?;
+            let block = self.grammar.block(&mut self.reader, &mut self.pieces)?;
+            self.references(&block, at);
             self.inserted_bytes += block.content.bytes();
             at.clock = at.clock.checked_add(block.len).ok_or(Why::Clock)?;
             if at.clock > MAX_CLOCK {
@@ -122,14 +122,13 @@ impl<'a, 'l> Pass<'a, 'l> {
 
     /// Whether all that the block at `at` refers to is known.
     #[inline]
-    fn references(&mut self, block: &Block<'_>, at: Unit) -> Result<(), Why> {
+    fn references(&mut self, block: &Block<'_>, at: Unit) {
         let origin = block.origin.is_none_or(|unit| self.known.has(unit, at));
         let right = block.right.is_none_or(|unit| self.known.has(unit, at));
         if !(origin && right) {
             self.misfit.get_or_insert(Why::Reference);
         }
         if let Content::Elements(elements) = block.content {
-            self.spend(block.len)?;
             let mut own = at;
             for element in elements {
                 // An element is new, and then named by its own place, or it was moved here.
@@ -139,7 +138,6 @@ impl<'a, 'l> Pass<'a, 'l> {
                 own.clock = own.clock.saturating_add(1);
             }
         }
-        Ok(())
     }
 
     /// What is deleted: known units, in order. Of `writer` those below `next` are known.

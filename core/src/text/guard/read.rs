@@ -52,6 +52,7 @@ fn each_content<'a>(
     mut each: impl FnMut(Content<'a>),
 ) -> Result<(), Why> {
     let mut reader = Reader::new(update);
+    let mut pieces = u32::MAX;
     let grammar = Grammar {
         kind,
         limits,
@@ -64,7 +65,7 @@ fn each_content<'a>(
         let blocks = reader.number32()?;
         reader.unit()?;
         for _ in 0..blocks {
-            each(grammar.block(&mut reader)?.content);
+            each(grammar.block(&mut reader, &mut pieces)?.content);
         }
     }
     Ok(())
