@@ -134,18 +134,23 @@ impl Actions {
         self.all.extend(rest);
     }
 
+    pub(super) fn append(&mut self, more: Actions) {
+        more.all.into_iter().for_each(|action| self.push(action));
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.all.is_empty()
     }
 
-    /// Refuses what is sure to be too large for one update, before Yrs has made it.
-    pub(super) fn check(&self, limits: &GuardLimits) -> Result<(), TextError> {
-        let bytes = self.all.iter().map(|action| match action {
+    /// Refuses what, with `more` calls, is sure to be too large for one update, before Yrs has made it.
+    pub(super) fn check(&self, more: &Actions, limits: &GuardLimits) -> Result<(), TextError> {
+        let all = self.all.iter().chain(&more.all);
+        let bytes = all.map(|action| match action {
             Action::Insert { text, .. } => text.len(),
             Action::Delete { .. } | Action::Format { .. } => 0,
         });
         let large = bytes.sum::<usize>() > limits.max_update;
-        if large || self.all.len() > limits.max_pieces as usize {
+        if large || self.all.len() + more.all.len() > limits.max_pieces as usize {
             return Err(TextError::TooLarge);
         }
         Ok(())

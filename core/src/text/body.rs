@@ -13,6 +13,7 @@ use super::history::History;
 use super::plan::{OffsetUnit, TextChange, check_delta, offset, plan};
 use super::renumber::Neighbours;
 use super::shown::Shown;
+use super::staged::{Draft, Staged};
 use super::sticky::{self, Side};
 use super::{TextError, TextKind, value, watch};
 
@@ -55,6 +56,8 @@ pub struct TextBody {
     /// Built when it is first needed: folding updates on a server never looks at it.
     shown: Option<Shown>,
     history: Option<History>,
+    /// Edits that show and that Yrs has not been told of.
+    staged: Staged,
 }
 
 impl TextBody {
@@ -68,6 +71,7 @@ impl TextBody {
             limits,
             shown: None,
             history: None,
+            staged: Staged::default(),
         }
     }
 
@@ -108,7 +112,7 @@ impl TextBody {
     /// # Errors
     /// If it does not go on where this text ends.
     pub fn apply(&mut self, update: &Checked<'_>) -> Result<(), TextError> {
-        if self.history.is_some() {
+        if self.history.is_some() || !self.staged.is_empty() {
             return self.apply_watched(update).map(|_| ());
         }
         self.document.apply(update)?;
@@ -116,15 +120,31 @@ impl TextBody {
         Ok(())
     }
 
-    /// Takes an update in and answers what it changes of what is shown.
+    /// Takes an update in and answers what it changes of what is shown. What is staged is then
+    /// staged on top of it.
     ///
     /// # Errors
     /// If it does not go on where this text ends.
     pub fn apply_watched(&mut self, update: &Checked<'_>) -> Result<Delta, TextError> {
-        let mut shown = match self.shown.take() {
-            Some(shown) => shown,
-            None => self.look()?,
-        };
+        let staged = std::mem::take(&mut self.staged);
+        let mut shown = self.take_shown()?;
+        staged.take_off(&mut shown)?;
+        let (change, mut shown) = self.observe(update, shown)?;
+        let (staged, change) = staged.put_on(&mut shown, change)?;
+        (self.staged, self.shown) = (staged, Some(shown));
+        if let Some(history) = &mut self.history {
+            history.others(&change);
+        }
+        Ok(change)
+    }
+
+    /// Has Yrs take an update, and tells what that changes of what was shown of it, and what is
+    /// shown then.
+    fn observe(
+        &mut self,
+        update: &Checked<'_>,
+        mut shown: Shown,
+    ) -> Result<(Delta, Shown), TextError> {
         let steps = Arc::new(Mutex::new(Vec::new()));
         let seen = steps.clone();
         self.text.observe("shown", move |txn, event| {
@@ -140,21 +160,20 @@ impl TextBody {
             Err(_) => return Err(TextError::Broken),
         };
         let formatted = shown.is_formatted() || steps.iter().any(|step| step.formats);
-        let change = if formatted || shown.has_pairs() {
+        if formatted || shown.has_pairs() {
             let after = self.look()?;
-            let change = watch::compare(&shown, &after, &steps);
-            shown = after;
-            change
-        } else {
-            let change = watch::plain(steps);
-            shown.apply(&change, &mut Actions::default())?;
-            change
-        };
-        self.shown = Some(shown);
-        if let Some(history) = &mut self.history {
-            history.others(&change);
+            return Ok((watch::compare(&shown, &after, &steps), after));
         }
-        Ok(change)
+        let change = watch::plain(steps);
+        shown.apply(&change, &mut Actions::default())?;
+        Ok((change, shown))
+    }
+
+    fn take_shown(&mut self) -> Result<Shown, TextError> {
+        match self.shown.take() {
+            Some(shown) => Ok(shown),
+            None => self.look(),
+        }
     }
 
     /// Makes `changes` in order, as one update; answers nothing if they change nothing.
@@ -166,18 +185,8 @@ impl TextBody {
         changes: &[TextChange],
         unit: OffsetUnit,
     ) -> Result<Option<Edited>, TextError> {
-        let mut draft = self.draft()?;
-        let outcome = changes.iter().try_for_each(|change| {
-            let delta = plan(change, unit, &draft.shown, &self.limits.guard)?;
-            draft.make(delta, &self.limits)
-        });
-        let undone = self.finish(draft, outcome)?;
-        Ok(undone.map(|(edited, inverses)| {
-            if let Some(history) = &mut self.history {
-                history.own(inverses);
-            }
-            edited
-        }))
+        self.stage(changes, unit)?;
+        self.commit()
     }
 
     /// Makes one change given by positions in UTF-16 units.
@@ -185,13 +194,75 @@ impl TextBody {
     /// # Errors
     /// If it does not fit, with no effect.
     pub fn edit_delta(&mut self, change: Delta) -> Result<Option<Edited>, TextError> {
-        let done = self.write(vec![change])?;
-        Ok(done.map(|(edited, inverses)| {
-            if let Some(history) = &mut self.history {
-                history.own(inverses);
+        self.stage_deltas(vec![change])?;
+        self.commit()
+    }
+
+    /// Makes `changes` in order on what is shown. Others hear of them by the update that
+    /// [`TextBody::commit`] makes of all that is staged. Answers the changes by positions.
+    ///
+    /// # Errors
+    /// The first of them that does not fit, with no effect of any.
+    pub fn stage(
+        &mut self,
+        changes: &[TextChange],
+        unit: OffsetUnit,
+    ) -> Result<Vec<Delta>, TextError> {
+        let limits = self.limits;
+        let outcome = self.draft(|draft| {
+            changes.iter().try_for_each(|change| {
+                let delta = plan(change, unit, &draft.shown, &limits.guard)?;
+                draft.make(delta, limits.max_bytes)
+            })
+        })?;
+        Ok(self.stage_own(outcome))
+    }
+
+    /// The same with changes given by positions in UTF-16 units.
+    ///
+    /// # Errors
+    /// The first of them that does not fit, with no effect of any.
+    pub fn stage_deltas(&mut self, changes: Vec<Delta>) -> Result<Vec<Delta>, TextError> {
+        let outcome = self.make_deltas(changes)?;
+        Ok(self.stage_own(outcome))
+    }
+
+    fn stage_own(&mut self, staged: Staged) -> Vec<Delta> {
+        let changes = staged.changes.clone();
+        if !staged.is_empty()
+            && let Some(history) = &mut self.history
+        {
+            history.own(staged.inverses.clone());
+        }
+        self.staged.append(staged);
+        changes
+    }
+
+    /// Tells Yrs of all that is staged, as one update; answers nothing if nothing is.
+    ///
+    /// # Errors
+    /// If the update would be too large or Yrs fails; the text is then [`TextError::Broken`].
+    pub fn commit(&mut self) -> Result<Option<Edited>, TextError> {
+        let staged = std::mem::take(&mut self.staged);
+        // What was typed and taken back again says nothing.
+        if staged.actions.is_empty() {
+            return Ok(None);
+        }
+        let (text, limits) = (&self.text, &self.limits.guard);
+        let update = self.document.author(limits, |txn| {
+            for action in staged.actions.iter() {
+                action.perform(text, txn);
             }
-            edited
+        })?;
+        Ok(Some(Edited {
+            update,
+            changes: staged.changes,
         }))
+    }
+
+    /// Whether something shows that Yrs has not been told of.
+    pub fn is_staged(&self) -> bool {
+        !self.staged.is_empty()
     }
 
     /// The end of what one undo takes back; what is edited from here on is another step.
@@ -206,7 +277,8 @@ impl TextBody {
     /// # Errors
     /// If the text would grow too long.
     pub fn undo(&mut self) -> Result<Option<Edited>, TextError> {
-        self.travel(History::undo, History::undone)
+        self.stage_undo()?;
+        self.commit()
     }
 
     /// Makes the step that was last taken back again.
@@ -214,6 +286,24 @@ impl TextBody {
     /// # Errors
     /// If the text would grow too long.
     pub fn redo(&mut self) -> Result<Option<Edited>, TextError> {
+        self.stage_redo()?;
+        self.commit()
+    }
+
+    /// Like [`TextBody::undo`], staged; answers the changes by positions, none if there was nothing
+    /// to take back.
+    ///
+    /// # Errors
+    /// If the text would grow too long.
+    pub fn stage_undo(&mut self) -> Result<Vec<Delta>, TextError> {
+        self.travel(History::undo, History::undone)
+    }
+
+    /// Like [`TextBody::redo`], staged.
+    ///
+    /// # Errors
+    /// If the text would grow too long.
+    pub fn stage_redo(&mut self) -> Result<Vec<Delta>, TextError> {
         self.travel(History::redo, History::redone)
     }
 
@@ -221,67 +311,53 @@ impl TextBody {
         &mut self,
         pop: impl Fn(&mut History) -> Option<Vec<Delta>>,
         done: impl Fn(&mut History, Vec<Delta>),
-    ) -> Result<Option<Edited>, TextError> {
+    ) -> Result<Vec<Delta>, TextError> {
         // A step of which others left nothing is passed over.
         while let Some(changes) = self.history.as_mut().and_then(&pop) {
-            if let Some((edited, inverses)) = self.write(changes)? {
+            let staged = self.make_deltas(changes)?;
+            if !staged.is_empty() {
                 if let Some(history) = &mut self.history {
-                    done(history, inverses);
+                    done(history, staged.inverses.clone());
                 }
-                return Ok(Some(edited));
+                let changes = staged.changes.clone();
+                self.staged.append(staged);
+                return Ok(changes);
             }
         }
-        Ok(None)
+        Ok(Vec::new())
     }
 
-    fn write(&mut self, changes: Vec<Delta>) -> Result<Option<(Edited, Vec<Delta>)>, TextError> {
-        let mut draft = self.draft()?;
+    fn make_deltas(&mut self, changes: Vec<Delta>) -> Result<Staged, TextError> {
         let limits = self.limits;
-        let outcome = changes
-            .into_iter()
-            .try_for_each(|change| draft.make(check_delta(change, &limits.guard)?, &limits));
-        self.finish(draft, outcome)
-    }
-
-    fn draft(&mut self) -> Result<Draft, TextError> {
-        Ok(Draft {
-            shown: match self.shown.take() {
-                Some(shown) => shown,
-                None => self.look()?,
-            },
-            actions: Actions::default(),
-            changes: Vec::new(),
-            inverses: Vec::new(),
+        self.draft(|draft| {
+            changes.into_iter().try_for_each(|change| {
+                draft.make(check_delta(change, &limits.guard)?, limits.max_bytes)
+            })
         })
     }
 
-    /// Makes in Yrs what has been made in the draft, or takes it back there.
-    fn finish(
+    /// Makes changes on what is shown: all that `work` makes, or none.
+    fn draft(
         &mut self,
-        draft: Draft,
-        outcome: Result<(), TextError>,
-    ) -> Result<Option<(Edited, Vec<Delta>)>, TextError> {
-        let outcome = outcome.and_then(|()| draft.actions.check(&self.limits.guard));
-        if let Err(error) = outcome {
-            // What was made in part is easiest read again.
-            self.shown = None;
-            return Err(error);
-        }
-        self.shown = Some(draft.shown);
-        if draft.actions.is_empty() {
-            return Ok(None);
-        }
-        let (text, limits) = (&self.text, &self.limits.guard);
-        let update = self.document.author(limits, |txn| {
-            for action in draft.actions.iter() {
-                action.perform(text, txn);
+        work: impl FnOnce(&mut Draft) -> Result<(), TextError>,
+    ) -> Result<Staged, TextError> {
+        let mut draft = Draft::new(self.take_shown()?);
+        let made = work(&mut draft);
+        let limits = &self.limits.guard;
+        match made.and_then(|()| draft.check(&self.staged, limits)) {
+            Ok(()) => {
+                let (shown, staged) = draft.into_parts();
+                self.shown = Some(shown);
+                Ok(staged)
             }
-        })?;
-        let edited = Edited {
-            update,
-            changes: draft.changes,
-        };
-        Ok(Some((edited, draft.inverses)))
+            Err(error) => {
+                // What was made in part is easiest read again.
+                let mut shown = self.look()?;
+                self.staged.repeat(&mut shown)?;
+                self.shown = Some(shown);
+                Err(error)
+            }
+        }
     }
 
     /// How many UTF-16 units the text has.
@@ -297,6 +373,7 @@ impl TextBody {
     /// # Errors
     /// If the text is [`TextError::Broken`].
     pub fn text(&self) -> Result<String, TextError> {
+        // Whatever is staged is in what is shown, which is then there.
         match &self.shown {
             Some(shown) => Ok(shown.text()),
             None => self.document.read(|txn| self.text.get_string(txn)),
@@ -349,7 +426,7 @@ impl TextBody {
     /// A position that stays with the character on its `side`, whatever is written around it.
     ///
     /// # Errors
-    /// If the offset is beyond the end or inside a character.
+    /// If the offset is beyond the end or inside a character; while something is staged.
     pub fn position(
         &mut self,
         at: u32,
@@ -357,6 +434,7 @@ impl TextBody {
         side: Side,
     ) -> Result<Vec<u8>, TextError> {
         let at = self.to_utf16(at, unit)?;
+        self.nothing_staged()?;
         self.document
             .read(|txn| sticky::encode(&self.text, txn, at, side))
     }
@@ -364,8 +442,9 @@ impl TextBody {
     /// Where a position is now.
     ///
     /// # Errors
-    /// If no position of this text was encoded to these bytes.
+    /// If no position of this text was encoded to these bytes; while something is staged.
     pub fn resolve(&mut self, position: &[u8], unit: OffsetUnit) -> Result<u32, TextError> {
+        self.nothing_staged()?;
         let text = &self.text;
         let mut at = self
             .document
@@ -375,6 +454,14 @@ impl TextBody {
             at -= 1;
         }
         self.from_utf16(at, unit)
+    }
+
+    /// Positions are Yrs' names, which what is staged does not have yet.
+    fn nothing_staged(&self) -> Result<(), TextError> {
+        match self.staged.is_empty() {
+            true => Ok(()),
+            false => Err(TextError::Staged),
+        }
     }
 
     fn shown(&mut self) -> Result<&Shown, TextError> {
@@ -414,30 +501,5 @@ impl Neighbours for TextBody {
             sticky::unit_before(&self.text, txn, end)
         };
         self.document.read(last).ok().flatten()
-    }
-}
-
-/// Changes that have been made on what is shown and are to be made in Yrs.
-struct Draft {
-    shown: Shown,
-    actions: Actions,
-    changes: Vec<Delta>,
-    inverses: Vec<Delta>,
-}
-
-impl Draft {
-    fn make(&mut self, change: Delta, limits: &BodyLimits) -> Result<(), TextError> {
-        if change.is_empty() {
-            return Ok(());
-        }
-        let before = self.shown.bytes();
-        let inverse = self.shown.apply(&change, &mut self.actions)?;
-        // A text that is too long already may shrink.
-        if self.shown.bytes() > limits.max_bytes.max(before) {
-            return Err(TextError::TooLong);
-        }
-        self.changes.push(change);
-        self.inverses.push(inverse);
-        Ok(())
     }
 }

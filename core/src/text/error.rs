@@ -21,6 +21,9 @@ pub enum TextError {
     /// A list's element is too large or nests too deep.
     #[error("the element is too large or nests too deep")]
     ElementSize,
+    /// A list's element is given as text that is no JSON.
+    #[error("an element is a JSON value")]
+    NotJson,
     /// There is no such element, or no longer.
     #[error("no such element")]
     NoSuchElement,
@@ -37,6 +40,9 @@ pub enum TextError {
     /// An update or state for another kind of field, or that does not go on where this one ends.
     #[error("made for another text")]
     WrongText,
+    /// Edits are staged that have to be committed first.
+    #[error("the last edits have to be stored first")]
+    Staged,
     /// Yrs failed on the document; it has to be opened again from what is stored.
     #[error("the text has to be opened again")]
     Broken,
@@ -52,11 +58,13 @@ impl TextError {
             TextError::FormatName => "text_format_name",
             TextError::FormatValue => "text_format_value",
             TextError::ElementSize => "text_element_size",
+            TextError::NotJson => "text_not_json",
             TextError::NoSuchElement => "text_no_such_element",
             TextError::TooLong => "text_too_long",
             TextError::TooLarge => "text_too_large",
             TextError::NotAPosition => "text_not_a_position",
             TextError::WrongText => "text_wrong",
+            TextError::Staged => "text_staged",
             TextError::Broken => "text_broken",
         }
     }

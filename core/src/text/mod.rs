@@ -25,6 +25,7 @@ mod plan;
 mod renumber;
 mod shown;
 mod shown_edit;
+mod staged;
 mod sticky;
 mod value;
 mod walk;

@@ -12,5 +12,6 @@ mod hostile;
 mod lists;
 mod mutants;
 mod random;
+mod staged;
 mod undo;
 mod world;
