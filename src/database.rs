@@ -6,6 +6,7 @@ use driftline_core::id::DocumentId;
 use driftline_core::op::frame_of;
 use driftline_core::schema::Schema;
 use driftline_core::sync::Event;
+use driftline_core::text::TextKind;
 use driftline_core::value::Value;
 
 use crate::config::Config;
@@ -15,8 +16,10 @@ use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::processes::Watcher;
 use crate::query::{self, Params, Rows};
+use crate::storage::text as stored_text;
 use crate::storage::{LocalWrite, OpenOptions, Origin, Storage, StorageError};
 use crate::sync::{Sync, SyncConfig};
+use crate::text::{self, ListElement, RichText};
 use crate::transaction::Transaction;
 use crate::watch::{Subscription, Watches};
 
@@ -85,6 +88,7 @@ impl Database {
             environment: environment.clone(),
         })?;
         let storage = Arc::new(storage);
+        text::showing::keep_up(&storage)?;
         let watches = Arc::new(Watches::default());
         let told = Arc::clone(&watches);
         storage
@@ -211,6 +215,45 @@ impl Database {
         })?
     }
 
+    /// What a rich text of a live document holds, with its formats; `None` if there is no such
+    /// document. Queries see its plain text in the field's column.
+    ///
+    /// # Errors
+    /// An unknown collection or field, a field that is no rich text, a file that cannot be read.
+    pub fn rich_text(&self, collection: &str, id: &str, field: &str) -> Result<Option<RichText>> {
+        let place = text::place_of(&self.schema(), (collection, id, field), TextKind::RichText)?;
+        let body = self
+            .inner
+            .storage
+            .read(|tx| stored_text::read(tx, &place))?;
+        let Some(body) = body else { return Ok(None) };
+        let content = body.content().map_err(text::failed)?;
+        Ok(Some(RichText::of(content)))
+    }
+
+    /// The elements of a list of a live document, with their names; `None` if there is no such
+    /// document. Queries see a JSON array in the field's column.
+    ///
+    /// # Errors
+    /// An unknown collection or field, a field that is no list, a file that cannot be read.
+    pub fn list(
+        &self,
+        collection: &str,
+        id: &str,
+        field: &str,
+    ) -> Result<Option<Vec<ListElement>>> {
+        let place = text::place_of(&self.schema(), (collection, id, field), TextKind::List)?;
+        let body = self
+            .inner
+            .storage
+            .read(|tx| stored_text::read(tx, &place))?;
+        let Some(mut body) = body else {
+            return Ok(None);
+        };
+        let elements = body.elements().map_err(text::failed)?;
+        Ok(Some(elements.into_iter().map(ListElement::of).collect()))
+    }
+
     /// Runs one `SELECT` over the views (a view for each collection, with `id` and its fields) and the
     /// full-text tables (`<collection>_search`).
     ///
@@ -293,6 +336,7 @@ impl Database {
     /// # Errors
     /// A disk that is full or fails.
     pub fn flush(&self) -> Result<()> {
+        text::showing::catch_up(&self.inner.storage)?;
         Ok(self.inner.storage.flush()?)
     }
 
@@ -307,6 +351,7 @@ impl Database {
         if let Some(sync) = self.sync() {
             sync.stop(Event::Suspend);
         }
+        self.show_texts();
         Ok(self.inner.storage.suspend()?)
     }
 
@@ -335,11 +380,21 @@ impl Database {
             sync.stop(Event::Close);
         }
         self.inner.watcher.stop();
+        self.show_texts();
         let closed = self.inner.storage.close();
         self.inner.watches.end();
         match closed {
             Err(StorageError::Closed) | Ok(()) => Ok(()),
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Shows queries what texts hold, before the file is let go of. Where that fails the next open does
+    /// it: the texts themselves are stored.
+    fn show_texts(&self) {
+        match text::showing::catch_up(&self.inner.storage) {
+            Ok(()) | Err(StorageError::Suspended | StorageError::Closed) => {}
+            Err(error) => tracing::warn!(%error, "texts could not be shown to queries"),
         }
     }
 

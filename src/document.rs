@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use driftline_core::id::DocumentId;
+use driftline_core::id::{DocumentId, FieldId};
 use driftline_core::merge::DocumentState;
 use driftline_core::schema::{Collection, FieldKind};
 use driftline_core::value::Value;
@@ -78,14 +78,26 @@ impl Document {
         self.names.iter().map(String::as_str).zip(&self.values)
     }
 
-    /// What `state` shows under the schema's `collection`.
+    /// What `state` shows under the schema's `collection`, with what its texts show.
     pub(crate) fn of_state(
         id: DocumentId,
         collection: &Collection,
         table: &Table,
         state: &DocumentState,
+        mut texts: Vec<(FieldId, String)>,
     ) -> Document {
+        let mut text_of = |field| {
+            let found = texts.iter_mut().find(|(of, _)| *of == field);
+            found.map(|(_, text)| std::mem::take(text))
+        };
         let value = |field: &driftline_core::schema::Field| match field.kind {
+            FieldKind::RichText => {
+                FieldValue::Value(Value::Text(text_of(field.id).unwrap_or_default()))
+            }
+            FieldKind::List => {
+                let json = text_of(field.id).unwrap_or_else(|| "[]".to_owned());
+                FieldValue::Value(Value::Text(json))
+            }
             FieldKind::Set => {
                 let elements = state
                     .sets

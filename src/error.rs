@@ -5,7 +5,7 @@ use std::fmt;
 use driftline_core::id::InvalidDocumentId;
 use driftline_core::op::{Refusal, refusal};
 use driftline_core::order_key::OrderKeyError;
-use driftline_core::schema::SchemaError;
+use driftline_core::schema::{FieldKind, SchemaError};
 
 use crate::storage::StorageError;
 
@@ -105,6 +105,17 @@ impl Error {
         ))))
     }
 
+    pub(crate) fn wrong_kind(
+        collection: &str,
+        field: &str,
+        kind: FieldKind,
+        expected: FieldKind,
+    ) -> Error {
+        let (kind, expected) = (kind.name(), expected.name());
+        let message = format!("{collection}.{field} is a {kind}, not a {expected}");
+        Refusal::new(refusal::WRONG_KIND, message).into()
+    }
+
     pub(crate) fn config(problem: &'static str) -> Error {
         Error(Box::new(Cause::Config(problem)))
     }
@@ -161,6 +172,7 @@ impl Error {
                 StorageError::InvalidParameters(_) => ("invalid_parameters", App, No),
                 StorageError::QueueFull { .. } => ("queue_full", App, AfterAction),
                 StorageError::Refused(refused) => (refusal_code(refused), App, No),
+                StorageError::Text(error) => (error.code(), App, No),
                 StorageError::CommitUnknown(_) => ("commit_unknown", Environment, Later),
                 StorageError::Internal(_) => ("internal", Driftline, No),
             },
@@ -197,6 +209,7 @@ fn refusal_code(refused: &Refusal) -> &'static str {
         refusal::ID_TAKEN,
         refusal::QUOTA,
         refusal::MALFORMED,
+        refusal::INVALID_TEXT,
     ];
     KNOWN
         .iter()

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use driftline_core::id::DocumentId;
 use driftline_core::op::{Change, ChangeKind};
 use driftline_core::schema::{FieldKind, Schema};
+use driftline_core::text::{ListChange, OffsetUnit, TextChange, TextKind};
 use driftline_core::value::Value;
 use serde::Serialize;
 
@@ -14,6 +15,7 @@ pub use driftline_core::ledger::LossRule;
 use crate::database::Database;
 use crate::error::{Error, Fault, Result, Retry};
 use crate::storage::ledger::{self, Entry, Filter, Restoration};
+use crate::storage::text::TextPlace;
 use crate::storage::{LocalWrite, Origin, Storage};
 
 /// Values of this device that were overwritten unseen, rejected, or came too late.
@@ -129,6 +131,7 @@ impl Ledger {
             for change in restoring(&mut write, &entry)? {
                 write.apply(change)?;
             }
+            restore_text(&mut write, &entry)?;
             let nothing = || refused("nothing_to_restore", "the document shows that already");
             let op = write.finish()?.ok_or_else(nothing)?.op;
             ledger::mark_restored(tx, id, op)?;
@@ -179,6 +182,7 @@ fn restoring(write: &mut LocalWrite<'_>, entry: &Entry) -> Result<Vec<Change>> {
         kind == Some(FieldKind::Counter),
         kind == Some(FieldKind::Set),
     );
+    let is_text = kind.is_some_and(FieldKind::is_text);
     let restoration = entry
         .restoration(is_counter, is_set)
         .ok_or_else(untellable)?;
@@ -195,6 +199,13 @@ fn restoring(write: &mut LocalWrite<'_>, entry: &Entry) -> Result<Vec<Change>> {
         Some(false) => (vec![change(ChangeKind::Restore)], ChangeKind::Update),
     };
     let mut change = change(kind);
+    if is_text {
+        // What is put into a text is an edit of it, made once the document is there.
+        if kind == ChangeKind::Insert {
+            changes.push(change);
+        }
+        return Ok(changes);
+    }
     match restoration {
         Restoration::Set(field, value) => drop(change.registers.insert(field, value)),
         Restoration::Increment(field, delta) => drop(change.increments.insert(field, delta)),
@@ -204,6 +215,44 @@ fn restoring(write: &mut LocalWrite<'_>, entry: &Entry) -> Result<Vec<Change>> {
     }
     changes.push(change);
     Ok(changes)
+}
+
+/// Puts lost words back at the end of their text: where they stood may be gone.
+fn restore_text(write: &mut LocalWrite<'_>, entry: &Entry) -> Result<()> {
+    let (Some(field), Value::Text(words)) = (entry.loss.field, &entry.loss.value) else {
+        return Ok(());
+    };
+    let place = TextPlace {
+        collection: entry.loss.collection,
+        document: entry.loss.document.clone(),
+        field,
+    };
+    match write
+        .tx()
+        .layout()
+        .table(place.collection)
+        .and_then(|table| table.text_kind(field))
+    {
+        None => Ok(()),
+        Some(TextKind::RichText) => {
+            let at = write.read_text(&place, |body| body.units())?;
+            let change = TextChange::Insert {
+                at,
+                text: words.clone(),
+                attributes: None,
+            };
+            Ok(write.edit_text(&place, &[change], OffsetUnit::Utf16)?)
+        }
+        Some(TextKind::List) => {
+            let at = write.elements_of(&place)?.len();
+            let values = words.lines().map(serde_json::from_str);
+            let values = values
+                .collect::<std::result::Result<_, _>>()
+                .map_err(|_| refused("not_restorable", "the words are no elements of a list"))?;
+            let at = u32::try_from(at).unwrap_or(u32::MAX);
+            Ok(write.edit_list(&place, vec![ListChange::Insert { at, values }])?)
+        }
+    }
 }
 
 /// The filter in numbers.

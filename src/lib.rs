@@ -55,6 +55,7 @@ mod query;
 mod status;
 mod storage;
 mod sync;
+mod text;
 mod transaction;
 pub mod transport;
 mod watch;
@@ -74,6 +75,7 @@ pub use provider::{Form, Providers};
 pub use query::{Params, Row, Rows};
 pub use status::{Cause, State, Status, SyncEvent};
 pub use sync::{EventSubscription, Sync, SyncConfig, TokenError, TokenProvider};
+pub use text::{ElementId, ListElement, Offsets, OpenList, OpenRichText, RichText, TextEdit};
 pub use transaction::Transaction;
 pub use watch::{ChangedRow, Subscription, Update};
 

@@ -3,13 +3,14 @@
 use driftline_core::id::{DocumentId, InvalidDocumentId, OpId};
 use driftline_core::op::{Change, ChangeKind, Refusal, admit_register, refusal};
 use driftline_core::order_key;
-use driftline_core::schema::{Collection, Field, FieldKind};
+use driftline_core::schema::{Collection, Field, FieldKind, Schema};
 use driftline_core::value::Value;
 
 use crate::document::Document;
 use crate::error::{Error, Result};
 use crate::query::{self, Params, Rows};
 use crate::storage::LocalWrite;
+use crate::storage::text::TextPlace;
 
 /// One transaction. It sees what it has written, and becomes one op: others get all of it or nothing.
 ///
@@ -299,11 +300,12 @@ impl<'t> Transaction<'t> {
         let Some(table) = self.write.tx().layout().table(declared.id).cloned() else {
             return Ok(None);
         };
+        let texts = self.write.texts_of(declared.id, &id)?;
         let shown = self
             .write
             .shown(declared.id, &id)?
             .filter(|shown| shown.is_alive());
-        Ok(shown.map(|shown| Document::of_state(id.clone(), declared, &table, shown)))
+        Ok(shown.map(|shown| Document::of_state(id.clone(), declared, &table, shown, texts)))
     }
 
     /// Runs SQL over the views; it sees what this transaction has written.
@@ -325,6 +327,22 @@ impl<'t> Transaction<'t> {
             .schema()
             .collection(name)
             .ok_or_else(|| Error::unknown_collection(name))
+    }
+
+    pub(crate) fn local_write(&mut self) -> &mut LocalWrite<'t> {
+        &mut self.write
+    }
+
+    /// Refuses unless the document of a text is there.
+    pub(crate) fn expect_live_document(
+        &mut self,
+        schema: &Schema,
+        place: &TextPlace,
+    ) -> Result<()> {
+        match schema.collection_by_id(place.collection) {
+            Some(collection) => self.expect_live(collection, &place.document, "edit"),
+            None => Ok(()),
+        }
     }
 
     fn expect_live(&mut self, collection: &Collection, id: &DocumentId, what: &str) -> Result<()> {
@@ -364,20 +382,17 @@ impl<'t> Transaction<'t> {
             .ok_or_else(|| Error::unknown_collection(collection))?;
         let field = field_of(declared, field)?;
         if field.kind != kind {
-            let message = format!(
-                "{}.{} is a {}, not a {}",
-                declared.name,
-                field.name,
-                field.kind.name(),
-                kind.name()
-            );
-            return Err(Refusal::new(refusal::WRONG_KIND, message).into());
+            return Err(Error::wrong_kind(
+                &declared.name,
+                &field.name,
+                field.kind,
+                kind,
+            ));
         }
         self.expect_live(declared, &id, "update")?;
         Ok((field.id, Change::new(declared.id, id, ChangeKind::Update)))
     }
 
-    /// Those of `elements` that are in the set (`there`), or that are not.
     /// Those of `elements` that the set shows.
     fn present<E: Into<String>>(
         &mut self,

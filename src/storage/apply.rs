@@ -5,6 +5,7 @@
 //! rejected op then hold what its author had before it, not what the page brings.
 
 use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 
 use driftline_core::id::{CollectionId, DocumentId, OpId};
 use driftline_core::ledger::Loss;
@@ -159,14 +160,17 @@ impl<'t, 'c> Applying<'t, 'c> {
                 }
                 Outcome::Rejected { refusal } => self.quarantine(&op, refusal)?,
                 Outcome::RetryLater { after } => self.applied.retry_later.push((result.id, *after)),
-                Outcome::Rebase => self.applied.rebase.push(result.id),
+                Outcome::Rebase => {
+                    self.rebase.author_anew(&op)?;
+                    self.applied.rebase.push(result.id);
+                }
                 Outcome::Unknown => self.applied.unknown.push(result.id),
             }
         }
         Ok(())
     }
 
-    fn quarantine(&mut self, op: &QueuedOp, refused: &Refusal) -> Result<()> {
+    fn quarantine(&mut self, op: &Rc<QueuedOp>, refused: &Refusal) -> Result<()> {
         if op.state == OpState::Quarantined {
             return Ok(());
         }
@@ -179,6 +183,7 @@ impl<'t, 'c> Applying<'t, 'c> {
             ledger::keep_rejected(self.tx, op, (collection, document), base.as_ref())?;
         }
         repeal::set_quarantined(self.tx, op.id, &refused)?;
+        self.rebase.leave_out(op);
         self.rebase.refold(op.id)?;
         self.applied.quarantined.push((op.id, refused));
         Ok(())
@@ -234,7 +239,9 @@ impl<'t, 'c> Applying<'t, 'c> {
     ) -> std::result::Result<Option<OpId>, PageError> {
         let id = entry.ids.first().copied().unwrap_or(OpId::ZERO);
         let gone = PageError::EchoWithoutOp(id);
-        let Some(op) = self.rebase.ops.get(id)?.filter(|op| !op.body.withdraw) else {
+        // Of text authored again the server may have decided about other bytes.
+        let same = |op: &QueuedOp| !op.body.withdraw && !op.authored_again;
+        let Some(op) = self.rebase.ops.get(id)?.filter(|op| same(op)) else {
             return Err(gone);
         };
         if self.rebase.echo_inserts(&op, stamp, entry.version)? {
@@ -249,6 +256,9 @@ impl<'t, 'c> Applying<'t, 'c> {
     /// `in_order` says that its documents need no folding.
     fn leave(&mut self, leaving: Leaving, in_order: bool) -> Result<()> {
         let op = &leaving.op;
+        if op.authored_again {
+            self.rebase.leave_older(op);
+        }
         if op.state == OpState::Quarantined {
             ledger::drop_rejected(self.tx.conn(), op.id)?;
         }

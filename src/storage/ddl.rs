@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 
 use driftline_core::schema::{Collection, FieldKind};
+use driftline_core::text::TextKind;
 use driftline_core::value::Value;
 
-use super::tables::{Column, Search, Table, column_name, quoted, table_name};
+use super::tables::{Column, Search, Table, column_name, quoted, shown_in, table_name};
 
 impl Table {
     /// The statement that creates the table with all its columns.
@@ -70,7 +71,7 @@ pub(super) fn create_view(collection: &Collection) -> String {
         .fold("id".to_owned(), |list, field| {
             format!(
                 "{list}, {} AS {}",
-                column_name(field.id),
+                shown_in(collection.id, field.id, TextKind::of(field.kind)),
                 quoted(&field.name)
             )
         });

@@ -3,6 +3,7 @@
 use driftline_core::merge::Unmerged;
 use driftline_core::op::Refusal;
 use driftline_core::schema::SchemaError;
+use driftline_core::text::TextError;
 use rusqlite::ErrorCode;
 
 impl From<Unmerged> for StorageError {
@@ -71,6 +72,8 @@ pub(crate) enum StorageError {
     QueueFull { ops: u64, bytes: u64 },
     #[error(transparent)]
     Refused(#[from] Refusal),
+    #[error(transparent)]
+    Text(#[from] TextError),
     /// The commit failed and whether it took effect could not be found out.
     #[error("the commit's outcome is unknown: {0}")]
     CommitUnknown(String),

@@ -13,7 +13,7 @@ use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 
 use super::error::StorageError;
 use super::sql::names_private_table;
-use super::tables::Layout;
+use super::tables::{Layout, TEXTS};
 
 /// The longest statement an app may send.
 const LONGEST_SQL: usize = 100_000;
@@ -281,9 +281,9 @@ impl Gate {
             };
             let found = if name.eq_ignore_ascii_case(&collection.name) {
                 true
-            } else if name == table.name {
+            } else if name == table.name || name == TEXTS {
                 // The view reads it. The accessor alone proves nothing, since a common table
-                // expression can have the view's name, but none can name this table.
+                // expression can have the view's name, but none can name these tables.
                 accessor.is_some_and(|view| view.eq_ignore_ascii_case(&collection.name))
             } else {
                 table

@@ -137,7 +137,7 @@ impl<'c> Ops<'c> {
         // Where others stand between them, those are read one by one.
         let most = 2 * ids.len();
         let mut statement = self.conn.prepare_cached(
-            "SELECT op_id, state, wall, boot, mono, body FROM _dl_outbox WHERE seq BETWEEN ?1 AND ?2 ORDER BY seq LIMIT ?3",
+            "SELECT op_id, state, wall, boot, mono, body, authored_again FROM _dl_outbox WHERE seq BETWEEN ?1 AND ?2 ORDER BY seq LIMIT ?3",
         )?;
         let mut rows = statement.query((first.head(), last.head(), most as i64))?;
         let mut wanted = ids.iter().peekable();

@@ -55,6 +55,12 @@ fn join(last: &mut Change, next: Change) -> Result<()> {
     }
     last.adds.retain(|_, elements| !elements.is_empty());
     last.removes.retain(|_, elements| !elements.is_empty());
+    for (field, edit) in next.texts {
+        if last.texts.insert(field, edit).is_some() {
+            let message = "one edit of a text in one op";
+            return Err(Refusal::new(refusal::MALFORMED, message).into());
+        }
+    }
     last.clock = last.clock.max(next.clock);
     Ok(())
 }

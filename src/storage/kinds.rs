@@ -3,6 +3,7 @@
 use driftline_core::id::CollectionId;
 use driftline_core::merge::DocumentState;
 use driftline_core::schema::FieldKind as Kind;
+use driftline_core::text::TextKind;
 use driftline_core::value::Value;
 
 use super::apply::PageError;
@@ -17,7 +18,11 @@ pub(super) fn check_kinds(
     let Some(table) = layout.table(collection) else {
         return Ok(());
     };
-    let kind = |field| table.column(field).map(|column| column.kind);
+    let kind = |field| match table.text_kind(field) {
+        Some(TextKind::RichText) => Some(Kind::RichText),
+        Some(TextKind::List) => Some(Kind::List),
+        None => table.column(field).map(|column| column.kind),
+    };
     for (field, register) in state.registers.iter() {
         let Some(kind) = kind(field) else { continue };
         let fits = match (kind, &register.value) {
@@ -41,6 +46,12 @@ pub(super) fn check_kinds(
         .iter()
         .map(|(field, _)| (field, Kind::Counter));
     let sets = state.sets.iter().map(|(field, _)| (field, Kind::Set));
+    for (field, _) in state.texts.iter() {
+        if kind(field).is_some_and(|kind| !kind.is_text()) {
+            let message = format!("collection {collection} field {field} is no text");
+            return Err(PageError::malformed(message));
+        }
+    }
     match counters
         .chain(sets)
         .find(|(field, meant)| kind(*field).is_some_and(|kind| kind != *meant))

@@ -20,6 +20,7 @@ use super::history::{self, Ops, QueuedOp};
 use super::join::joined;
 use super::predict::{Head, mentions, predict, within_limits};
 use super::row::StoredDocument;
+use super::text::{self, EditedText};
 use super::write::WriteTx;
 use super::{meta, refold};
 
@@ -36,6 +37,10 @@ pub(crate) struct LocalWrite<'t> {
     size: usize,
     /// Whether a change was joined to the one before it.
     joined: bool,
+    /// Texts it edits that have not become changes yet.
+    pub(super) texts: Vec<EditedText>,
+    /// Whether nothing that anybody watches changes: an editor's keystrokes are shown later.
+    quiet: bool,
 }
 
 /// So many documents are found by looking at each.
@@ -85,6 +90,8 @@ impl<'t> LocalWrite<'t> {
             keys: 0,
             size: 0,
             joined: false,
+            texts: Vec::new(),
+            quiet: false,
         }
     }
 
@@ -204,6 +211,9 @@ impl<'t> LocalWrite<'t> {
                 "a change of an undeclared collection".to_owned(),
             ));
         };
+        if change.kind != ChangeKind::Update {
+            self.close_texts(Some((change.collection, &change.document)))?;
+        }
         let head = self.head()?;
         let at = self.look(change.collection, &change.document)?;
         let guest = self.tx.storage().is_guest();
@@ -247,7 +257,15 @@ impl<'t> LocalWrite<'t> {
 
     /// Writes the documents' rows, so that SQL in this transaction sees them.
     pub(crate) fn flush(&mut self) -> Result<()> {
-        self.write_rows(false)
+        self.show_texts()?;
+        self.write_rows(false)?;
+        for working in &self.documents {
+            if let Some(stored) = working.written.as_ref().or(working.before.as_ref()) {
+                self.tx
+                    .index_texts(working.collection, &working.id, stored)?;
+            }
+        }
+        Ok(())
     }
 
     fn write_rows(&mut self, last: bool) -> Result<()> {
@@ -268,8 +286,15 @@ impl<'t> LocalWrite<'t> {
                 }
             };
             let before = working.written.as_ref().or(working.before.as_ref());
-            self.tx
-                .store(working.collection, &working.id, before, &mut after)?;
+            match self.quiet {
+                true => {
+                    self.tx
+                        .store_quietly(working.collection, &working.id, before, &mut after)?
+                }
+                false => self
+                    .tx
+                    .store(working.collection, &working.id, before, &mut after)?,
+            }
             if !last {
                 working.written = Some(after);
             }
@@ -280,6 +305,7 @@ impl<'t> LocalWrite<'t> {
 
     /// Ends the transaction: rows and op are written, the commit is next. `None` if nothing is queued.
     pub(crate) fn finish(mut self) -> Result<Option<Queued>> {
+        self.close_texts(None)?;
         let Some(head) = self.head else {
             return Ok(None);
         };
@@ -304,6 +330,7 @@ impl<'t> LocalWrite<'t> {
             admit(&self.schema, &mut body)?;
         }
         if self.tx.storage().is_guest() {
+            self.keep_texts(&body, head.op)?;
             self.write_rows(true)?;
             self.finish_as_guest(head.op, first)?;
             return Ok(None);
@@ -410,6 +437,18 @@ impl<'t> LocalWrite<'t> {
             bytes,
             absorbed,
         })
+    }
+
+    /// Without an account edits of texts are base at once.
+    fn keep_texts(&self, body: &OpBody, op: OpId) -> Result<()> {
+        for change in body.changes.iter().filter(|c| !c.texts.is_empty()) {
+            let at = self.find(change.collection, &change.document);
+            let shown = at.and_then(|at| self.documents.get(at)?.shown());
+            if let Some(shown) = shown {
+                text::keep_own(self.tx.conn(), change, shown, op)?;
+            }
+        }
+        Ok(())
     }
 
     /// Without an account nothing is queued; what was written is base.

@@ -61,6 +61,7 @@ mod tables;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 pub(crate) mod testing;
+pub(crate) mod text;
 mod text_index;
 mod write;
 
@@ -98,6 +99,7 @@ pub(crate) struct Storage {
     queue: Queue,
     hooks: Hooks,
     checkpoints: Arc<Checkpoints>,
+    showing: text::Showing,
     guest: bool,
     facts: Facts,
     /// What this open file is called in elections.
@@ -268,6 +270,11 @@ impl Storage {
     /// Whom to tell of commits.
     pub(crate) fn hooks(&self) -> &Hooks {
         &self.hooks
+    }
+
+    /// When texts were last shown.
+    pub(crate) fn showing(&self) -> &text::Showing {
+        &self.showing
     }
 
     /// Clocks, ids, tasks.

@@ -94,6 +94,7 @@ impl Storage {
             queue,
             hooks: Hooks::default(),
             checkpoints,
+            showing: super::text::Showing::default(),
             guest: options.account.is_none(),
             facts,
             name,

@@ -4,7 +4,9 @@
 use std::convert::Infallible;
 
 use driftline_core::id::{CollectionId, DocumentId, OpId, PENDING, Version};
-use driftline_core::merge::{DocumentState, Effect, History, Incoming, Life, Linked, Seen, merge};
+use driftline_core::merge::{
+    DocumentState, Effect, History, Incoming, Life, Linked, Seen, Unmerged, merge,
+};
 use driftline_core::op::{Change, Refusal, refusal};
 use driftline_core::schema::{Collection, Schema};
 use driftline_core::time::Stamp;
@@ -71,7 +73,16 @@ pub(super) fn predict(
             seen: &seen,
             generation,
         };
-        let merged = merge(shown, change, collection, &incoming)?;
+        let merged = match merge(shown, change, collection, &incoming) {
+            Ok(merged) => merged,
+            Err(Unmerged::Rejected(refusal)) => return Err(refusal.into()),
+            // It was written just now, on what is shown.
+            Err(Unmerged::Rebase(why)) => {
+                return Err(StorageError::Internal(format!(
+                    "own text does not fit: {why}"
+                )));
+            }
+        };
         if merged.effect == Effect::Ledgered {
             let message = format!("{}: the document is deleted", collection.name);
             return Err(Refusal::new(refusal::NOT_FOUND, message).into());

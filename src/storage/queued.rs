@@ -55,6 +55,8 @@ pub(crate) struct QueuedOp {
     pub(crate) written: Reading,
     pub(crate) state: OpState,
     pub(crate) body: OpBody,
+    /// Whether its text was authored again since the server may have seen it.
+    pub(super) authored_again: bool,
     /// Changes by document, for ops with many.
     index: HashMap<(CollectionId, DocumentId), Vec<u32>>,
     pub(super) size: usize,
@@ -83,6 +85,7 @@ impl QueuedOp {
             written,
             state,
             body,
+            authored_again: false,
             index,
             size,
         })
@@ -132,6 +135,11 @@ impl QueuedOp {
             .collect()
     }
 
+    /// Whether it edits a text or list.
+    pub(super) fn edits_text(&self) -> bool {
+        self.body.changes.iter().any(|c| !c.texts.is_empty())
+    }
+
     /// Its `prev` on a document.
     pub(super) fn prev_on(&self, collection: CollectionId, document: &DocumentId) -> Option<OpId> {
         self.changes_on(collection, document)
@@ -175,24 +183,24 @@ impl QueuedOp {
 /// Reads one op of the queue.
 pub(super) fn read(conn: &Connection, id: OpId) -> Result<Option<QueuedOp>> {
     let mut statement = conn.prepare_cached(
-        "SELECT op_id, state, wall, boot, mono, body FROM _dl_outbox WHERE seq = ?1 AND op_id = ?2",
+        "SELECT op_id, state, wall, boot, mono, body, authored_again FROM _dl_outbox WHERE seq = ?1 AND op_id = ?2",
     )?;
     let mut rows = statement.query((id.head(), id.0))?;
     rows.next()?.map(|row| of_row(id, row)).transpose()
 }
 
-/// Decodes a row of `op_id, state, wall, boot, mono, body`.
+/// Decodes a row of `op_id, state, wall, boot, mono, body, authored_again`.
 pub(super) fn of_row(id: OpId, row: &rusqlite::Row<'_>) -> Result<QueuedOp> {
     let body = row
         .get_ref(5)?
         .as_blob()
         .map_err(|_| StorageError::unreadable("outbox body"))?;
-    QueuedOp::decode(
-        id,
-        reading(row, 2)?,
-        OpState::from_number(row.get(1)?)?,
-        body,
-    )
+    let state = OpState::from_number(row.get(1)?)?;
+    let op = QueuedOp::decode(id, reading(row, 2)?, state, body)?;
+    Ok(QueuedOp {
+        authored_again: row.get::<_, Option<bool>>(6)?.unwrap_or(false),
+        ..op
+    })
 }
 
 /// The newest op there is, in the queue or in quarantine.

@@ -4,7 +4,7 @@
 //! touched documents is recovered, replaced where the server said something, ops leave, and what
 //! remains of the queue is folded on top again.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
 use driftline_core::id::{CollectionId, DocumentId, FieldId, OpId, Version};
@@ -22,6 +22,7 @@ use super::history::{Chain, Leaving, Ops, as_of_now};
 use super::kinds::check_kinds;
 use super::queued::{OpState, QueuedOp};
 use super::row::{self, StoredDocument};
+use super::text;
 use super::write::WriteTx;
 
 /// What a move of base brought, for events. Watchers hear of it from the transaction.
@@ -49,6 +50,8 @@ pub(super) struct Touched {
     pub(super) chain: Option<Chain>,
     /// What it shows with them.
     pub(super) shown: Option<DocumentState>,
+    /// Ops among them whose text does not go on where it should.
+    pub(super) misfits: Vec<OpId>,
     /// Ops on it that leave now.
     pub(super) leaving: Vec<Rc<Leaving>>,
     /// Values others wrote to registers, as they came.
@@ -67,6 +70,14 @@ pub(super) struct Rebase<'t, 'c> {
     pub(super) left: Vec<OpId>,
     /// Whether an op may have ceased to be waited for.
     pub(super) settled: bool,
+    /// Ops expected to be rejected; they show on none of their documents.
+    pub(super) hidden: BTreeSet<OpId>,
+    /// Ops that do not show any more: what was authored on top of their text tells its place by it.
+    pub(super) left_out: Vec<Rc<QueuedOp>>,
+    /// Ops whose text the server wants authored again.
+    pub(super) to_author: BTreeSet<OpId>,
+    /// Whether clocks of the file's writer were used for nothing.
+    pub(super) spoilt: bool,
 }
 
 impl<'t, 'c> Rebase<'t, 'c> {
@@ -78,6 +89,10 @@ impl<'t, 'c> Rebase<'t, 'c> {
             touched: HashMap::new(),
             left: Vec::new(),
             settled: false,
+            hidden: BTreeSet::new(),
+            left_out: Vec::new(),
+            to_author: BTreeSet::new(),
+            spoilt: false,
         })
     }
 
@@ -119,19 +134,21 @@ impl<'t, 'c> Rebase<'t, 'c> {
             let Some(collection) = schema.collection_by_id(change.collection) else {
                 return Ok(false);
             };
+            let tx = self.tx;
             let touched = self.touched(change.collection, &change.document)?;
             let by = (op.id, op.name());
-            match echo(
+            let Some(base) = echo(
                 touched.base.as_ref(),
                 change,
                 collection,
                 by,
                 stamp,
                 version,
-            ) {
-                Some(base) => touched.base = Some(base),
-                None => return Ok(false),
-            }
+            ) else {
+                return Ok(false);
+            };
+            text::keep_own(tx.conn(), change, &base, op.id)?;
+            touched.base = Some(base);
         }
         Ok(true)
     }
@@ -183,14 +200,18 @@ impl<'t, 'c> Rebase<'t, 'c> {
         let Some(state) = echo(None, change, collection, by, stamp, version) else {
             return Ok(false);
         };
-        row::settle_insert(
+        let settled = row::settle_insert(
             self.tx.conn(),
             self.tx.layout(),
             collection.id,
             &change.document,
             op.id,
             &state,
-        )
+        )?;
+        if settled {
+            text::keep_own(self.tx.conn(), change, &state, op.id)?;
+        }
+        Ok(settled)
     }
 
     /// Takes over what `version` did to a document. `own` says whether this device's own op did it.
@@ -201,7 +222,24 @@ impl<'t, 'c> Rebase<'t, 'c> {
         own: bool,
     ) -> std::result::Result<(), PageError> {
         check_kinds(self.tx.layout(), result.collection, &result.state)?;
+        let tx = self.tx;
         let touched = self.touched(result.collection, &result.document)?;
+        if touched
+            .base
+            .as_ref()
+            .is_some_and(|base| base.version >= version)
+        {
+            // A snapshot brings each document as it was when its frame was made: what happened to it
+            // since the snapshot was begun is told once more.
+            return Ok(());
+        }
+        text::keep_result(
+            tx.conn(),
+            tx.layout(),
+            result,
+            touched.base.as_ref(),
+            version,
+        )?;
         if !own {
             touched.foreign = true;
             if touched.newest.is_some() {

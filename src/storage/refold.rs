@@ -18,6 +18,7 @@ use super::meta;
 use super::queued::{self, OpState};
 use super::rebase::{Key, Moved, Rebase, Touched};
 use super::row::StoredDocument;
+use super::text;
 use super::write::WriteTx;
 
 impl Rebase<'_, '_> {
@@ -50,21 +51,31 @@ impl Rebase<'_, '_> {
     /// be rejected because of one of them is left out of the others too.
     fn fold_all(&mut self) -> Result<()> {
         let mut hidden_before = BTreeSet::new();
+        self.fold_groups(&mut hidden_before)?;
+        // What was authored again goes on where base ends; where it does not the server says so.
+        if self.author_again()? {
+            self.fold_groups(&mut hidden_before)?;
+        }
+        for op in hidden_before.difference(&self.hidden) {
+            set_hidden(self.tx, *op, false)?;
+        }
+        for op in self.hidden.difference(&hidden_before) {
+            set_hidden(self.tx, *op, true)?;
+        }
+        Ok(())
+    }
+
+    fn fold_groups(&mut self, hidden_before: &mut BTreeSet<OpId>) -> Result<()> {
         let mut hidden = BTreeSet::new();
         let mut to_fold = self.with_own_ops(OpId::ZERO);
-        while let Some(refused) = self.fold_some(to_fold, &hidden, &mut hidden_before)? {
+        while let Some(refused) = self.fold_some(to_fold, &hidden, hidden_before)? {
             // What was decided of later ops rested on this one.
             hidden.split_off(&refused);
             hidden.insert(refused);
             self.refold(refused)?;
             to_fold = self.with_own_ops(refused);
         }
-        for op in hidden_before.difference(&hidden) {
-            set_hidden(self.tx, *op, false)?;
-        }
-        for op in hidden.difference(&hidden_before) {
-            set_hidden(self.tx, *op, true)?;
-        }
+        self.hidden = hidden;
         Ok(())
     }
 
@@ -118,6 +129,7 @@ impl Rebase<'_, '_> {
                     .filter(|op| op.is_group() && folded.refused.contains(&op.id));
                 refused = groups.map(|op| op.id).chain(refused).min();
                 touched.shown = folded.shown;
+                touched.misfits = folded.rebase;
             }
             touched.chain = Some(chain);
         }
@@ -142,6 +154,12 @@ impl Rebase<'_, '_> {
             remote,
             ..
         } = touched;
+        text::forget_gone(
+            self.tx.conn(),
+            (collection, id),
+            before.as_ref(),
+            base.as_ref(),
+        )?;
         let pending = newest.filter(|_| chain.as_ref().is_some_and(Chain::is_undecided));
         if pending.is_some() {
             keep_links(self.tx.conn(), collection, id, &leaving)?;
@@ -173,8 +191,18 @@ impl Rebase<'_, '_> {
         if before.as_ref() == Some(&after) {
             return Ok(());
         }
+        let folded = chain.as_ref().map(Chain::folded).unwrap_or_default();
+        text::show_changed(
+            self.tx,
+            (collection, id),
+            before.as_ref().map(|before| &before.shown),
+            &after.shown,
+            |place| {
+                let shown = folded.iter().filter(|op| !self.hidden.contains(&op.id));
+                Ok(text::edits_among(place, shown))
+            },
+        )?;
         if !remote.is_empty() {
-            let folded = chain.as_ref().map(Chain::folded).unwrap_or_default();
             let shown_before = before.as_ref().map(|before| &before.shown);
             let shown = (shown_before, &after.shown);
             add_conflicts(

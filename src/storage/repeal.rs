@@ -71,6 +71,7 @@ pub(crate) fn discard(tx: &WriteTx<'_>, id: OpId) -> Result<Option<Moved>> {
         )?
         .execute(params![id.0, encoded(&op.body.withdrawn())?, id.head()])?;
     tx.touch_queue();
+    rebase.leave_out(&op);
     rebase.refold(id)?;
     rebase.finish().map(Some)
 }
@@ -213,7 +214,9 @@ pub(crate) fn drop_all(tx: &WriteTx<'_>) -> Result<usize> {
         dropped += some.len();
         let mut rebase = Rebase::new(tx)?;
         for Listed { op, .. } in some {
-            rebase.leave(Leaving::unnamed(Rc::new(op)))?;
+            let op = Rc::new(op);
+            rebase.leave_out(&op);
+            rebase.leave(Leaving::unnamed(op))?;
         }
         rebase.finish()?;
     }

@@ -13,7 +13,8 @@ use super::ddl::{create_indexes, create_view, literal};
 use super::error::{Result, StorageError};
 use super::meta;
 use super::row;
-use super::tables::{Layout, Table, column_name, quoted};
+use super::tables::{Layout, Table, column_name, quoted, shown_in};
+use super::text;
 
 /// What a file remembers of the schema it was last opened with.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -83,6 +84,7 @@ pub(super) fn reshape(
     for collection in &schema.collections {
         conn.execute_batch(&create_view(collection))?;
     }
+    text::note_unshown(conn)?;
     record.write(conn)?;
     conn.execute(
         "INSERT INTO _dl_migrations (kind, version, name, at) VALUES ('schema', ?1, ?2, ?3) ON CONFLICT DO NOTHING",
@@ -268,7 +270,8 @@ fn fill_search(conn: &Connection, table: &Table) -> Result<()> {
         .fields
         .iter()
         .fold(String::new(), |list, (field, _)| {
-            format!("{list}, {}", column_name(*field))
+            let text = table.text_kind(*field);
+            format!("{list}, {}", shown_in(table.collection, *field, text))
         });
     conn.execute_batch(&format!(
         "{}; \

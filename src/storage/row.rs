@@ -199,19 +199,34 @@ fn optional_blob<'r>(row: &'r Row<'_>, at: usize, what: &str) -> Result<Option<&
     }
 }
 
-/// Writes a document in place of `before`, touching no more than what differs, and keeps the
+/// A document on its way into the file.
+pub(crate) struct Stored<'d> {
+    /// As it was read; `None` if it was not there.
+    pub(crate) before: Option<&'d StoredDocument>,
+    pub(crate) after: &'d mut StoredDocument,
+    /// Whether its texts show something else.
+    pub(crate) retexted: bool,
+}
+
+/// Writes a document in place of what was there, touching no more than what differs, and keeps the
 /// full-text index in step. `now` is when it becomes a tombstone, if it does.
 pub(crate) fn store(
     conn: &Connection,
     table: &Table,
     id: &DocumentId,
-    before: Option<&StoredDocument>,
-    after: &mut StoredDocument,
+    change: Stored<'_>,
     now: i64,
 ) -> Result<()> {
+    let Stored {
+        before,
+        after,
+        retexted,
+    } = change;
     let place = before.map_or(Place::Nowhere, |before| before.place);
     after.place = match (place, after.belongs_in_row()) {
-        (Place::Row { search }, true) => update_row(conn, table, id, before, after, search)?,
+        (Place::Row { search }, true) => {
+            update_row(conn, table, id, before, after, (search, retexted))?
+        }
         (Place::Row { search }, false) => {
             delete_row(conn, table, id, search)?;
             write_tombstone(conn, table.collection, id, &after.shown, now)?
@@ -295,7 +310,7 @@ fn update_row(
     id: &DocumentId,
     before: Option<&StoredDocument>,
     after: &StoredDocument,
-    search: Option<i64>,
+    (search, retexted): (Option<i64>, bool),
 ) -> Result<Place> {
     let old = before.map(|before| &before.shown);
     let changed: Vec<_> = table
@@ -306,6 +321,7 @@ fn update_row(
     let alive = after.shown.is_alive();
     let revived = old.is_none_or(|old| old.is_alive() != alive);
     let retext = revived
+        || retexted
         || table.search.as_ref().is_some_and(|s| {
             changed
                 .iter()
@@ -363,6 +379,21 @@ fn update_row(
         _ => Err(StorageError::Internal(
             "a document's row was not where it was read".to_owned(),
         )),
+    }
+}
+
+/// Brings the full-text entry of a row in step. It keeps its number, so the row stays as it is.
+pub(super) fn reindex(
+    conn: &Connection,
+    table: &Table,
+    id: &DocumentId,
+    stored: &StoredDocument,
+) -> Result<()> {
+    match stored.place {
+        Place::Row {
+            search: Some(entry),
+        } => index_text(conn, table, id, &stored.shown, Some(entry)).map(drop),
+        _ => Ok(()),
     }
 }
 

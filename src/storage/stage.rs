@@ -25,6 +25,7 @@ use super::kinds::check_kinds;
 use super::meta;
 use super::queued;
 pub(crate) use super::swap::swap;
+use super::text;
 use super::write::WriteTx;
 
 /// The name of the row in `_dl_meta` that says a bootstrap is under way.
@@ -153,6 +154,7 @@ pub(crate) fn add_documents(
             return Err(PageError::malformed("a part of a document in a snapshot"));
         }
         check_kinds(tx.layout(), document.collection, &document.state)?;
+        text::check_snapshot(tx.layout(), document)?;
         stage.highest = stage.highest.max(document.state.version);
         stage.last = Some(key);
     }

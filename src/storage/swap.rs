@@ -15,6 +15,7 @@ use super::rebase::Rebase;
 use super::row::{self, StoredDocument};
 use super::stage::{self, DOCUMENTS};
 use super::tables::quoted;
+use super::text;
 use super::write::WriteTx;
 use super::{ledger, refold};
 
@@ -65,7 +66,7 @@ fn replace_base(tx: &WriteTx<'_>, version: Version) -> std::result::Result<Vec<O
     clear_base(tx)?;
     unpack(tx)?;
     keep_links(tx, &queue)?;
-    fold_on_top(tx, queue.newest)?;
+    fold_on_top(tx, queue.newest, &queue.older)?;
     Ok(queue.left)
 }
 
@@ -99,6 +100,8 @@ struct Sorted {
     left: Vec<OpId>,
     /// Those of them whose documents have others in the queue.
     linked: Vec<Leaving>,
+    /// Those of them whose text base has as it was authored first.
+    older: Vec<Rc<QueuedOp>>,
     /// The newest op of each document that has any.
     newest: BTreeMap<(CollectionId, DocumentId), OpId>,
 }
@@ -109,6 +112,7 @@ fn sort_queue(tx: &WriteTx<'_>, version: Version) -> Result<Sorted> {
     let mut sorted = Sorted {
         left: Vec::new(),
         linked: Vec::new(),
+        older: Vec::new(),
         newest: BTreeMap::new(),
     };
     let mut leaving = Vec::new();
@@ -142,6 +146,9 @@ fn sort_queue(tx: &WriteTx<'_>, version: Version) -> Result<Sorted> {
         let Some(op) = queued::read(conn, id)?.map(Rc::new) else {
             continue;
         };
+        if op.authored_again {
+            sorted.older.push(Rc::clone(&op));
+        }
         if op.state == OpState::Quarantined {
             ledger::drop_rejected(conn, id)?;
         }
@@ -235,7 +242,8 @@ fn clear_base(tx: &WriteTx<'_>) -> Result<()> {
         }
     }
     conn.execute("DELETE FROM _dl_tombstones", [])?;
-    Ok(())
+    text::clear(conn)?;
+    text::clear_shown(conn)
 }
 
 /// Writes what was kept, part by part.
@@ -246,6 +254,9 @@ fn unpack(tx: &WriteTx<'_>) -> std::result::Result<(), PageError> {
         let damaged = |_| StorageError::unreadable("bootstrap");
         if kind == DOCUMENTS {
             for document in minicbor::decode::<Vec<DocumentResult>>(&body).map_err(damaged)? {
+                text::keep_snapshot(tx.conn(), &document)?;
+                let key = (document.collection, &document.document);
+                text::show_changed(tx, key, None, &document.state, |_| Ok(Vec::new()))?;
                 let mut stored = StoredDocument::new(document.state, None, None);
                 tx.store(document.collection, &document.document, None, &mut stored)?;
             }
@@ -262,10 +273,15 @@ fn unpack(tx: &WriteTx<'_>) -> std::result::Result<(), PageError> {
     Ok(())
 }
 
-fn fold_on_top(tx: &WriteTx<'_>, newest: BTreeMap<(CollectionId, DocumentId), OpId>) -> Result<()> {
+fn fold_on_top(
+    tx: &WriteTx<'_>,
+    newest: BTreeMap<(CollectionId, DocumentId), OpId>,
+    older: &[Rc<QueuedOp>],
+) -> Result<()> {
     let mut newest = newest.into_iter().peekable();
     while newest.peek().is_some() {
         let mut rebase = Rebase::new(tx)?;
+        older.iter().for_each(|op| rebase.leave_older(op));
         for ((collection, document), op) in newest.by_ref().take(FOLDED_AT_ONCE) {
             rebase.append(op, collection, &document)?;
         }

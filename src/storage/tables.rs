@@ -10,6 +10,7 @@ use std::sync::Arc;
 use driftline_core::id::{CollectionId, FieldId};
 use driftline_core::merge::DocumentState;
 use driftline_core::schema::{Collection, FieldKind, Schema, StableIds};
+use driftline_core::text::TextKind;
 use driftline_core::value::Value;
 use rusqlite::types::ValueRef;
 
@@ -30,6 +31,8 @@ pub(crate) struct Table {
     pub(crate) name: String,
     /// Fields with a column, declared or removed since, in order of their numbers.
     pub(crate) columns: Vec<Column>,
+    /// Texts and lists, declared or removed since: they stand in a table of their own.
+    pub(crate) texts: Vec<(FieldId, TextKind)>,
     pub(crate) search: Option<Search>,
     /// Whether the schema declares the collection.
     pub(crate) declared: bool,
@@ -153,20 +156,28 @@ pub(super) fn kind_named(name: &str) -> Option<FieldKind> {
 pub(super) fn start(kind: FieldKind) -> Value {
     match kind {
         FieldKind::Counter => Value::Integer(0),
-        FieldKind::Set | FieldKind::List => Value::Text("[]".to_owned()),
-        FieldKind::RichText => Value::Text(String::new()),
+        FieldKind::Set => Value::Text("[]".to_owned()),
         _ => Value::Null,
     }
 }
 
 impl Table {
-    /// The table of `collection`; without a declaration it has the given columns and no view.
+    /// The table of `collection`, whose fields are given, declared or removed since; without a
+    /// declaration it has no view.
     pub(crate) fn new(
         id: CollectionId,
         collection: Option<&Collection>,
-        columns: Vec<Column>,
+        fields: Vec<Column>,
     ) -> Table {
         let name = table_name(id);
+        let texts = fields
+            .iter()
+            .filter_map(|field| Some((field.field, TextKind::of(field.kind)?)))
+            .collect();
+        let columns: Vec<Column> = fields
+            .into_iter()
+            .filter(|field| !field.kind.is_text())
+            .collect();
         let names: Vec<String> = columns
             .iter()
             .map(|column| column_name(column.field))
@@ -179,7 +190,7 @@ impl Table {
         let declared = collection.map_or(&[][..], |collection| &collection.fields);
         let shown = declared
             .iter()
-            .map(|field| column_name(field.id))
+            .map(|field| shown_in(id, field.id, TextKind::of(field.kind)))
             .collect::<Vec<_>>()
             .join(", ");
         Table {
@@ -201,8 +212,23 @@ impl Table {
             names: declared.iter().map(|field| field.name.clone()).collect(),
             get: format!("SELECT {shown} FROM {name} WHERE id = ?1 AND _deleted = 0"),
             columns,
+            texts,
             name,
         }
+    }
+
+    /// Whether the full-text index covers a text or list.
+    pub(super) fn has_searched_text(&self) -> bool {
+        let searched = self.search.iter().flat_map(|search| &search.fields);
+        searched
+            .into_iter()
+            .any(|(field, _)| self.text_kind(*field).is_some())
+    }
+
+    /// The kind of a text or list.
+    pub(crate) fn text_kind(&self, field: FieldId) -> Option<TextKind> {
+        let at = self.texts.binary_search_by_key(&field, |(field, _)| *field);
+        self.texts.get(at.ok()?).map(|(_, kind)| *kind)
     }
 
     /// Reads every row, deleted ones included, in order of their ids: the columns of
@@ -227,10 +253,12 @@ impl Table {
         let registers = state.registers.iter().map(|(field, _)| field);
         let counters = state.counters.iter().map(|(field, _)| field);
         let sets = state.sets.iter().map(|(field, _)| field);
+        let mut texts = state.texts.iter().map(|(field, _)| field);
         registers
             .chain(counters)
             .chain(sets)
             .any(|field| !self.has(field))
+            || texts.any(|field| self.text_kind(field).is_none())
     }
 
     pub(crate) fn column(&self, field: FieldId) -> Option<&Column> {
@@ -347,6 +375,30 @@ pub(crate) fn table_name(collection: CollectionId) -> String {
 
 pub(crate) fn column_name(field: FieldId) -> String {
     format!("f{field}")
+}
+
+/// Where texts and lists stand as text.
+pub(crate) const TEXTS: &str = "_dl_texts";
+
+/// What a field of the row at hand shows, in SQL: its column, or the text that belongs to the row.
+pub(super) fn shown_in(collection: CollectionId, field: FieldId, text: Option<TextKind>) -> String {
+    match text {
+        None => column_name(field),
+        Some(kind) => format!(
+            "ifnull((SELECT body FROM {TEXTS} WHERE collection = {collection} \
+             AND document = {}.id AND field = {field}), '{}')",
+            table_name(collection),
+            empty_text(kind)
+        ),
+    }
+}
+
+/// What nobody has written yet shows.
+pub(crate) fn empty_text(kind: TextKind) -> &'static str {
+    match kind {
+        TextKind::RichText => "",
+        TextKind::List => "[]",
+    }
 }
 
 /// An identifier for SQL.

@@ -6,7 +6,8 @@ use rusqlite::Connection;
 
 use super::error::Result;
 use super::meta::Bind;
-use super::tables::Table;
+use super::tables::{Table, empty_text};
+use super::text::shown;
 
 /// Brings the full-text index in step with a document whose entry was `entry`; returns the entry now.
 pub(super) fn index_text(
@@ -27,11 +28,16 @@ pub(super) fn index_text(
     statement.raw_bind_parameter(1, entry)?;
     statement.raw_bind_parameter(2, id.as_str())?;
     for (at, (field, _)) in search.fields.iter().enumerate() {
-        match table.column(*field) {
-            Some(column) => {
+        match (table.column(*field), table.text_kind(*field)) {
+            (Some(column), _) => {
                 statement.raw_bind_parameter(3 + at, Bind(column.cell(state).value_ref()))?
             }
-            None => statement.raw_bind_parameter(3 + at, None::<i64>)?,
+            (None, Some(kind)) => {
+                let shown = shown::read(conn, table.collection, id, *field)?;
+                let shown = shown.as_deref().unwrap_or(empty_text(kind));
+                statement.raw_bind_parameter(3 + at, shown)?;
+            }
+            (None, None) => statement.raw_bind_parameter(3 + at, None::<i64>)?,
         }
     }
     statement.raw_execute()?;

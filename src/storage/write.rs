@@ -1,6 +1,7 @@
 //! Writing: one connection, one IMMEDIATE transaction at a time, and what to do when a commit fails.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -13,9 +14,9 @@ use super::error::{Result, StorageError};
 use super::hooks::{Changes, Origin};
 use super::read::ReadTx;
 use super::reshape;
-use super::row::{self, StoredDocument};
+use super::row::{self, Stored, StoredDocument};
 use super::tables::Table;
-use super::{Storage, meta, pragmas};
+use super::{Storage, meta, pragmas, text};
 
 /// A write transaction. Everything a [`ReadTx`] can do, it can do too.
 ///
@@ -30,6 +31,8 @@ pub(crate) struct WriteTx<'c> {
     holding: Cell<bool>,
     /// Whether there are tombstones, once somebody asked: mostly there are none to look for.
     tombstones: Cell<Option<bool>>,
+    /// Documents whose texts show something else now, until their full-text entries say so.
+    retexted: RefCell<HashSet<(CollectionId, DocumentId)>>,
     /// What it did to the outbox, if that is known: bytes of the op added, of one taken out.
     counted: Cell<Option<(u64, Option<u64>)>>,
     open: bool,
@@ -62,6 +65,7 @@ impl<'c> WriteTx<'c> {
             witness: RefCell::default(),
             holding: Cell::new(false),
             tombstones: Cell::new(None),
+            retexted: RefCell::default(),
             counted: Cell::new(None),
             open: true,
         })
@@ -101,6 +105,17 @@ impl<'c> WriteTx<'c> {
         }
     }
 
+    /// The same where nothing changes that a query sees.
+    pub(super) fn store_quietly(
+        &self,
+        collection: CollectionId,
+        id: &DocumentId,
+        before: Option<&StoredDocument>,
+        after: &mut StoredDocument,
+    ) -> Result<()> {
+        self.put(collection, id, before, after)
+    }
+
     /// Writes a document in place of `before` (what [`ReadTx::load`] gave, `None` if that was
     /// `None`), with its full-text entry, and notes the change. `after` may be written again.
     pub(crate) fn store(
@@ -110,15 +125,65 @@ impl<'c> WriteTx<'c> {
         before: Option<&StoredDocument>,
         after: &mut StoredDocument,
     ) -> Result<()> {
+        self.put(collection, id, before, after)?;
+        self.changes.borrow_mut().add(collection, id);
+        Ok(())
+    }
+
+    fn put(
+        &self,
+        collection: CollectionId,
+        id: &DocumentId,
+        before: Option<&StoredDocument>,
+        after: &mut StoredDocument,
+    ) -> Result<()> {
         let table = self.table_for_writing(collection)?;
-        row::store(self.conn(), &table, id, before, after, self.now.wall)?;
+        let retexted = table.has_searched_text()
+            && self.retexted.borrow_mut().remove(&(collection, id.clone()));
+        let change = Stored {
+            before,
+            after,
+            retexted,
+        };
+        row::store(self.conn(), &table, id, change, self.now.wall)?;
         if after.is_tombstone() {
             self.tombstones.set(Some(true));
         }
         if table.lacks_a_column_for(&after.shown) {
             reshape::note_opaque(self.conn(), collection)?;
         }
+        Ok(())
+    }
+
+    /// Notes that a text of a document, which is stored next, shows something else.
+    pub(super) fn note_text(&self, collection: CollectionId, id: &DocumentId) {
+        let mut retexted = self.retexted.borrow_mut();
+        retexted.insert((collection, id.clone()));
+    }
+
+    /// Brings the full-text entry of a document in step whose texts alone show something else.
+    pub(super) fn reindex(
+        &self,
+        collection: CollectionId,
+        id: &DocumentId,
+        stored: &StoredDocument,
+    ) -> Result<()> {
+        self.index_texts(collection, id, stored)?;
         self.changes.borrow_mut().add(collection, id);
+        Ok(())
+    }
+
+    /// The same without telling: the transaction goes on.
+    pub(super) fn index_texts(
+        &self,
+        collection: CollectionId,
+        id: &DocumentId,
+        stored: &StoredDocument,
+    ) -> Result<()> {
+        let retexted = self.retexted.borrow_mut().remove(&(collection, id.clone()));
+        if let Some(table) = self.layout().table(collection).filter(|_| retexted) {
+            row::reindex(self.conn(), table, id, stored)?;
+        }
         Ok(())
     }
 
@@ -130,6 +195,16 @@ impl<'c> WriteTx<'c> {
         before: &StoredDocument,
     ) -> Result<()> {
         if let Some(table) = self.table(collection)? {
+            for (field, _) in before.shown.texts.iter() {
+                text::shown::remove(
+                    self.conn(),
+                    &text::TextPlace {
+                        collection,
+                        document: id.clone(),
+                        field,
+                    },
+                )?;
+            }
             row::remove(self.conn(), &table, id, before)?;
             self.changes.borrow_mut().add(collection, id);
         }

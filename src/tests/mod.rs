@@ -8,6 +8,7 @@ mod files;
 mod lifecycle;
 mod queries;
 mod schemas;
+mod texts;
 mod watches;
 mod writes;
 

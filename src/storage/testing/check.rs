@@ -7,6 +7,7 @@ use driftline_core::fold::{Pending, fold_telling};
 use driftline_core::id::{CollectionId, DocumentId, OpId, Version};
 use driftline_core::merge::{DocumentState, History, Linked, Verdict};
 use driftline_core::op::Op;
+use driftline_core::text::Mark;
 
 use super::server::{Documents, Key};
 use super::{Device, Server, schema};
@@ -15,6 +16,7 @@ use crate::storage::history::{as_of_now, predict};
 use crate::storage::outbox::{self, Listed};
 use crate::storage::queued::OpState;
 use crate::storage::row::StoredDocument;
+use crate::storage::text::{self, TextPlace};
 
 /// Every document in the file.
 fn stored(device: &Device) -> BTreeMap<Key, StoredDocument> {
@@ -224,6 +226,44 @@ fn folded(device: &Device, server: &Server, base: Documents, version: Version) -
     }
 }
 
+/// Every text opens, with all own edits that the document shows; queries see the same unless it is
+/// known that they do not yet.
+pub(crate) fn check_texts(device: &Device) {
+    let stale = device
+        .storage
+        .read(|tx| text::shown::stale(tx.conn(), usize::MAX))
+        .unwrap();
+    for (key, stored) in stored(device) {
+        if !stored.shown.is_alive() {
+            continue;
+        }
+        for (field, shown) in stored.shown.texts.iter() {
+            let place = TextPlace {
+                collection: key.0,
+                document: key.1.clone(),
+                field,
+            };
+            let (open, seen) = device
+                .storage
+                .read(|tx| {
+                    let opening = text::opening(tx.layout(), &place, 1).unwrap();
+                    let open = text::open_stored(tx.conn(), &place, opening, &stored)?;
+                    let seen = text::shown::read(tx.conn(), key.0, &key.1, field)?;
+                    Ok::<_, StorageError>((open, seen))
+                })
+                .unwrap();
+            let ends = |marks: &[Mark]| -> Vec<(u64, u32, OpId)> {
+                marks.iter().map(|m| (m.writer, m.next, m.last)).collect()
+            };
+            assert_eq!(ends(&open.marks), ends(&shown.marks), "{place:?}");
+            if !stale.contains(&place) {
+                let mut body = open.body;
+                assert_eq!(seen, Some(body.plain().unwrap()), "{place:?}");
+            }
+        }
+    }
+}
+
 /// What a person sees of a document.
 fn content(state: &DocumentState) -> Option<impl PartialEq + std::fmt::Debug + use<>> {
     let registers: Vec<_> = state
@@ -306,6 +346,13 @@ pub(crate) fn check_healed(devices: &[Device], server: &Server) {
             .map(|(key, stored)| (key, stored.shown))
             .collect();
         assert_eq!(&shown, server.state_at(server.version()));
+        for (key, state) in shown.iter().filter(|(_, state)| state.is_alive()) {
+            for (field, _) in state.texts.iter() {
+                let text = server.text_at(server.version(), key, field);
+                let text = text.map(|mut body| body.plain().unwrap());
+                assert_eq!(device.text(key, field), text, "{key:?} field {field}");
+            }
+        }
         for op in device.quarantined() {
             assert!(
                 matches!(server.record(op).unwrap().verdict, Verdict::Rejected(_)),

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
 use driftline_core::environment::Clock;
-use driftline_core::id::{CollectionId, DocumentId, OpId};
+use driftline_core::id::{CollectionId, DocumentId, FieldId, OpId};
 use driftline_core::merge::DocumentState;
-use driftline_core::op::{Change, ChangeKind, OpBody};
+use driftline_core::op::{Change, ChangeKind, OpBody, Refusal, refusal};
 use driftline_core::protocol::{self, Cursor, SentOp, SyncRequest, SyncResponse};
+use driftline_core::text::{ListChange, OffsetUnit, TextChange, Which};
 use driftline_core::time::{Contact, Reading};
 use driftline_core::value::Value;
 
@@ -20,18 +21,37 @@ use crate::storage::apply::{
     Applied, Page, PageError, Verdicts, apply_answer, apply_page, apply_results,
 };
 use crate::storage::outbox::{self, Batch};
+use crate::storage::text::{self, TextPlace};
 use crate::storage::{LocalWrite, OpenOptions, Origin, Storage, StorageError, WriteTx, stage};
 
 /// What a test writes to one document.
 #[derive(Clone, Debug)]
 pub(crate) struct Draft {
     pub(crate) change: Change,
+    pub(crate) typed: Vec<Typed>,
 }
+
+/// What a test types into one text.
+#[derive(Clone, Debug)]
+pub(crate) enum Typed {
+    /// Words, somewhere.
+    Words(u64, String),
+    /// What follows some place is taken away, at most so much of it.
+    Cut(u64, u32),
+    /// An element, somewhere.
+    Element(u64, String),
+    /// An element moves.
+    Move(u64, u64),
+}
+
+pub(crate) const STORY: FieldId = 5;
+pub(crate) const STEPS: FieldId = 6;
 
 impl Draft {
     fn new(collection: CollectionId, document: &str, kind: ChangeKind) -> Draft {
         Draft {
             change: Change::new(collection, DocumentId::new(document).unwrap(), kind),
+            typed: Vec::new(),
         }
     }
     pub(crate) fn insert(collection: CollectionId, document: &str) -> Draft {
@@ -58,9 +78,85 @@ impl Draft {
         self.change.adds.insert(4, vec![element.to_owned()]);
         self
     }
+    /// Types into the document's texts.
+    pub(crate) fn types(mut self, typed: Typed) -> Draft {
+        self.typed.push(typed);
+        self
+    }
+    /// Puts words at the story's beginning.
+    pub(crate) fn tells(self, words: &str) -> Draft {
+        self.types(Typed::Words(0, words.to_owned()))
+    }
+    fn write(&self, write: &mut LocalWrite<'_>) -> Result<(), StorageError> {
+        let change = &self.change;
+        let says_more = change.kind != ChangeKind::Update
+            || self.typed.is_empty()
+            || !change.registers.is_empty();
+        if says_more {
+            write.apply(change.clone())?;
+        }
+        for typed in &self.typed {
+            let shown = write.shown(change.collection, &change.document)?;
+            if !shown.is_some_and(DocumentState::is_alive) {
+                return Err(Refusal::new(refusal::NOT_FOUND, "not there").into());
+            }
+            typed.write(write, change)?;
+        }
+        Ok(())
+    }
     pub(crate) fn remove(mut self, element: &str) -> Draft {
         self.change.removes.insert(4, vec![element.to_owned()]);
         self
+    }
+}
+
+impl Typed {
+    fn write(&self, write: &mut LocalWrite<'_>, change: &Change) -> Result<(), StorageError> {
+        let place = |field| TextPlace {
+            collection: change.collection,
+            document: change.document.clone(),
+            field,
+        };
+        let (story, steps) = (place(STORY), place(STEPS));
+        match self {
+            Typed::Words(at, text) => {
+                let len = write.read_text(&story, |body| body.units())?;
+                let insert = TextChange::Insert {
+                    at: (at % u64::from(len + 1)) as u32,
+                    text: text.clone(),
+                    attributes: None,
+                };
+                write.edit_text(&story, &[insert], OffsetUnit::Utf16)
+            }
+            Typed::Cut(at, most) => {
+                let len = write.read_text(&story, |body| body.units())?;
+                let at = (at % u64::from(len + 1)) as u32;
+                let cut = TextChange::Delete {
+                    at,
+                    len: (*most).min(len - at),
+                };
+                write.edit_text(&story, &[cut], OffsetUnit::Utf16)
+            }
+            Typed::Element(at, json) => {
+                let len = write.elements_of(&steps)?.len() as u64;
+                let insert = ListChange::Insert {
+                    at: (at % (len + 1)) as u32,
+                    values: vec![serde_json::from_str(json).unwrap()],
+                };
+                write.edit_list(&steps, vec![insert])
+            }
+            Typed::Move(which, to) => {
+                let len = write.elements_of(&steps)?.len() as u64;
+                if len == 0 {
+                    return Ok(());
+                }
+                let moved = ListChange::Move {
+                    element: Which::At((which % len) as u32),
+                    to: (to % len) as u32,
+                };
+                write.edit_list(&steps, vec![moved])
+            }
+        }
     }
 }
 
@@ -130,7 +226,7 @@ impl Device {
         let written = self.storage.write_tx(Origin::Local, |tx| {
             let mut write = LocalWrite::new(tx);
             for draft in drafts {
-                write.apply(draft.change.clone())?;
+                draft.write(&mut write)?;
             }
             write.finish()
         });
@@ -443,6 +539,29 @@ impl Device {
         stored
             .map(|stored| stored.shown)
             .filter(DocumentState::is_alive)
+    }
+
+    /// What a text shows, opened anew from base and the queue.
+    pub(crate) fn text(&self, key: &Key, field: FieldId) -> Option<String> {
+        let place = TextPlace {
+            collection: key.0,
+            document: key.1.clone(),
+            field,
+        };
+        let body = self.storage.read(|tx| text::read(tx, &place)).unwrap();
+        body.map(|mut body| body.plain().unwrap())
+    }
+
+    /// The story of a document as queries see it.
+    pub(crate) fn story(&self, collection: CollectionId, document: &str) -> String {
+        self.storage.show_texts().unwrap();
+        let name = ["notes", "plans"][usize::from(collection) - 1];
+        let sql = format!("SELECT story FROM {name} WHERE id = ?1");
+        self.storage
+            .read(|tx| {
+                Ok::<_, StorageError>(tx.conn().query_row(&sql, [document], |row| row.get(0))?)
+            })
+            .unwrap()
     }
 
     /// A register's value as shown; `None` if the document is not there.

@@ -7,6 +7,7 @@ mod many;
 mod random;
 mod schedules;
 mod server;
+mod texts;
 mod words;
 
 use std::sync::Arc;
@@ -18,8 +19,8 @@ use driftline_core::schema::Schema;
 
 use crate::environment::{BoxFuture, Environment, Executor};
 
-pub(crate) use check::{check_device, check_healed, check_prediction};
-pub(crate) use device::{Device, Draft, Exchange};
+pub(crate) use check::{check_device, check_healed, check_prediction, check_texts};
+pub(crate) use device::{Device, Draft, Exchange, Typed};
 pub(crate) use server::Server;
 
 /// Three collections: fields merged one by one, updates that win over deletes, whole documents.
@@ -30,12 +31,14 @@ version = 1
 
 [collections.notes]
 id = 1
-search = ["title"]
+search = ["title", "story"]
 [collections.notes.fields]
 title = { id = 1, kind = "text" }
 body = { id = 2, kind = "text" }
 count = { id = 3, kind = "counter" }
 tags = { id = 4, kind = "set" }
+story = { id = 5, kind = "rich_text" }
+steps = { id = 6, kind = "list" }
 
 [collections.plans]
 id = 2
@@ -45,6 +48,8 @@ title = { id = 1, kind = "text" }
 body = { id = 2, kind = "text" }
 count = { id = 3, kind = "counter" }
 tags = { id = 4, kind = "set" }
+story = { id = 5, kind = "rich_text" }
+steps = { id = 6, kind = "list" }
 
 [collections.papers]
 id = 3

@@ -1,5 +1,11 @@
 //! Random schedules: everything that can happen to a file, in any order, checked after every step.
 
+use std::collections::HashMap;
+
+use driftline_core::id::{FieldId, OpId};
+
+use super::device::{STEPS, STORY};
+use super::server::Key;
 use super::*;
 
 /// What a world plays with.
@@ -15,6 +21,7 @@ enum Play {
 
 /// What is happening in one seed's world.
 struct World {
+    seed: u64,
     dice: Dice,
     time: Time,
     directory: tempfile::TempDir,
@@ -24,6 +31,9 @@ struct World {
     on_the_way: Vec<(usize, Exchange)>,
     copies: usize,
     play: Play,
+    /// Words typed, by op. Only in worlds where nobody takes words away.
+    words: HashMap<OpId, Vec<(Key, FieldId, String)>>,
+    typed: usize,
 }
 
 impl World {
@@ -37,6 +47,7 @@ impl World {
         let dice = Dice::new(seed);
         let play = [Play::Wide, Play::Narrow, Play::Deep][(seed % 3) as usize];
         World {
+            seed,
             dice,
             time,
             directory,
@@ -45,6 +56,8 @@ impl World {
             on_the_way: Vec::new(),
             copies: 0,
             play,
+            words: HashMap::new(),
+            typed: 0,
         }
     }
 
@@ -86,6 +99,13 @@ impl World {
         let field = 1 + self.dice.below(2) as u16;
         let element = ["x", "y"][self.dice.below(2)];
         let sets = collection != 3;
+        if sets && self.dice.one_in(3) {
+            let draft = match self.dice.below(8) {
+                0 => Draft::insert(collection, document).set(1, &value),
+                _ => Draft::update(collection, document),
+            };
+            return draft.types(self.typing());
+        }
         match self.dice.below(12) {
             0 | 1 => Draft::insert(collection, document).set(1, &value),
             2 if sets => Draft::insert(collection, document)
@@ -104,6 +124,21 @@ impl World {
         }
     }
 
+    fn typing(&mut self) -> Typed {
+        self.typed += 1;
+        // One character each: nothing can be put into the middle of it.
+        let words = char::from_u32(0x4e00 + self.typed as u32).unwrap();
+        let at = self.dice.next();
+        // Where words are counted nobody takes any away.
+        let cuts = self.seed.is_multiple_of(2);
+        match self.dice.below(6) {
+            0 => Typed::Element(at, format!("\"{words}\"")),
+            1 => Typed::Move(at, self.dice.next()),
+            2 | 3 if cuts => Typed::Cut(at, 1 + self.dice.below(6) as u32),
+            _ => Typed::Words(at, words.to_string()),
+        }
+    }
+
     fn write(&mut self, d: usize) -> String {
         let mut drafts = vec![self.draft()];
         if self.play == Play::Wide && self.dice.one_in(3) {
@@ -116,6 +151,17 @@ impl World {
             }
         }
         let op = self.devices[d].write(&drafts);
+        for draft in &drafts {
+            let key = (draft.change.collection, draft.change.document.clone());
+            let words = draft.typed.iter().filter_map(|typed| match typed {
+                Typed::Words(_, words) => Some((STORY, words.clone())),
+                Typed::Element(_, json) => Some((STEPS, json.trim_matches('"').to_owned())),
+                Typed::Cut(..) | Typed::Move(..) => None,
+            });
+            let words = words.map(|(field, words)| (key.clone(), field, words));
+            let op = op.unwrap_or(OpId::ZERO);
+            self.words.entry(op).or_default().extend(words);
+        }
         if let Some(op) = op
             && self.dice.one_in(6)
         {
@@ -270,6 +316,30 @@ impl World {
             }
         }
         check_healed(&self.devices, &self.server);
+        if self.seed % 2 == 1 {
+            self.check_words();
+        }
+    }
+
+    /// What every accepted op brought into a text that is still there stands in it once.
+    fn check_words(&self) {
+        let version = self.server.version();
+        for (names, key, field, root) in self.server.typed() {
+            let text = self.server.state_at(version)[&key].texts.get(field);
+            if text.is_none_or(|text| text.root != root) {
+                continue;
+            }
+            let mut body = self.server.text_at(version, &key, field).unwrap();
+            let text = body.plain().unwrap();
+            let typed = names
+                .iter()
+                .filter_map(|name| self.words.get(name))
+                .flatten();
+            for (_, _, words) in typed.filter(|(k, f, _)| (k, *f) == (&key, field)) {
+                let count = text.matches(words.as_str()).count();
+                assert_eq!(count, 1, "{words} of {names:?} in {text}");
+            }
+        }
     }
 }
 
@@ -282,6 +352,7 @@ fn play(seed: u64, steps: usize) {
             for device in &world.devices {
                 check_device(device, &world.server);
                 check_prediction(device, &world.server);
+                check_texts(device);
             }
         }
         story.push("all sync".to_owned());

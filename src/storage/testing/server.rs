@@ -4,18 +4,22 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use driftline_core::id::{CollectionId, DocumentId, OpId, Version};
+use driftline_core::id::{CollectionId, DocumentId, FieldId, OpId, Version};
 use driftline_core::merge::{
     DocumentState, History, Link, Linked, Record, Touched, Verdict, Workspace, decide,
 };
-use driftline_core::op::{FieldMap, Op, Refusal, refusal};
+use driftline_core::op::{FieldMap, Op, Refusal, Update, refusal};
 use driftline_core::protocol::{
     Cursor, DocumentResult, OpResult, Outcome, SentOp, SyncRequest, SyncResponse, VersionEntry,
 };
 use driftline_core::schema::Schema;
+use driftline_core::text::guard::{self, Check, GuardLimits};
+use driftline_core::text::{BodyLimits, Mark, TextKind};
 use driftline_core::time::{Contact, Stamp};
 
 use super::Time;
+use super::device::STORY;
+use crate::storage::text::Body;
 
 pub(crate) type Key = (CollectionId, DocumentId);
 pub(crate) type Documents = BTreeMap<Key, DocumentState>;
@@ -191,7 +195,7 @@ impl Server {
             }
             if matches!(
                 result.outcome,
-                Outcome::Unknown | Outcome::RetryLater { .. }
+                Outcome::Unknown | Outcome::RetryLater { .. } | Outcome::Rebase
             ) {
                 undecided.insert(result.id);
             }
@@ -284,9 +288,69 @@ impl Server {
             document: document.clone(),
             whole: true,
             state: state.clone(),
-            texts: FieldMap::default(),
+            texts: self.states_of((*collection, document.clone()), state),
         })
         .collect()
+    }
+
+    /// All of a document's texts, as a snapshot carries them.
+    fn states_of(&self, key: Key, state: &DocumentState) -> FieldMap<Update> {
+        let fields = state.texts.iter().map(|(field, _)| field);
+        let state_of = |field| {
+            let body = self.text_at(self.version(), &key, field).unwrap();
+            (field, Update(body.state().unwrap()))
+        };
+        fields.map(state_of).collect()
+    }
+
+    /// A text as it was at a version; `None` if nobody had written it.
+    pub(crate) fn text_at(&self, version: Version, key: &Key, field: FieldId) -> Option<Body> {
+        let state = self.state_at(version).get(key)?;
+        let root = state.texts.get(field)?.root;
+        let kind = match field {
+            STORY => TextKind::RichText,
+            _ => TextKind::List,
+        };
+        let mut body = Body::new(kind, 1, BodyLimits::default());
+        let mut marks: Vec<Mark> = Vec::new();
+        for logged in &self.log[..version as usize] {
+            let results = logged.entry.documents.iter();
+            for result in results.filter(|r| (r.collection, &r.document) == (key.0, &key.1)) {
+                let text = result
+                    .state
+                    .texts
+                    .get(field)
+                    .filter(|text| text.root == root);
+                let Some((text, update)) = text.zip(result.texts.get(field)) else {
+                    continue;
+                };
+                let written = text.marks.iter();
+                let mark = *written.max_by_key(|mark| mark.version).unwrap();
+                let limits = GuardLimits::default();
+                let check = guard::check(&update.0, mark.writer, kind, &marks, &limits);
+                let Ok(Check::Fits(checked)) = check else {
+                    panic!("{check:?}");
+                };
+                body.apply(&checked).unwrap();
+                Mark::put(&mut marks, mark);
+            }
+        }
+        Some(body)
+    }
+
+    /// What each version brought into texts: its names, the document, the text's root.
+    pub(crate) fn typed(&self) -> Vec<(Vec<OpId>, Key, FieldId, OpId)> {
+        let mut typed = Vec::new();
+        for logged in &self.log {
+            for result in &logged.entry.documents {
+                for (field, _) in result.texts.iter() {
+                    let root = result.state.texts.get(field).unwrap().root;
+                    let key = (result.collection, result.document.clone());
+                    typed.push((logged.entry.ids.clone(), key, field, root));
+                }
+            }
+        }
+        typed
     }
 }
 

@@ -1,0 +1,263 @@
+//! Texts in a file, by hand: copies, rejections, what a server may say, folding.
+
+use driftline_core::id::DocumentId;
+use driftline_core::op::Update;
+use driftline_core::protocol::Cursor;
+
+use super::*;
+use crate::storage::apply::{Page, PageError, apply_page};
+use crate::storage::{Origin, StorageError, meta, stage};
+
+const NOTES: u16 = 1;
+
+fn world() -> (tempfile::TempDir, Time, Server, Device) {
+    let (directory, time) = (tempfile::tempdir().unwrap(), Time::new());
+    let mut server = Server::new(schema(), time.clone());
+    let mut device = Device::open(directory.path(), "d", &time, 1);
+    device
+        .write(&[Draft::insert(NOTES, "a").set(1, "x").tells("base ")])
+        .unwrap();
+    device.sync(&mut server);
+    (directory, time, server, device)
+}
+
+fn types(words: &str) -> Draft {
+    Draft::update(NOTES, "a").tells(words)
+}
+
+fn writer(device: &Device) -> i64 {
+    let writer = device.storage.read(|tx| tx.meta(meta::key::WRITER));
+    writer.unwrap().unwrap()
+}
+
+fn count(device: &Device, sql: &str) -> i64 {
+    device
+        .storage
+        .read(|tx| Ok::<_, StorageError>(tx.conn().query_row(sql, [], |row| row.get(0))?))
+        .unwrap()
+}
+
+#[test]
+fn a_copied_file_and_its_original_lose_and_double_no_word() {
+    let (directory, _time, mut server, mut d) = world();
+    d.write(&[types("before ")]).unwrap();
+    let mut copy = d.copy(directory.path(), "copy", 2);
+    assert_eq!(writer(&d), writer(&copy));
+    d.write(&[types("here ")]).unwrap();
+    copy.write(&[types("there ")]).unwrap();
+    copy.write(&[types("again ")]).unwrap();
+    d.sync(&mut server);
+    // The server has other bytes at the copy's clocks by now.
+    for _ in 0..3 {
+        copy.sync(&mut server);
+        d.sync(&mut server);
+    }
+    check_healed(&[d, copy], &server);
+    let devices = Device::open(directory.path(), "d", &Time::new(), 3);
+    let mut words: Vec<String> = devices
+        .story(NOTES, "a")
+        .split_whitespace()
+        .map(str::to_owned)
+        .collect();
+    words.sort();
+    assert_eq!(words, ["again", "base", "before", "here", "there"]);
+}
+
+#[test]
+fn what_was_typed_on_top_of_a_rejected_op_stays_without_it() {
+    let (_directory, _time, mut server, mut d) = world();
+    let drawn = writer(&d);
+    let refused = d.write(&[types("refused ")]).unwrap();
+    let kept = [
+        d.write(&[types("kept ")]).unwrap(),
+        d.write(&[types("too ")]).unwrap(),
+    ];
+    server.refuse.insert(refused);
+    assert_eq!(d.story(NOTES, "a"), "too kept refused base ");
+    let exchange = d.send(&mut server, 1, 100).unwrap();
+    d.take(&exchange).unwrap();
+    assert_eq!(d.story(NOTES, "a"), "too kept base ", "at once");
+    assert_ne!(writer(&d), drawn, "its clocks are spoilt");
+    assert_eq!(d.pending(), kept, "the ops keep their ids");
+    d.sync(&mut server);
+    assert_eq!(d.story(NOTES, "a"), "too kept base ");
+    // Tried again it stands where it was typed.
+    server.refuse.clear();
+    d.retry(refused).unwrap();
+    d.sync(&mut server);
+    d.pull(&mut server, 10);
+    assert_eq!(d.pending(), []);
+    let story = d.story(NOTES, "a");
+    assert_eq!(story.matches("refused ").count(), 1, "{story}");
+    check_texts(&d);
+}
+
+#[test]
+fn a_discarded_op_takes_its_words_along_and_no_others() {
+    let (_directory, _time, mut server, mut d) = world();
+    let op = d.write(&[types("regretted ")]).unwrap();
+    d.write(&[types("meant ")]).unwrap();
+    assert!(d.discard(op));
+    assert_eq!(d.story(NOTES, "a"), "meant base ");
+    d.sync(&mut server);
+    d.pull(&mut server, 10);
+    check_healed(&[d], &server);
+}
+
+#[test]
+fn an_answer_about_text_that_was_authored_again_since_is_not_taken_at_its_word() {
+    let (directory, _time, mut server, mut d) = world();
+    let first = d.write(&[types("first ")]).unwrap();
+    d.write(&[types("second ")]).unwrap();
+    // The second is sent and accepted with the first; on the way back the first is discarded here.
+    let exchange = d.send(&mut server, 100, 100).unwrap();
+    assert!(d.discard(first));
+    assert_eq!(d.story(NOTES, "a"), "second base ");
+    d.take(&exchange).unwrap();
+    for _ in 0..3 {
+        d.sync(&mut server);
+    }
+    assert_eq!(d.story(NOTES, "a"), "second first base ");
+    check_healed(&[d], &server);
+    drop(directory);
+}
+
+#[test]
+fn a_bootstrap_brings_texts_and_keeps_what_was_typed_meanwhile() {
+    let (directory, time, mut server, mut d) = world();
+    for n in 0..5 {
+        d.write(&[types(&format!("{n} "))]).unwrap();
+    }
+    d.sync(&mut server);
+    let mut other = Device::open(directory.path(), "other", &time, 2);
+    other.begin_bootstrap(&server);
+    // Told once more by the log that follows the snapshot.
+    d.write(&[types("late ")]).unwrap();
+    d.sync(&mut server);
+    while !other.stage_some(&server, 1) {}
+    other.finish_bootstrap(&mut server);
+    assert_eq!(other.story(NOTES, "a"), "late 4 3 2 1 0 base ");
+    d.write(&[types("pending ")]).unwrap();
+    d.bootstrap(&mut server);
+    assert_eq!(d.story(NOTES, "a"), "pending late 4 3 2 1 0 base ");
+    d.sync(&mut server);
+    other.pull(&mut server, 10);
+    check_texts(&other);
+    check_healed(&[d, other], &server);
+}
+
+#[test]
+fn a_long_tail_is_folded_and_nothing_shows_it() {
+    let (directory, time, mut server, mut d) = world();
+    let mut reader = Device::open(directory.path(), "reader", &time, 2);
+    reader.bootstrap(&mut server);
+    for n in 0..300 {
+        d.write(&[types(if n % 2 == 0 { "." } else { ":" })])
+            .unwrap();
+        d.sync(&mut server);
+    }
+    // One page, then one version after the other.
+    reader.pull(&mut server, 200);
+    while reader.cursor() != server.cursor() {
+        time.pass(2_000);
+        reader.pull(&mut server, 1);
+    }
+    let rows = count(&reader, "SELECT count(*) FROM _dl_crdt");
+    assert!(rows < 300, "{rows} rows");
+    assert_eq!(
+        count(
+            &reader,
+            "SELECT count(*) FROM _dl_crdt WHERE marks IS NOT NULL"
+        ),
+        1
+    );
+    check_texts(&reader);
+    check_healed(&[d, reader], &server);
+}
+
+#[test]
+fn what_no_honest_server_says_of_a_text_is_refused_and_changes_nothing() {
+    let (_directory, _time, mut server, mut d) = world();
+    let from = d.cursor();
+    let before = d.story(NOTES, "a");
+    let mut other = server.clone();
+    let mut writer = Device::open(_directory.path(), "w", &_time, 2);
+    writer.bootstrap(&mut server);
+    writer.write(&[types("words ")]).unwrap();
+    writer.sync(&mut server);
+    let (versions, to) = server.versions(from.version, 10);
+    let refuse = |what: &str, spoil: &dyn Fn(&mut driftline_core::protocol::DocumentResult)| {
+        let mut versions = versions.clone();
+        spoil(&mut versions[0].documents[0]);
+        let page = Page {
+            from,
+            to,
+            versions: &versions,
+        };
+        let applied = d
+            .storage
+            .write_tx(Origin::Remote, |tx| apply_page(tx, page));
+        match applied {
+            Err(PageError::Malformed(_) | PageError::BaseMissing) => {}
+            other => panic!("{what}: {other:?}"),
+        }
+        assert_eq!(d.cursor(), from, "{what}");
+    };
+    const STORY: u16 = 5;
+    refuse("no update", &|result| drop(result.texts.remove(STORY)));
+    refuse("cut short", &|result| {
+        let update = result.texts.get_mut(STORY).unwrap();
+        update.0.truncate(10);
+    });
+    refuse("half a gigabyte", &|result| {
+        let update = result.texts.get_mut(STORY).unwrap();
+        update.0 = vec![0x80, 0xe5, 0x9a, 0x77];
+    });
+    refuse("an update for another text", &|result| {
+        let update = result.texts.get(STORY).unwrap().clone();
+        result.texts.insert(6, update);
+    });
+    refuse("another end", &|result| {
+        let text = result.state.texts.get_mut(STORY).unwrap();
+        text.marks.iter_mut().for_each(|mark| mark.next += 1);
+    });
+    refuse("a text in a register's place", &|result| {
+        let text = result.state.texts.get(STORY).unwrap().clone();
+        result.state.texts.insert(1, text);
+    });
+    // Snapshots as well.
+    let all = server.snapshot();
+    let snapshot = |texts: Option<Update>| {
+        d.storage.write_tx(Origin::Remote, |tx| {
+            stage::begin(tx)?;
+            stage::pin(tx, Cursor::START)?;
+            let mut document = all[0].clone();
+            match texts {
+                Some(update) => drop(document.texts.insert(STORY, update)),
+                None => drop(document.texts.remove(STORY)),
+            }
+            stage::add_documents(tx, &[document])
+        })
+    };
+    assert!(matches!(snapshot(None), Err(PageError::Malformed(_))));
+    let nothing = Some(Update(vec![0, 0]));
+    assert!(matches!(snapshot(nothing), Err(PageError::Malformed(_))));
+    assert_eq!(d.story(NOTES, "a"), before);
+    assert!(other.answer(&d.request(0), 1).is_some());
+    let id = DocumentId::new("a").unwrap();
+    assert_eq!(d.text(&(NOTES, id), STORY), Some(before));
+}
+
+#[test]
+fn words_of_a_rejected_op_are_in_the_ledger() {
+    let (_directory, _time, mut server, mut d) = world();
+    let op = d.write(&[types("lost words ")]).unwrap();
+    server.refuse.insert(op);
+    d.sync(&mut server);
+    let entries = d
+        .storage
+        .read(|tx| crate::storage::ledger::query(tx.conn(), &Default::default(), 10))
+        .unwrap();
+    let values: Vec<_> = entries.iter().map(|e| e.loss.value.clone()).collect();
+    assert_eq!(values, ["lost words ".into()]);
+}
