@@ -7,7 +7,7 @@ use driftline_core::op::{Refusal, refusal};
 use driftline_core::order_key::OrderKeyError;
 use driftline_core::schema::{FieldKind, SchemaError};
 
-use crate::storage::StorageError;
+use crate::storage::{StorageError, WriteError};
 
 /// A call that failed. Nothing was changed by it, unless its code says that the outcome is unknown.
 ///
@@ -251,6 +251,15 @@ impl std::error::Error for Error {
             Cause::Refused(error) => Some(error),
             Cause::DocumentId(error) => Some(error),
             Cause::OrderKey(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl WriteError for Error {
+    fn of_storage(&self) -> Option<&StorageError> {
+        match &*self.0 {
+            Cause::Storage(error) => Some(error),
             _ => None,
         }
     }

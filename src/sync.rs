@@ -7,7 +7,7 @@ use driftline_core::protocol::Form;
 use driftline_core::sync::{Cause, Event, Settings, State, Status};
 
 use crate::engine::{Command, Mailbox, Shared};
-use crate::environment::BoxFuture;
+use crate::environment::{BoxFuture, Executor};
 use crate::provider::{AuthTemplate, Providers};
 use crate::status::SyncEvent;
 use crate::transport::Transport;
@@ -105,11 +105,12 @@ impl std::fmt::Debug for SyncConfig {
 #[derive(Clone)]
 pub struct Sync {
     shared: Arc<Shared>,
+    executor: Arc<dyn Executor>,
 }
 
 impl Sync {
-    pub(crate) fn new(shared: Arc<Shared>) -> Sync {
-        Sync { shared }
+    pub(crate) fn new(shared: Arc<Shared>, executor: Arc<dyn Executor>) -> Sync {
+        Sync { shared, executor }
     }
 
     fn tell(&self, event: Event) {
@@ -204,9 +205,12 @@ impl Sync {
         self.tell(event);
         self.shared.send(Command::Barrier(done));
         // An ended driver drops the channel, which ends the wait too.
-        let _ = wait.recv_timeout(Duration::from_secs(10));
+        self.executor.wait(&wait, STOP_PATIENCE_MS);
     }
 }
+
+/// How long a stop waits for the driver, which never waits itself but may be in a long write.
+const STOP_PATIENCE_MS: u64 = 10_000;
 
 impl std::fmt::Debug for Sync {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

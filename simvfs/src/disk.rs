@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::content::{Content, PowerLoss};
-use crate::fault::{Call, CallKind, Fault, Plan};
+use crate::fault::{Call, CallKind, Fault, Plan, Recording};
 use crate::locks::{FileLocks, HandleId, Level};
 use crate::memory::SharedMemory;
 use crate::random::Random;
@@ -54,7 +54,7 @@ pub(crate) struct ProcessState {
     pub(crate) alive: bool,
     pub(crate) calls: u64,
     pub(crate) plan: Plan,
-    pub(crate) recorded: Option<Vec<Call>>,
+    pub(crate) recording: Option<Recording>,
     pub(crate) random: Random,
     /// Unix time in microseconds, as SQLite is told it.
     pub(crate) now: i64,
@@ -248,7 +248,7 @@ impl DiskState {
             alive: true,
             calls: 0,
             plan: Plan::default(),
-            recorded: None,
+            recording: None,
             random: Random::new(seed),
             now: 1_767_225_600_000_000,
             slept: 0,
@@ -301,8 +301,8 @@ impl DiskState {
             return Err(Failure::Io);
         }
         process.calls += 1;
-        if let Some(recorded) = &mut process.recorded {
-            recorded.push(Call {
+        if let Some(recording) = &process.recording {
+            recording.add(Call {
                 number: process.calls,
                 kind: intent.kind,
                 file: intent.file.to_owned(),

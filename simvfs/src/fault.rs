@@ -1,5 +1,7 @@
 //! What can go wrong at an I/O call.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 /// What a process asks of its disk.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum CallKind {
@@ -51,6 +53,27 @@ pub struct Call {
     pub offset: u64,
     /// How many bytes.
     pub len: usize,
+}
+
+/// The calls of a process, as they are made.
+#[derive(Clone, Debug, Default)]
+pub struct Recording(Arc<Mutex<Vec<Call>>>);
+
+impl Recording {
+    pub(crate) fn add(&self, call: Call) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(call);
+    }
+
+    /// The calls so far.
+    pub fn calls(&self) -> Vec<Call> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
 }
 
 /// What happens at a call, or from it on.

@@ -44,6 +44,6 @@ mod vfs;
 
 pub use content::PowerLoss;
 pub use disk::{Disk, Image};
-pub use fault::{Call, CallKind, Fault};
-pub use process::Process;
+pub use fault::{Call, CallKind, Fault, Recording};
+pub use process::{Life, Process};
 pub use random::Random;

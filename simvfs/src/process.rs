@@ -1,9 +1,9 @@
 //! A running program on a disk.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use crate::disk::{Disk, ProcessId, ProcessState};
-use crate::fault::{Call, Fault};
+use crate::fault::{Fault, Recording};
 use crate::vfs::{self, Slot};
 
 /// A running program: databases opened with its [`Process::vfs`] are its own.
@@ -13,6 +13,10 @@ use crate::vfs::{self, Slot};
 pub struct Process {
     tenancy: Arc<Tenancy>,
 }
+
+/// Tells whether a process has ended, for whoever must not outlive it.
+#[derive(Clone)]
+pub struct Life(Weak<Tenancy>);
 
 /// A process' hold on its VFS; open files share it, so that the name is not given to another process
 /// while SQLite may still call.
@@ -66,17 +70,11 @@ impl Process {
         self.with(|process| process.calls).unwrap_or_default()
     }
 
-    /// Lists the calls from now on.
-    pub fn record(&self) {
-        self.with(|process| process.recorded = Some(Vec::new()));
-    }
-
-    /// The calls listed so far; listing goes on.
-    pub fn recorded(&self) -> Vec<Call> {
-        self.with(|process| process.recorded.as_mut().map(std::mem::take))
-            .flatten()
-            .inspect(|_| self.record())
-            .unwrap_or_default()
+    /// Lists the calls from now on. The list can be read when the process is long gone.
+    pub fn record(&self) -> Recording {
+        let recording = Recording::default();
+        self.with(|process| process.recording = Some(recording.clone()));
+        recording
     }
 
     /// Ends it as `kill -9` does: what the system took stays, locks are free.
@@ -89,6 +87,11 @@ impl Process {
         self.with(|process| process.alive).unwrap_or(false)
     }
 
+    /// A handle that tells the same from elsewhere.
+    pub fn life(&self) -> Life {
+        Life(Arc::downgrade(&self.tenancy))
+    }
+
     /// Sets what SQLite takes for the time (Unix milliseconds).
     pub fn set_now(&self, millis: i64) {
         self.with(|process| process.now = millis.saturating_mul(1000));
@@ -97,6 +100,23 @@ impl Process {
     /// How long SQLite has slept waiting for locks, in microseconds. Sleeping takes no time here.
     pub fn slept(&self) -> i64 {
         self.with(|process| process.slept).unwrap_or_default()
+    }
+}
+
+impl Life {
+    /// Whether the process has not ended.
+    pub fn is_alive(&self) -> bool {
+        self.0.upgrade().is_some_and(|tenancy| {
+            let mut disk = tenancy.disk.lock();
+            disk.process(tenancy.id)
+                .is_some_and(|process| process.alive)
+        })
+    }
+}
+
+impl std::fmt::Debug for Life {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Life").field(&self.is_alive()).finish()
     }
 }
 

@@ -41,7 +41,7 @@ pub(crate) fn connect(
     environment
         .executor
         .spawn("driftline-sync", Box::pin(driver.run()));
-    Sync::new(shared)
+    Sync::new(shared, Arc::clone(&environment.executor))
 }
 
 /// Commits wake the driver; a full queue is told to the event stream. The hooks hold no more than a

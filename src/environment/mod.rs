@@ -29,6 +29,15 @@ pub trait Executor: Send + Sync {
 
     /// Completes after so many milliseconds. Called from within spawned tasks only.
     fn sleep(&self, millis: u64) -> BoxFuture<()>;
+
+    /// Holds up a caller that is no spawned task until `signal` comes, cannot come any more, or
+    /// `millis` have passed.
+    ///
+    /// A simulation that runs everything on one thread lets its tasks go on meanwhile.
+    fn wait(&self, signal: &std::sync::mpsc::Receiver<()>, millis: u64) {
+        // What came instead does not matter: the caller waits no longer.
+        let _ = signal.recv_timeout(std::time::Duration::from_millis(millis));
+    }
 }
 
 /// Tells when a file changes, without asking it again and again.

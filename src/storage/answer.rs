@@ -4,7 +4,7 @@ use driftline_core::id::{OpId, Version};
 use driftline_core::op::Refusal;
 use driftline_core::protocol::{Cursor, OpResult, VersionEntry};
 
-use super::error::StorageError;
+use super::error::{StorageError, WriteError};
 use super::rebase::Moved;
 
 /// Why an answer was not applied. Nothing changed then.
@@ -44,6 +44,15 @@ pub(crate) enum PageError {
 impl PageError {
     pub(super) fn malformed(detail: impl Into<String>) -> PageError {
         PageError::Malformed(detail.into())
+    }
+}
+
+impl WriteError for PageError {
+    fn of_storage(&self) -> Option<&StorageError> {
+        match self {
+            PageError::Storage(error) => Some(error),
+            _ => None,
+        }
     }
 }
 

@@ -83,6 +83,19 @@ pub(crate) enum StorageError {
 }
 
 impl StorageError {
+    /// Whether the disk failed under a connection. SQLite rolls back what it wrote then, but keeps
+    /// what it remembers: its full-text index goes on with a structure that it had half read, and
+    /// damages the file with the next write.
+    pub(super) fn spoils_connection(&self) -> bool {
+        matches!(
+            self,
+            StorageError::Io(_)
+                | StorageError::DiskFull
+                | StorageError::CannotOpen(_)
+                | StorageError::Corrupt(_)
+        )
+    }
+
     /// Content of a private table that does not read back.
     pub(crate) fn unreadable(what: &str) -> StorageError {
         StorageError::Corrupt(format!("unreadable {what}"))
@@ -119,6 +132,18 @@ impl From<rusqlite::Error> for StorageError {
 impl From<minicbor::decode::Error> for StorageError {
     fn from(error: minicbor::decode::Error) -> StorageError {
         StorageError::Corrupt(format!("unreadable record: {error}"))
+    }
+}
+
+/// What the work in a write transaction may fail with: it still tells what storage said.
+pub(crate) trait WriteError: From<StorageError> {
+    /// What storage failed with, if that is the reason.
+    fn of_storage(&self) -> Option<&StorageError>;
+}
+
+impl WriteError for StorageError {
+    fn of_storage(&self) -> Option<&StorageError> {
+        Some(self)
     }
 }
 

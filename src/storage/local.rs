@@ -41,6 +41,9 @@ pub(crate) struct LocalWrite<'t> {
     pub(super) texts: Vec<EditedText>,
     /// Whether nothing that anybody watches changes: an editor's keystrokes are shown later.
     quiet: bool,
+    /// Writing rows failed half way: nothing of this transaction may be committed, whatever the app
+    /// makes of the error.
+    broken: bool,
 }
 
 /// So many documents are found by looking at each.
@@ -92,6 +95,7 @@ impl<'t> LocalWrite<'t> {
             joined: false,
             texts: Vec::new(),
             quiet: false,
+            broken: false,
         }
     }
 
@@ -257,6 +261,13 @@ impl<'t> LocalWrite<'t> {
 
     /// Writes the documents' rows, so that SQL in this transaction sees them.
     pub(crate) fn flush(&mut self) -> Result<()> {
+        let shown = self.write_what_shows();
+        // What the app was refused it may leave out; a write that failed half way it may not.
+        self.broken |= matches!(&shown, Err(error) if !matches!(error, StorageError::Refused(_)));
+        shown
+    }
+
+    fn write_what_shows(&mut self) -> Result<()> {
         self.show_texts()?;
         self.write_rows(false)?;
         for working in &self.documents {
@@ -305,6 +316,9 @@ impl<'t> LocalWrite<'t> {
 
     /// Ends the transaction: rows and op are written, the commit is next. `None` if nothing is queued.
     pub(crate) fn finish(mut self) -> Result<Option<Queued>> {
+        if self.broken {
+            return Err(StorageError::Io("a part of the write failed".to_owned()));
+        }
         self.close_texts(None)?;
         let Some(head) = self.head else {
             return Ok(None);

@@ -69,7 +69,7 @@ use std::cell::{Cell, RefCell};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub(crate) use connection::GatedConnection;
-pub(crate) use error::{Result, StorageError};
+pub(crate) use error::{Result, StorageError, WriteError};
 pub(crate) use hooks::{Changes, Hooks, Origin};
 pub(crate) use local::LocalWrite;
 pub(crate) use meta::Bind;
@@ -161,7 +161,7 @@ impl Storage {
     }
 
     /// Runs `work` in one IMMEDIATE transaction; commits if it returns `Ok`.
-    pub(crate) fn write_tx<T, E: From<StorageError>>(
+    pub(crate) fn write_tx<T, E: WriteError>(
         &self,
         origin: Origin,
         work: impl FnOnce(&WriteTx<'_>) -> std::result::Result<T, E>,
@@ -180,12 +180,29 @@ impl Storage {
             self.queue.another_wrote(now.mono);
             open.verified.set(Some(version));
         }
-        let value = work(&tx)?;
+        let value = match work(&tx) {
+            Ok(value) => value,
+            Err(error) => {
+                drop(tx);
+                if error
+                    .of_storage()
+                    .is_some_and(StorageError::spoils_connection)
+                {
+                    writer.connection = None;
+                }
+                return Err(error);
+            }
+        };
         let committed = tx.commit();
         let in_doubt = committed.is_err() && connection.conn.is_autocommit();
         let changes = match committed {
             Ok(changes) => changes,
-            Err(failed) if !in_doubt => return Err(failed.error.into()),
+            Err(failed) if !in_doubt => {
+                if failed.error.spoils_connection() {
+                    writer.connection = None;
+                }
+                return Err(failed.error.into());
+            }
             Err(failed) => self.find_out(&mut writer, failed)?,
         };
         if let Some(connection) = &writer.connection

@@ -1,9 +1,11 @@
-//! The project's own commands: `cargo xtask test`, `chaos`, `bench`, `coverage`, `check-layers`, `deny`.
+//! The project's own commands: `cargo xtask test`, `crash`, `chaos`, `bench`, `coverage`,
+//! `check-layers`, `deny`.
 
 mod bench;
 mod cargo;
 mod chaos;
 mod coverage;
+mod crash;
 mod deny;
 mod layers;
 mod lcov;
@@ -26,6 +28,8 @@ struct Arguments {
 enum Command {
     /// Run every test and lint of the project and count them.
     Test(test::Options),
+    /// Try every I/O call of every scenario with every way it can go wrong.
+    Crash(crash::Options),
     /// Kill real devices and a real server at random, and check what must be true afterwards.
     Chaos(chaos::Options),
     /// Measure every figure beside its baseline, with the profile that ships.
@@ -44,6 +48,7 @@ type Outcome = Result<(), String>;
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Test(options) => test::run(&options),
+        Command::Crash(options) => crash::run(&options),
         Command::Chaos(options) => chaos::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Coverage(options) => coverage::run(&options),

@@ -1,4 +1,5 @@
-//! `cargo xtask test`: layers, format, lints and every test, each a named and timed step.
+//! `cargo xtask test`: layers, format, lints, every test and every crash point, each a named and timed
+//! step.
 
 use std::io::{self, BufRead, BufReader, PipeReader, Write};
 use std::time::{Duration, Instant};
@@ -7,7 +8,7 @@ use clap::{Args, ValueEnum};
 
 use crate::libtest::{Counts, Report};
 use crate::table::Table;
-use crate::{Outcome, cargo, chaos, layers};
+use crate::{Outcome, cargo, chaos, crash, layers};
 
 /// What to run.
 #[derive(Args)]
@@ -32,6 +33,8 @@ enum Step {
     Fmt,
     /// Builds all binaries, then runs all tests, those in the documentation included.
     Tests,
+    /// Every I/O call of every scenario, with every way it can go wrong.
+    Crash,
     /// `cargo xtask chaos` on what the tests were built with.
     Chaos,
     /// `cargo clippy`, warnings are errors.
@@ -40,10 +43,11 @@ enum Step {
 
 impl Step {
     // The quick ones first; clippy last, so that a lint never hides a failing test.
-    const ALL: [Step; 5] = [
+    const ALL: [Step; 6] = [
         Step::Layers,
         Step::Fmt,
         Step::Tests,
+        Step::Crash,
         Step::Chaos,
         Step::Clippy,
     ];
@@ -53,6 +57,7 @@ impl Step {
             Step::Layers => "layers",
             Step::Fmt => "fmt",
             Step::Tests => "tests",
+            Step::Crash => "crash",
             Step::Chaos => "chaos",
             Step::Clippy => "clippy",
         }
@@ -63,6 +68,7 @@ impl Step {
             Step::Layers => layers::check(),
             Step::Fmt => cargo::run(&mut cargo::command(["fmt", "--all", "--check"])),
             Step::Tests => tests(arguments, report),
+            Step::Crash => crash::run(&crash::Options::whole()),
             Step::Chaos => chaos::step(report),
             Step::Clippy => cargo::run(&mut cargo::command([
                 "clippy",
@@ -108,7 +114,7 @@ fn chosen(options: &Options) -> Vec<Step> {
         Step::Fmt | Step::Clippy => !options.skip_lint,
         Step::Layers | Step::Tests => true,
         // Whoever asks for some tests wants those.
-        Step::Chaos => options.arguments.is_empty(),
+        Step::Crash | Step::Chaos => options.arguments.is_empty(),
     };
     Step::ALL.into_iter().filter(is_chosen).collect()
 }
@@ -258,10 +264,10 @@ mod tests {
         };
         assert_eq!(
             names(&options),
-            ["layers", "fmt", "tests", "chaos", "clippy"]
+            ["layers", "fmt", "tests", "crash", "chaos", "clippy"]
         );
         options.skip_lint = true;
-        assert_eq!(names(&options), ["layers", "tests", "chaos"]);
+        assert_eq!(names(&options), ["layers", "tests", "crash", "chaos"]);
         options.arguments = vec!["merge".to_owned()];
         assert_eq!(names(&options), ["layers", "tests"]);
         options = Options {

@@ -13,9 +13,9 @@ fn with_fault(fault: Fault, kind: CallKind) -> (Disk, Process, Connection) {
         let process = Process::start(&disk, 2);
         let connection = open(&process, "WAL", "FULL").unwrap();
         add(&connection, 1).unwrap();
-        process.record();
+        let recording = process.record();
         add(&connection, 2).unwrap();
-        process.recorded()
+        recording.calls()
     };
     let process = Process::start(&disk, 2);
     let connection = open(&process, "WAL", "FULL").unwrap();

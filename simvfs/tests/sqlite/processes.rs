@@ -35,8 +35,10 @@ fn a_killed_process_holds_no_lock_and_leaves_no_half() {
     ours.execute_batch("PRAGMA cache_size = 2; BEGIN IMMEDIATE")
         .unwrap();
     (1..200).for_each(|id| add(&ours, id).unwrap());
+    let life = app.life();
+    assert!(life.is_alive());
     app.kill();
-    assert!(!app.is_alive());
+    assert!(!app.is_alive() && !life.is_alive());
     assert!(ours.execute_batch("COMMIT").is_err());
     add(&theirs, 1).unwrap();
     assert_eq!(ids(&theirs).unwrap(), [1]);

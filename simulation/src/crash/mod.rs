@@ -1,0 +1,19 @@
+//! Every I/O call of many scenarios, and every way it can go wrong.
+//!
+//! A scenario is a piece of an app's or a server's life. It is run once without faults to list its
+//! I/O calls; then once for each call and each [`Point`], from the same disks. After each the machine
+//! is put right, and what must hold is checked: the file is sound, what was acknowledged is there,
+//! what failed is not, and meeting the server brings everything to it exactly once.
+
+mod model;
+mod point;
+mod report;
+mod run;
+mod scenarios;
+mod verify;
+mod world;
+
+pub use point::{Ending, Point};
+pub use report::Report;
+pub use run::{Options, enumerate, replay};
+pub use scenarios::{Scenario, Victim, all};

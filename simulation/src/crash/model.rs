@@ -1,0 +1,290 @@
+//! What the app was told of each of its writes, and what may therefore be found.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value as Json;
+
+/// What a call said.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Told {
+    /// It is done.
+    Done,
+    /// It is not done.
+    Failed,
+    /// It may be done: the process ended in it, or the call says that it does not know.
+    Unknown,
+}
+
+/// A write that leaves a mark: a bit in a counter, and a document of its own, in one transaction.
+#[derive(Clone, Debug)]
+pub(super) struct Mark {
+    pub(super) number: u32,
+    told: Told,
+    /// A loss of power must not take it any more.
+    durable: bool,
+    /// The server will not have it.
+    pub(super) refused: bool,
+    /// The app took it back.
+    pub(super) discarded: bool,
+}
+
+/// What was written to one field of one document, or whether a document is there, in order.
+#[derive(Clone, Debug, Default)]
+struct Trail(Vec<Step>);
+
+#[derive(Clone, Debug)]
+struct Step {
+    value: Json,
+    told: Told,
+    durable: bool,
+}
+
+/// All that the app was told.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Model {
+    pub(super) marks: Vec<Mark>,
+    fields: BTreeMap<(String, String), Trail>,
+    documents: BTreeMap<String, Trail>,
+}
+
+/// What is found: `collection/id` and the visible fields.
+pub(super) type Documents = BTreeMap<String, Json>;
+
+/// The document whose counter holds the marks.
+pub(super) const TALLY: &str = "1/tally";
+
+pub(super) fn marked(number: u32) -> String {
+    format!("1/w{number:02}")
+}
+
+impl Model {
+    pub(super) fn mark(&mut self, number: u32, told: Told, refused: bool) {
+        self.marks.push(Mark {
+            number,
+            told,
+            durable: false,
+            refused,
+            discarded: false,
+        });
+    }
+
+    pub(super) fn field(&mut self, document: &str, field: &str, value: Json, told: Told) {
+        let key = (document.to_owned(), field.to_owned());
+        self.fields
+            .entry(key)
+            .or_default()
+            .0
+            .push(Step::new(value, told));
+    }
+
+    pub(super) fn document(&mut self, document: &str, there: bool, told: Told) {
+        let trail = self.documents.entry(document.to_owned()).or_default();
+        trail.0.push(Step::new(there.into(), told));
+    }
+
+    /// Others write to these documents too: what is found there is not this app's doing alone.
+    pub(super) fn share(&mut self, documents: &[&str]) {
+        let shared = |document: &String| documents.contains(&document.as_str());
+        self.fields.retain(|(document, _), _| !shared(document));
+        self.documents.retain(|document, _| !shared(document));
+    }
+
+    /// Everything told so far survives a loss of power from now on.
+    pub(super) fn all_durable(&mut self) {
+        for mark in &mut self.marks {
+            mark.durable = true;
+        }
+        let trails = self.fields.values_mut().chain(self.documents.values_mut());
+        for step in trails.flat_map(|trail| &mut trail.0) {
+            step.durable = true;
+        }
+    }
+
+    /// The queue was dropped, or may have been: what was in it may be gone.
+    pub(super) fn all_dropped(&mut self, numbers: &[u32]) {
+        for mark in &mut self.marks {
+            mark.discarded |= numbers.contains(&mark.number);
+        }
+        self.fields.clear();
+        self.documents.clear();
+    }
+
+    /// A loss of power took some of the last writes, as it may: nobody misses them any more. (The
+    /// server may have had them before, and bring them back.)
+    pub(super) fn forget_lost(&mut self, found: &Documents, held: &BTreeSet<u32>) {
+        for mark in &mut self.marks {
+            let there = found.contains_key(&marked(mark.number)) || held.contains(&mark.number);
+            if !there && !mark.durable && mark.told == Told::Done {
+                mark.told = Told::Unknown;
+            }
+        }
+        let trails = self.fields.values_mut().chain(self.documents.values_mut());
+        for step in trails.flat_map(|trail| &mut trail.0) {
+            if !step.durable && step.told == Told::Done {
+                step.told = Told::Unknown;
+            }
+        }
+    }
+
+    /// Checks what is found against what was told. `held` are the marks that are in quarantine;
+    /// `lossy` says that the last writes may be gone.
+    pub(super) fn check(
+        &self,
+        found: &Documents,
+        held: &BTreeSet<u32>,
+        lossy: bool,
+    ) -> Result<(), String> {
+        self.check_marks(found, held, lossy)?;
+        for ((document, field), trail) in &self.fields {
+            let Some(body) = found.get(document) else {
+                continue;
+            };
+            let value = body.get(field).unwrap_or(&Json::Null);
+            if !trail.allows(value, lossy) {
+                return Err(format!("{document} has {field} = {value}, told {trail:?}"));
+            }
+        }
+        for (document, trail) in &self.documents {
+            let there = found.contains_key(document);
+            if !trail.allows(&there.into(), lossy) {
+                return Err(format!("{document} is there: {there}, told {trail:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_marks(
+        &self,
+        found: &Documents,
+        held: &BTreeSet<u32>,
+        lossy: bool,
+    ) -> Result<(), String> {
+        let tally = found.get(TALLY).and_then(|body| body["count"].as_i64());
+        let tally = tally.unwrap_or(0);
+        let expected: i64 = self.marks.iter().map(|mark| 1 << mark.number).sum();
+        if tally & !expected != 0 || tally < 0 {
+            return Err(format!("the tally is {tally:#b}: an effect came twice"));
+        }
+        let mut lost: Option<u32> = None;
+        for mark in &self.marks {
+            let number = mark.number;
+            let counted = tally >> number & 1 == 1;
+            if counted != found.contains_key(&marked(number)) {
+                return Err(format!("write {number} is there by half, tally {tally:#b}"));
+            }
+            let there = counted || held.contains(&number);
+            match mark.told {
+                Told::Failed if there => {
+                    return Err(format!("write {number} failed, and is there"));
+                }
+                Told::Done if !there && !mark.discarded => {
+                    if mark.durable || !lossy {
+                        return Err(format!("write {number} was acknowledged, and is gone"));
+                    }
+                    lost.get_or_insert(number);
+                }
+                _ if there => {
+                    if let Some(lost) = lost {
+                        return Err(format!(
+                            "write {lost} is gone, and {number} behind it there"
+                        ));
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Step {
+    fn new(value: Json, told: Told) -> Step {
+        Step {
+            value,
+            told,
+            durable: false,
+        }
+    }
+}
+
+impl Trail {
+    /// Whether `value` may be found: that of the last write that must be there, or of one behind it
+    /// that may.
+    fn allows(&self, value: &Json, lossy: bool) -> bool {
+        let must = |step: &Step| step.told == Told::Done && (step.durable || !lossy);
+        let last = self.0.iter().rposition(must);
+        let candidates = match last {
+            Some(last) => &self.0[last..],
+            None => &self.0[..],
+        };
+        let possible = candidates.iter().filter(|step| step.told != Told::Failed);
+        let mut possible = possible.map(|step| &step.value).peekable();
+        // Nothing was written for sure: what was before is none of this trail's business.
+        last.is_none() || possible.any(|known| known == value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn found(tally: i64, marks: &[u32]) -> Documents {
+        let mut found = Documents::from([(TALLY.to_owned(), json!({ "count": tally }))]);
+        found.extend(marks.iter().map(|number| (marked(*number), json!({}))));
+        found
+    }
+
+    fn told(told: &[Told]) -> Model {
+        let mut model = Model::default();
+        for (number, told) in told.iter().enumerate() {
+            model.mark(number as u32, *told, false);
+        }
+        model
+    }
+
+    #[test]
+    fn what_was_acknowledged_is_there_once_and_whole() {
+        use Told::{Done, Failed, Unknown};
+        let model = told(&[Done, Failed, Unknown]);
+        let none = BTreeSet::new();
+        let check = |tally, marks: &[u32]| model.check(&found(tally, marks), &none, false);
+        assert_eq!(check(0b001, &[0]), Ok(()));
+        assert_eq!(check(0b101, &[0, 2]), Ok(()));
+        assert!(check(0b100, &[2]).is_err(), "an acknowledged write is gone");
+        assert!(check(0b011, &[0, 1]).is_err(), "a failed write is there");
+        assert!(check(0b001, &[0, 2]).is_err(), "half a write");
+        assert!(check(0b1000, &[]).is_err(), "an effect twice");
+        let quarantined = BTreeSet::from([0]);
+        assert_eq!(model.check(&found(0, &[]), &quarantined, false), Ok(()));
+    }
+
+    #[test]
+    fn a_loss_of_power_may_take_a_suffix_only() {
+        use Told::Done;
+        let mut model = told(&[Done, Done]);
+        model.all_durable();
+        model.mark(2, Done, false);
+        model.mark(3, Done, false);
+        let none = BTreeSet::new();
+        let check = |tally, marks: &[u32]| model.check(&found(tally, marks), &none, true);
+        assert_eq!(check(0b0011, &[0, 1]), Ok(()));
+        assert_eq!(check(0b0111, &[0, 1, 2]), Ok(()));
+        assert!(check(0b1011, &[0, 1, 3]).is_err(), "a hole");
+        assert!(check(0b0001, &[0]).is_err(), "what was flushed is gone");
+    }
+
+    #[test]
+    fn a_field_holds_the_last_value_that_must_be_there_or_a_later_one() {
+        let mut model = Model::default();
+        for (value, told) in [("a", Told::Done), ("b", Told::Failed), ("c", Told::Unknown)] {
+            model.field("1/x", "title", json!(value), told);
+        }
+        let check = |value: &str| {
+            let found = Documents::from([("1/x".to_owned(), json!({ "title": value }))]);
+            model.check(&found, &BTreeSet::new(), false)
+        };
+        assert!(check("a").is_ok() && check("c").is_ok());
+        assert!(check("b").is_err() && check("other").is_err());
+    }
+}

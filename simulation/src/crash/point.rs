@@ -1,0 +1,160 @@
+//! One thing that goes wrong, and how it ends.
+
+use std::fmt;
+use std::str::FromStr;
+
+use driftline_simvfs::{Call, Fault, PowerLoss};
+
+/// How a run ends after its fault.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ending {
+    /// The app closes its database, or the operator stops the server.
+    Stop,
+    /// The process ends.
+    Kill,
+    /// The power goes, and takes what was not synced.
+    Power,
+    /// The power goes, and leaves what was not synced torn; several ways of it.
+    Torn(u8),
+}
+
+impl Ending {
+    /// What a loss of power leaves, if it is one.
+    pub fn loss(self) -> Option<PowerLoss> {
+        match self {
+            Ending::Stop | Ending::Kill => None,
+            Ending::Power => Some(PowerLoss::LoseUnsynced),
+            Ending::Torn(_) => Some(PowerLoss::Torn),
+        }
+    }
+}
+
+/// A fault at an I/O call, and an ending.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Point {
+    /// The call's number.
+    pub call: u64,
+    /// What happens there.
+    pub fault: Fault,
+    /// How it ends.
+    pub ending: Ending,
+}
+
+const AFTER_A_CRASH: [Ending; 4] = [
+    Ending::Kill,
+    Ending::Power,
+    Ending::Torn(0),
+    Ending::Torn(1),
+];
+const AFTER_AN_ERROR: [Ending; 3] = [Ending::Stop, Ending::Kill, Ending::Torn(0)];
+
+/// Everything that can go wrong at a call.
+///
+/// A crash at a call that changes nothing leaves what one before the next change leaves, so it is
+/// not tried twice.
+pub(super) fn points_of(call: &Call) -> impl Iterator<Item = Point> {
+    let number = call.number;
+    let crashes = [Fault::CrashBefore, Fault::CrashDuring, Fault::CrashAfter]
+        .into_iter()
+        .filter(move |_| call.kind.changes())
+        .flat_map(|fault| AFTER_A_CRASH.map(|ending| (fault, ending)));
+    let errors = [
+        Fault::IoError,
+        Fault::StickyIoError,
+        Fault::SyncLoss,
+        Fault::DiskFull,
+        Fault::StickyDiskFull,
+        Fault::ShortWrite,
+    ]
+    .into_iter()
+    .flat_map(|fault| AFTER_AN_ERROR.map(|ending| (fault, ending)));
+    crashes
+        .chain(errors)
+        .filter(move |(fault, _)| fault.applies_to(call.kind))
+        .map(move |(fault, ending)| Point {
+            call: number,
+            fault,
+            ending,
+        })
+}
+
+const FAULTS: [(&str, Fault); 9] = [
+    ("crash-before", Fault::CrashBefore),
+    ("crash-during", Fault::CrashDuring),
+    ("crash-after", Fault::CrashAfter),
+    ("io-error", Fault::IoError),
+    ("sticky-io-error", Fault::StickyIoError),
+    ("sync-loss", Fault::SyncLoss),
+    ("disk-full", Fault::DiskFull),
+    ("sticky-disk-full", Fault::StickyDiskFull),
+    ("short-write", Fault::ShortWrite),
+];
+
+const ENDINGS: [(&str, Ending); 5] = [
+    ("stop", Ending::Stop),
+    ("kill", Ending::Kill),
+    ("power", Ending::Power),
+    ("torn0", Ending::Torn(0)),
+    ("torn1", Ending::Torn(1)),
+];
+
+impl fmt::Display for Point {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fault = FAULTS.iter().find(|(_, fault)| *fault == self.fault);
+        let ending = ENDINGS.iter().find(|(_, ending)| *ending == self.ending);
+        let name = |found: Option<&'static str>| found.unwrap_or("?");
+        let (fault, ending) = (fault.map(|f| f.0), ending.map(|e| e.0));
+        write!(f, "{}:{}:{}", self.call, name(fault), name(ending))
+    }
+}
+
+impl FromStr for Point {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Point, String> {
+        let mut parts = text.split(':');
+        let mut next = || parts.next().unwrap_or_default();
+        let (call, fault, ending) = (next(), next(), next());
+        let bad = || format!("expected CALL:FAULT:ENDING, such as 17:crash-after:kill, got {text}");
+        Ok(Point {
+            call: call.parse().map_err(|_| bad())?,
+            fault: FAULTS.iter().find(|f| f.0 == fault).ok_or_else(bad)?.1,
+            ending: ENDINGS.iter().find(|e| e.0 == ending).ok_or_else(bad)?.1,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use driftline_simvfs::CallKind;
+
+    fn points(kind: CallKind) -> Vec<Point> {
+        let call = Call {
+            number: 7,
+            kind,
+            file: "app.db".to_owned(),
+            offset: 0,
+            len: 1,
+        };
+        points_of(&call).collect()
+    }
+
+    #[test]
+    fn a_call_has_the_points_that_make_a_difference() {
+        assert_eq!(points(CallKind::Write).len(), 3 * 4 + 5 * 3);
+        assert_eq!(points(CallKind::Sync).len(), 2 * 4 + 3 * 3);
+        assert_eq!(points(CallKind::Read).len(), 2 * 3);
+    }
+
+    #[test]
+    fn a_point_is_written_as_it_is_read() {
+        for kind in [CallKind::Write, CallKind::Sync, CallKind::Create] {
+            for point in points(kind) {
+                assert_eq!(point.to_string().parse(), Ok(point));
+            }
+        }
+        assert!("7:crash-after".parse::<Point>().is_err());
+        assert!("x:crash-after:kill".parse::<Point>().is_err());
+    }
+}

@@ -1,0 +1,85 @@
+//! The server's disk fails; the device is well and goes on trying.
+
+use super::{Scenario, others, settled};
+use crate::crash::world::{Schemas, Setup, Step, World};
+
+const STRICT: Setup = Setup {
+    strict: true,
+    ..Setup::PLAIN
+};
+
+pub(super) const ALL: &[Scenario] = &[
+    Scenario::of_server("server-first-start", unsent, push),
+    Scenario::of_server("server-commit", settled, push),
+    Scenario::of_server("server-verdicts", settled, verdicts).with(STRICT),
+    Scenario::of_server("server-conflicts", contested, push),
+    Scenario::of_server("server-snapshot", others_wrote, first_sync),
+    Scenario::of_server("server-stop", settled, stop),
+];
+
+fn unsent(world: &mut World, _: &Schemas) -> Step {
+    world.open()?;
+    world.write(0)?;
+    world.write(1)
+}
+
+fn push(world: &mut World) -> Step {
+    world.serve()?;
+    world.open()?;
+    world.write(10)?;
+    world.write(11)?;
+    world.sync()?;
+    world.write(12)?;
+    world.sync()
+}
+
+fn verdicts(world: &mut World) -> Step {
+    world.serve()?;
+    world.open()?;
+    world.write_refused(10)?;
+    world.write(11)?;
+    world.sync()?;
+    world.retry(10)?;
+    world.write(12)?;
+    world.discard(12)?;
+    world.sync()
+}
+
+fn contested(world: &mut World, schemas: &Schemas) -> Step {
+    settled(world, schemas)?;
+    world.model.share(&["1/b", "2/p"]);
+    world.write_with(3, "short", |tx| {
+        tx.update("notes", "b", [("title", "mine")])?;
+        tx.update("plans", "p", [("title", "mine")]).map(drop)
+    })?;
+    others(world, schemas, |database| {
+        database.write(|tx| tx.update("notes", "b", [("title", "theirs")]).map(drop))?;
+        database.write(|tx| tx.delete("plans", "p").map(drop))
+    })
+}
+
+/// The device is new; the workspace is not.
+fn others_wrote(world: &mut World, schemas: &Schemas) -> Step {
+    world.serve()?;
+    others(world, schemas, |database| {
+        for number in 0..10 {
+            let id = format!("theirs-{number}");
+            database.write(|tx| tx.insert_with_id("notes", &id, [("title", "theirs")]))?;
+        }
+        Ok(())
+    })
+}
+
+fn first_sync(world: &mut World) -> Step {
+    world.serve()?;
+    world.open()?;
+    world.sync()?;
+    world.write(0)?;
+    world.sync()
+}
+
+fn stop(world: &mut World) -> Step {
+    push(world)?;
+    world.server.stop();
+    world.write(13)
+}

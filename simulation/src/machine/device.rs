@@ -1,0 +1,275 @@
+//! A device of a simulation: the shipped library, on a disk of its own.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use driftline::environment::{Clock, Environment};
+use driftline::{
+    Config, Database, Durability, HostToken, Schema, Sync, SyncConfig, TokenError, Value,
+};
+use driftline_simvfs::{Disk, PowerLoss, Process};
+use rusqlite::{Connection, OpenFlags};
+use serde_json::json;
+
+use super::{Account, DrawnIds, MachineClock, Network, Owner, Tasks, WORKSPACE};
+
+/// The database's file.
+const FILE: &str = "/device/app.db";
+
+/// What a device is opened with.
+#[derive(Clone)]
+pub struct DeviceOptions {
+    /// Its number, for the network's weather.
+    pub number: usize,
+    /// Whose it is.
+    pub account: Account,
+    /// Whether a returned write survives a power loss.
+    pub durability: Durability,
+    /// The app's schema.
+    pub schema: Schema,
+    /// Whether the host keeps a token beside the file.
+    pub host_token: bool,
+    /// Where its randomness begins.
+    pub seed: u64,
+}
+
+/// A machine with one database.
+pub struct Device {
+    /// Its disk.
+    pub disk: Disk,
+    /// Its clocks.
+    pub clock: Arc<MachineClock>,
+    /// What the next start opens it with.
+    pub options: DeviceOptions,
+    tasks: Tasks,
+    network: Network,
+    keychain: Keychain,
+    process: Option<(Process, Owner)>,
+    open: Option<Open>,
+}
+
+struct Open {
+    database: Database,
+    sync: Option<Sync>,
+}
+
+/// What the host keeps outside of the disk that is backed up.
+#[derive(Clone, Default)]
+struct Keychain(Arc<Mutex<Option<Vec<u8>>>>);
+
+impl HostToken for Keychain {
+    fn load(&self) -> std::io::Result<Option<Vec<u8>>> {
+        Ok(self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone())
+    }
+
+    fn store(&self, token: &[u8]) -> std::io::Result<()> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(token.to_vec());
+        Ok(())
+    }
+}
+
+impl Device {
+    /// A machine that is not running yet.
+    pub fn new(tasks: &Tasks, network: &Network, disk: Disk, options: DeviceOptions) -> Device {
+        Device {
+            disk,
+            clock: Arc::new(MachineClock::new(tasks, options.seed as u32)),
+            options,
+            tasks: tasks.clone(),
+            network: network.clone(),
+            keychain: Keychain::default(),
+            process: None,
+            open: None,
+        }
+    }
+
+    /// Starts the app's process; one that runs is killed. Faults are armed by `prepare`, before
+    /// anything is opened.
+    pub fn start(&mut self, prepare: impl FnOnce(&Process)) {
+        self.kill();
+        self.options.seed = self.options.seed.wrapping_add(1);
+        let process = Process::start(&self.disk, self.options.seed);
+        prepare(&process);
+        self.process = Some((process, self.tasks.new_owner()));
+    }
+
+    /// Opens the database in the running process.
+    ///
+    /// # Errors
+    /// What the database could not be opened for. The process goes on.
+    pub fn open(&mut self) -> driftline::Result<()> {
+        let Some((process, owner)) = &self.process else {
+            return Ok(());
+        };
+        let executor = self.tasks.executor(*owner);
+        let options = &self.options;
+        let link = self
+            .network
+            .link(options.number, executor.clone(), process.life());
+        let mut config = Config::new(FILE, options.schema.clone(), WORKSPACE)
+            .with_account(&options.account.name)
+            .with_durability(options.durability)
+            .with_device_label(format!("device {}", options.number));
+        if options.host_token {
+            config.host_token = Some(Box::new(self.keychain.clone()));
+        }
+        config.environment = Environment {
+            clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
+            ids: Arc::new(DrawnIds::new(options.seed)),
+            executor: Arc::new(executor),
+            transport: Some(Arc::new(link)),
+            vfs: Some(process.vfs().to_owned()),
+        };
+        self.options.seed = self.options.seed.wrapping_add(1);
+        self.open = Some(Open {
+            database: Database::open(config)?,
+            sync: None,
+        });
+        Ok(())
+    }
+
+    /// Begins to sync.
+    ///
+    /// # Errors
+    /// What [`Database::connect`] refuses.
+    pub fn connect(&mut self) -> driftline::Result<()> {
+        let account = self.options.account.clone();
+        if let Some(open) = &mut self.open {
+            // A token says when it was made by the server's time; whoever signs people in has that.
+            let tasks = self.tasks.clone();
+            let mut config = SyncConfig::new("http://server", move || {
+                account.token(tasks.now()).map_err(TokenError)
+            });
+            config.settings.live = false;
+            open.sync = Some(open.database.connect(config)?);
+        }
+        Ok(())
+    }
+
+    /// The open database.
+    pub fn database(&self) -> Option<&Database> {
+        self.open.as_ref().map(|open| &open.database)
+    }
+
+    /// The connection.
+    pub fn sync(&self) -> Option<&Sync> {
+        self.open.as_ref()?.sync.as_ref()
+    }
+
+    /// The running process.
+    pub fn process(&self) -> Option<&Process> {
+        self.process.as_ref().map(|(process, _)| process)
+    }
+
+    /// Whether a process runs and has not ended by itself.
+    pub fn is_alive(&self) -> bool {
+        self.process().is_some_and(Process::is_alive)
+    }
+
+    /// Closes the database as an app does; the process goes on.
+    ///
+    /// # Errors
+    /// What [`Database::close`] says; it is closed all the same.
+    pub fn close(&mut self) -> driftline::Result<()> {
+        match self.open.take() {
+            Some(open) => open.database.close(),
+            None => Ok(()),
+        }
+    }
+
+    /// Ends the process as `kill -9` does.
+    pub fn kill(&mut self) {
+        if let Some((process, owner)) = &self.process {
+            process.kill();
+            self.tasks.end(*owner);
+        }
+        // Its files are closed before the process is forgotten.
+        self.open = None;
+        self.process = None;
+    }
+
+    /// The machine's power goes.
+    pub fn power_loss(&mut self, loss: PowerLoss) {
+        self.disk.power_loss(loss);
+        self.kill();
+        self.clock.reboot();
+    }
+
+    /// Every live document: `collection/id` and its visible fields as JSON, as the server's
+    /// documents are.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn documents(&self) -> driftline::Result<BTreeMap<String, serde_json::Value>> {
+        let mut documents = BTreeMap::new();
+        let Some(database) = self.database() else {
+            return Ok(documents);
+        };
+        for collection in &self.options.schema.collections {
+            let sets: Vec<bool> = collection
+                .fields
+                .iter()
+                .map(|field| field.kind == driftline_core::schema::FieldKind::Set)
+                .collect();
+            let names: Vec<&str> = collection.fields.iter().map(|f| f.name.as_str()).collect();
+            let sql = format!("SELECT id, {} FROM {}", names.join(", "), collection.name);
+            for row in database.query(&sql, ())?.iter() {
+                let mut values = row.values().iter();
+                let id = match values.next() {
+                    Some(Value::Text(id)) => id.as_str(),
+                    _ => "",
+                };
+                let fields = values.zip(&sets).zip(&names);
+                let body: serde_json::Map<_, _> = fields
+                    .map(|((value, set), name)| ((*name).to_owned(), in_json(value, *set)))
+                    .collect();
+                documents.insert(format!("{}/{id}", collection.id), body.into());
+            }
+        }
+        Ok(documents)
+    }
+
+    /// What is wrong with its file, if there is one, looked at by another process.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or is not sound.
+    pub fn check(&self) -> Result<(), String> {
+        if !self.disk.files().iter().any(|file| file == FILE) {
+            return Ok(());
+        }
+        let process = Process::start(&self.disk, 0);
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
+        let said = Connection::open_with_flags_and_vfs(FILE, flags, process.vfs())
+            .and_then(|file| {
+                file.query_row("PRAGMA integrity_check", (), |row| row.get::<_, String>(0))
+            })
+            .map_err(|error| format!("the device's file cannot be read: {error}"))?;
+        match said.as_str() {
+            "ok" => Ok(()),
+            said => Err(format!("the device's file is damaged: {said}")),
+        }
+    }
+}
+
+/// A value as the server's own JSON has it. Bytes do not occur here.
+fn in_json(value: &Value, set: bool) -> serde_json::Value {
+    match value {
+        Value::Null => json!(null),
+        Value::Boolean(value) => json!(value),
+        Value::Integer(value) => json!(value),
+        Value::Real(value) => json!(value),
+        Value::Text(text) if set => serde_json::from_str(text).unwrap_or_else(|_| json!(text)),
+        Value::Text(text) => json!(text),
+        Value::Bytes(bytes) => json!(bytes),
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

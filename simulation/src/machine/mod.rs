@@ -1,0 +1,17 @@
+//! The machines of a simulation: tasks and time, disks, devices, a server, and what lies between.
+//!
+//! Everything runs on the thread that drives it, one task at a time, in an order that follows from
+//! seeds. What runs is what ships: the device's library and the server get every side effect from
+//! the environments that are built here.
+
+mod clock;
+mod device;
+mod network;
+mod server;
+mod tasks;
+
+pub use clock::{DrawnIds, MachineClock};
+pub use device::{Device, DeviceOptions};
+pub use network::{Fate, Network, Weather};
+pub use server::{Account, ServerHost, WORKSPACE};
+pub use tasks::{Owner, Tasks};

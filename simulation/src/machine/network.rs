@@ -1,0 +1,294 @@
+//! What lies between devices and the server: requests go through the server's own router, in
+//! process, and meet the weather on their way.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::Router;
+use axum::body::Body as AxumBody;
+use driftline::environment::{BoxFuture, Executor as _};
+use driftline::transport::{
+    Body, HttpRequest, HttpResponse, LiveSocket, Transport, TransportError,
+};
+use driftline_simvfs::Life;
+use http_body_util::BodyExt;
+use tokio::sync::oneshot;
+use tower_service::Service;
+
+use super::tasks::Executor;
+
+/// What happens to one message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fate {
+    /// It arrives after so many milliseconds.
+    Arrives(u64),
+    /// It arrives twice, the second time after so many milliseconds more.
+    Twice(u64, u64),
+    /// It is lost, and the sender finds out after so many milliseconds.
+    Lost(u64),
+    /// It is cut after so many bytes.
+    Cut(usize),
+}
+
+/// Decides what happens to messages.
+pub trait Weather: Send {
+    /// A request of a device.
+    fn request(&mut self, device: usize) -> Fate;
+    /// An answer to a device.
+    fn answer(&mut self, device: usize) -> Fate;
+}
+
+/// Everything arrives at once.
+struct Calm;
+
+impl Weather for Calm {
+    fn request(&mut self, _: usize) -> Fate {
+        Fate::Arrives(0)
+    }
+    fn answer(&mut self, _: usize) -> Fate {
+        Fate::Arrives(0)
+    }
+}
+
+/// The network. Cloning shares it.
+#[derive(Clone)]
+pub struct Network {
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    server: Option<Served>,
+    weather: Box<dyn Weather>,
+    requests: u64,
+}
+
+/// The server that runs.
+#[derive(Clone)]
+pub(super) struct Served {
+    pub(super) router: Router,
+    pub(super) executor: Executor,
+    pub(super) life: Life,
+}
+
+/// A whole answer.
+struct Answer {
+    head: http::response::Parts,
+    pieces: Vec<Vec<u8>>,
+}
+
+type Sent<T> = Result<T, TransportError>;
+
+impl Default for Network {
+    fn default() -> Network {
+        Network {
+            state: Arc::new(Mutex::new(State {
+                server: None,
+                weather: Box::new(Calm),
+                requests: 0,
+            })),
+        }
+    }
+}
+
+impl Network {
+    /// The server can be reached from now on, or no more.
+    pub(super) fn serve(&self, server: Option<Served>) {
+        self.state().server = server;
+    }
+
+    /// Another weather from now on.
+    pub fn set_weather(&self, weather: Box<dyn Weather>) {
+        self.state().weather = weather;
+    }
+
+    /// Everything arrives at once from now on.
+    pub fn calm(&self) {
+        self.set_weather(Box::new(Calm));
+    }
+
+    /// Requests sent so far.
+    pub fn requests(&self) -> u64 {
+        self.state().requests
+    }
+
+    /// The transport of one device, whose timers are its own.
+    pub(super) fn link(&self, device: usize, executor: Executor, life: Life) -> Link {
+        Link {
+            network: self.clone(),
+            device,
+            executor,
+            life,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A device's way to the server.
+#[derive(Clone)]
+pub(super) struct Link {
+    network: Network,
+    device: usize,
+    executor: Executor,
+    life: Life,
+}
+
+fn broken() -> TransportError {
+    TransportError::Broken("the connection was lost".to_owned())
+}
+
+impl Link {
+    /// Has the server work on a request; what comes of it arrives at the other end of the channel,
+    /// if anything does. The server goes on when nobody listens any more.
+    fn hand_over(&self, request: &HttpRequest, after: u64) -> oneshot::Receiver<Sent<Answer>> {
+        let (answered, answer) = oneshot::channel();
+        let server = self.network.state().server.clone();
+        match (server, to_http(request)) {
+            (None, _) => {
+                let unreachable = TransportError::Unreachable("nobody answers".to_owned());
+                let _ = answered.send(Err(unreachable));
+            }
+            (_, Err(error)) => {
+                let _ = answered.send(Err(error));
+            }
+            (Some(mut server), Ok(request)) => {
+                let timers = server.executor.clone();
+                server.executor.spawn(
+                    "request",
+                    Box::pin(async move {
+                        timers.sleep(after).await;
+                        let Ok(response) = server.router.call(request).await;
+                        let answer = collected(response).await;
+                        // A process that ended over it says nothing any more.
+                        if server.life.is_alive() {
+                            let _ = answered.send(answer);
+                        }
+                    }),
+                );
+            }
+        }
+        answer
+    }
+
+    async fn exchange(self, request: HttpRequest) -> Sent<HttpResponse> {
+        if !self.life.is_alive() {
+            return Err(broken());
+        }
+        let (going, coming) = {
+            let mut state = self.network.state();
+            state.requests += 1;
+            let going = state.weather.request(self.device);
+            (going, state.weather.answer(self.device))
+        };
+        let mut request = request;
+        let answer = match going {
+            Fate::Lost(after) => {
+                self.executor.sleep(after).await;
+                return Err(broken());
+            }
+            Fate::Arrives(after) => self.hand_over(&request, after),
+            Fate::Twice(after, again) => {
+                // Nobody hears the answer to the second.
+                drop(self.hand_over(&request, after + again));
+                self.hand_over(&request, after)
+            }
+            Fate::Cut(bytes) => {
+                request.body.truncate(bytes);
+                self.hand_over(&request, 0)
+            }
+        };
+        let answer = answer.await.unwrap_or_else(|_| Err(broken()))?;
+        match coming {
+            Fate::Lost(after) => {
+                self.executor.sleep(after).await;
+                Err(broken())
+            }
+            Fate::Arrives(after) | Fate::Twice(after, _) => {
+                self.executor.sleep(after).await;
+                Ok(answer.into_response(usize::MAX))
+            }
+            Fate::Cut(bytes) => Ok(answer.into_response(bytes)),
+        }
+    }
+}
+
+fn to_http(request: &HttpRequest) -> Sent<http::Request<AxumBody>> {
+    let mut builder = http::Request::builder()
+        .method(request.method)
+        .uri(&request.url);
+    for (name, value) in &request.headers {
+        builder = builder.header(*name, value);
+    }
+    builder
+        .header("content-length", request.body.len())
+        .body(AxumBody::from(request.body.clone()))
+        .map_err(|error| TransportError::BadAddress(error.to_string()))
+}
+
+/// An answer, read to its end as the server makes it.
+async fn collected(response: http::Response<AxumBody>) -> Sent<Answer> {
+    let (head, mut body) = response.into_parts();
+    let mut pieces = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| broken())?;
+        if let Ok(data) = frame.into_data() {
+            pieces.push(data.to_vec());
+        }
+    }
+    Ok(Answer { head, pieces })
+}
+
+impl Answer {
+    /// As the device gets it, its body cut after `most` bytes.
+    fn into_response(self, most: usize) -> HttpResponse {
+        let header = |name: &str| {
+            let value = self.head.headers.get(name)?;
+            Some(value.to_str().ok()?.to_owned())
+        };
+        let retry_after = header("retry-after").and_then(|seconds| seconds.parse::<u64>().ok());
+        HttpResponse {
+            status: self.head.status.as_u16(),
+            content_type: header("content-type"),
+            content_encoding: header("content-encoding"),
+            retry_after_ms: retry_after.map(|seconds| seconds.saturating_mul(1000)),
+            body: Box::new(Pieces {
+                left: self.pieces.into_iter(),
+                most,
+            }),
+        }
+    }
+}
+
+/// A body that may be cut.
+struct Pieces {
+    left: std::vec::IntoIter<Vec<u8>>,
+    most: usize,
+}
+
+impl Body for Pieces {
+    fn next(&mut self) -> Pin<Box<dyn Future<Output = Option<Sent<Vec<u8>>>> + Send + '_>> {
+        let next = match self.left.next() {
+            Some(_) if self.most == 0 => Some(Err(broken())),
+            Some(mut piece) => {
+                piece.truncate(self.most);
+                self.most -= piece.len();
+                Some(Ok(piece))
+            }
+            None => None,
+        };
+        Box::pin(std::future::ready(next))
+    }
+}
+
+impl Transport for Link {
+    fn request(&self, request: HttpRequest) -> BoxFuture<Sent<HttpResponse>> {
+        Box::pin(self.clone().exchange(request))
+    }
+
+    fn connect(&self, _request: HttpRequest) -> BoxFuture<Sent<LiveSocket>> {
+        let refused = TransportError::Unreachable("no sockets here".to_owned());
+        Box::pin(std::future::ready(Err(refused)))
+    }
+}

@@ -1,0 +1,224 @@
+//! The server of a simulation: the shipped one, on a disk of its own.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use driftline::Schema;
+use driftline_core::environment::Clock;
+use driftline_server::auth::mint::{Minted, hs256};
+use driftline_server::auth::{Keys, Role};
+use driftline_server::environment::Environment;
+use driftline_server::{Server, ServerConfig, ServerLimits};
+use driftline_simvfs::{Disk, PowerLoss, Process};
+use rusqlite::{Connection, OpenFlags};
+
+use super::network::Served;
+use super::{DrawnIds, MachineClock, Network, Owner, Tasks};
+
+/// Where everybody meets.
+pub const WORKSPACE: &str = "field";
+
+/// No secret: everything that it signs lives in this process.
+const SECRET: &[u8] = b"only for simulations, in one process";
+
+/// Somebody who may sync.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// The token's `sub`.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+}
+
+impl Account {
+    /// One that may write.
+    pub fn writer(name: &str) -> Account {
+        Account {
+            name: name.to_owned(),
+            role: Role::Writer,
+        }
+    }
+
+    /// A token for [`WORKSPACE`] that holds for an hour from `now` (Unix milliseconds).
+    pub fn token(&self, now: i64) -> Result<String, String> {
+        let minted = Minted {
+            account: self.name.clone(),
+            workspaces: BTreeMap::from([(WORKSPACE.to_owned(), self.role)]),
+            issued: now / 1000,
+            lifetime: 3_600,
+            audience: None,
+            issuer: None,
+        };
+        hs256(SECRET, &minted).map_err(|error| error.to_string())
+    }
+}
+
+/// The machine that the server runs on.
+pub struct ServerHost {
+    /// Its disk.
+    pub disk: Disk,
+    /// Its clocks.
+    pub clock: Arc<MachineClock>,
+    /// What it bears.
+    pub limits: ServerLimits,
+    tasks: Tasks,
+    network: Network,
+    schema: Schema,
+    seed: u64,
+    running: Option<Running>,
+}
+
+struct Running {
+    process: Process,
+    owner: Owner,
+    // The router holds what it needs; this one is asked to close.
+    server: Server,
+}
+
+impl ServerHost {
+    /// A machine that is not running yet.
+    pub fn new(tasks: &Tasks, network: &Network, schema: &Schema, disk: Disk, seed: u64) -> Self {
+        let mut limits = ServerLimits::default();
+        // Simulated time stands still while devices talk.
+        limits.requests_per_second = 1_000_000;
+        limits.burst = 1_000_000;
+        ServerHost {
+            disk,
+            clock: Arc::new(MachineClock::new(tasks, seed as u32)),
+            limits,
+            tasks: tasks.clone(),
+            network: network.clone(),
+            schema: schema.clone(),
+            seed,
+            running: None,
+        }
+    }
+
+    /// Starts the server, which must not be running; faults are armed by `prepare` before it opens
+    /// anything.
+    ///
+    /// # Errors
+    /// What it could not start for.
+    pub fn start(&mut self, prepare: impl FnOnce(&Process)) -> Result<(), String> {
+        self.kill();
+        self.seed = self.seed.wrapping_add(1);
+        let process = Process::start(&self.disk, self.seed);
+        prepare(&process);
+        let owner = self.tasks.new_owner();
+        let keys = Keys::hs256(SECRET).map_err(|error| error.to_string())?;
+        let mut config = ServerConfig::new(self.schema.clone(), "/server", keys);
+        config.create_workspaces = true;
+        config.limits = self.limits.clone();
+        config.environment = Environment {
+            clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
+            ids: Arc::new(DrawnIds::new(self.seed)),
+            executor: Arc::new(self.tasks.executor(owner)),
+            vfs: Some(process.vfs().to_owned()),
+        };
+        let server = Server::new(config).map_err(|error| error.to_string())?;
+        self.network.serve(Some(Served {
+            router: server.router(),
+            executor: self.tasks.executor(owner),
+            life: process.life(),
+        }));
+        self.running = Some(Running {
+            process,
+            owner,
+            server,
+        });
+        Ok(())
+    }
+
+    /// The running process.
+    pub fn process(&self) -> Option<&Process> {
+        self.running.as_ref().map(|running| &running.process)
+    }
+
+    /// Stops it as an operator does: what is under way ends, the logs are moved into the files.
+    pub fn stop(&mut self) {
+        if let Some(running) = &self.running {
+            self.network.serve(None);
+            let server = running.server.clone();
+            let close = async move { server.close().await };
+            let executor = self.tasks.executor(running.owner);
+            driftline::environment::Executor::spawn(&executor, "close", Box::pin(close));
+            let _ = self.tasks.run_until(self.tasks.now(), || false);
+        }
+        self.kill();
+    }
+
+    /// Ends the process as `kill -9` does.
+    pub fn kill(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.process.kill();
+            self.network.serve(None);
+            self.tasks.end(running.owner);
+        }
+    }
+
+    /// The machine's power goes.
+    pub fn power_loss(&mut self, loss: PowerLoss) {
+        self.disk.power_loss(loss);
+        self.kill();
+        self.clock.reboot();
+    }
+
+    /// Every live document in the workspace: `collection/id` and its visible fields as JSON.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn documents(&self) -> Result<BTreeMap<String, serde_json::Value>, String> {
+        self.with_files(|connection| {
+            let sql = "SELECT collection || '/' || id, body FROM documents WHERE body IS NOT NULL";
+            let mut query = connection.prepare(sql)?;
+            query
+                .query_map((), |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))?
+                .collect::<rusqlite::Result<Vec<(String, String)>>>()
+        })?
+        .into_iter()
+        .flatten()
+        .map(|(key, body)| Ok((key, serde_json::from_str(&body).map_err(|e| e.to_string())?)))
+        .collect()
+    }
+
+    /// What is wrong with its files; nothing, if they are sound.
+    ///
+    /// # Errors
+    /// Files that cannot be read, or are not sound.
+    pub fn check(&self) -> Result<(), String> {
+        let said = self.with_files(|connection| {
+            connection.query_row("PRAGMA integrity_check", (), |row| row.get::<_, String>(0))
+        })?;
+        match said.iter().find(|said| *said != "ok") {
+            Some(said) => Err(format!("the server's file is damaged: {said}")),
+            None => Ok(()),
+        }
+    }
+
+    /// Runs `work` on each workspace's file, as an operator's own query does.
+    fn with_files<T>(
+        &self,
+        work: impl Fn(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, String> {
+        let process = Process::start(&self.disk, 0);
+        let files = self
+            .disk
+            .files()
+            .into_iter()
+            .filter(|file| file.ends_with(".sqlite") && !file.ends_with("control.sqlite"));
+        files
+            .map(|file| {
+                let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
+                let connection = Connection::open_with_flags_and_vfs(&file, flags, process.vfs())
+                    .map_err(|error| error.to_string())?;
+                work(&connection).map_err(|error| format!("{file}: {error}"))
+            })
+            .collect()
+    }
+}
+
+impl Drop for ServerHost {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

@@ -1,0 +1,78 @@
+//! `driftline-simulate`: run by `cargo xtask crash`.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use driftline_simulation::crash::{self, Point};
+
+#[derive(Parser)]
+#[command(name = "driftline-simulate", about = "Driftline under faults", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Try every I/O call of every scenario with every way it can go wrong.
+    Crash {
+        /// Only scenarios whose name contains this.
+        #[arg(long)]
+        scenario: Option<String>,
+        /// Only this point of the scenario of that name, with its calls listed.
+        #[arg(long, requires = "scenario")]
+        point: Option<Point>,
+        /// How many threads; all cores by default.
+        #[arg(long, default_value_t = 0)]
+        threads: usize,
+        /// Try only one in so many points.
+        #[arg(long, default_value_t = 1)]
+        one_in: usize,
+        /// Fail if there were fewer points.
+        #[arg(long, default_value_t = 0)]
+        at_least: usize,
+    },
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Crash {
+            scenario: Some(scenario),
+            point: Some(point),
+            ..
+        } => crash::replay(&scenario, point),
+        Command::Crash {
+            scenario,
+            threads,
+            one_in,
+            at_least,
+            ..
+        } => {
+            let options = crash::Options {
+                filter: scenario,
+                threads,
+                one_in,
+            };
+            enumerate(&options, at_least)
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn enumerate(options: &crash::Options, at_least: usize) -> Result<(), String> {
+    let report = crash::enumerate(options)?;
+    println!("{report}");
+    if !report.failures.is_empty() {
+        return Err("something does not hold".to_owned());
+    }
+    if report.points() < at_least {
+        return Err(format!("expected at least {at_least} points"));
+    }
+    Ok(())
+}
