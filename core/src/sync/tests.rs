@@ -442,6 +442,36 @@ fn a_poison_op_is_isolated_and_withdrawn_while_the_others_drain() {
 }
 
 #[test]
+fn an_op_whose_time_has_come_wakes_nobody_while_nothing_can_be_sent() {
+    let mut world = World::started(false);
+    world.page();
+    world.tell(Event::LocalWrite);
+    for _ in 0..3 {
+        let alone = OpId([1; 16]);
+        while request(&world.sleep()).is_none() {}
+        world.machine.sent(vec![alone]);
+        world.fail(0, "");
+    }
+    // A pull succeeds meanwhile: from here on automatic syncs keep their distance, which is longer
+    // than the op's own timer.
+    world.tell(Event::SyncNow);
+    world.page();
+    let (mut now, mut wakes) = (world.now, 0);
+    while let Some(at) = world.machine.next_wake(now).filter(|_| wakes < 100) {
+        wakes += 1;
+        assert!(at > now || wakes == 1, "it wakes at once, again and again");
+        now = at;
+        if request(&world.machine.handle(now, Event::Wake)).is_some() {
+            break;
+        }
+    }
+    // No network: nothing is due, however long it takes.
+    world.tell(Event::Answered(Answer::StorageFailed));
+    world.tell(Event::Network { online: false });
+    assert_eq!(world.machine.next_wake(now + 3_600_000), None);
+}
+
+#[test]
 fn a_changed_history_is_set_aside_once_and_bootstrapped() {
     let mut world = World::started(false);
     let actions = world.fail(409, "history_changed");
