@@ -12,7 +12,7 @@ use crate::storage::apply::{self, Applied, Page, PageError, Verdicts};
 use crate::storage::election::{self, Lease, Seat};
 use crate::storage::runs::{self, Run};
 use crate::storage::stage::{self, Stage};
-use crate::storage::{Origin, Result, Storage, StorageError, WriteTx, meta, outbox};
+use crate::storage::{Origin, Result, Storage, StorageError, WriteError, WriteTx, meta, outbox};
 
 /// What can also fail because of what came.
 pub(super) type Paged<T> = std::result::Result<T, PageError>;
@@ -56,7 +56,7 @@ impl Store {
     }
 
     /// One transaction, unless another process has been elected since.
-    fn write<T, E: From<StorageError>>(
+    fn write<T, E: WriteError>(
         &self,
         work: impl FnOnce(&WriteTx<'_>) -> std::result::Result<T, E>,
     ) -> std::result::Result<T, E> {

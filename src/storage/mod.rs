@@ -111,6 +111,9 @@ struct Writer {
     lifecycle: Lifecycle,
     /// `None` while suspended or closed, and after a failure that left it in doubt.
     connection: Option<GatedConnection>,
+    /// Whether commits may have been made since the file was last let go of with everything on the
+    /// disk.
+    unsettled: bool,
     /// `PRAGMA data_version` when another process's changes were last told; `None` on a connection
     /// that never looked.
     told: Option<i64>,
@@ -267,6 +270,7 @@ impl Storage {
             let mut connection = self.spec.open_writer(&self.shared)?;
             self.checkpoints.watch(&mut connection.conn)?;
             writer.connection = Some(connection);
+            writer.unsettled = true;
             writer.told = None;
             writer.verified.set(None);
         }
@@ -377,19 +381,23 @@ impl Storage {
     fn let_go(&self, lifecycle: Lifecycle) -> Result<()> {
         let _entered = Entered::new(self)?;
         let mut writer = self.writer();
-        if writer.lifecycle == Lifecycle::Closed {
-            return Ok(());
+        if writer.lifecycle != Lifecycle::Closed {
+            self.readers.shut(lifecycle);
+            self.checkpoints.let_go();
+            writer.lifecycle = lifecycle;
         }
-        self.readers.shut(lifecycle);
-        self.checkpoints.let_go();
-        writer.lifecycle = lifecycle;
-        let Some(connection) = writer.connection.take() else {
-            return Ok(());
+        let connection = match writer.connection.take() {
+            Some(connection) => connection,
+            None if !writer.unsettled => return Ok(()),
+            // Lost to a failure, or let go of by a call that failed: what was committed before is
+            // not settled by that.
+            None => self.spec.open_writer(&self.shared)?,
         };
         let flushed = full_commit(&connection.conn, &self.spec)
             .and_then(|()| checkpoint::passive(&connection.conn).map(drop));
         // The file is let go of whatever the checkpoint said: the log holds what it did not move.
         drop(connection);
+        writer.unsettled = flushed.is_err();
         flushed
     }
 }

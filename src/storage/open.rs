@@ -84,6 +84,7 @@ impl Storage {
         Ok(Storage {
             readers: Readers::new(spec.clone(), shared.clone()),
             writer: Mutex::new(Writer {
+                unsettled: true,
                 lifecycle: Lifecycle::Open,
                 connection: Some(connection),
                 told: Some(version),

@@ -22,8 +22,6 @@ pub(super) struct Mark {
     told: Told,
     /// A loss of power must not take it any more.
     durable: bool,
-    /// The server will not have it.
-    pub(super) refused: bool,
     /// The app took it back.
     pub(super) discarded: bool,
 }
@@ -58,12 +56,11 @@ pub(super) fn marked(number: u32) -> String {
 }
 
 impl Model {
-    pub(super) fn mark(&mut self, number: u32, told: Told, refused: bool) {
+    pub(super) fn mark(&mut self, number: u32, told: Told) {
         self.marks.push(Mark {
             number,
             told,
             durable: false,
-            refused,
             discarded: false,
         });
     }
@@ -238,7 +235,7 @@ mod tests {
     fn told(told: &[Told]) -> Model {
         let mut model = Model::default();
         for (number, told) in told.iter().enumerate() {
-            model.mark(number as u32, *told, false);
+            model.mark(number as u32, *told);
         }
         model
     }
@@ -264,8 +261,8 @@ mod tests {
         use Told::Done;
         let mut model = told(&[Done, Done]);
         model.all_durable();
-        model.mark(2, Done, false);
-        model.mark(3, Done, false);
+        model.mark(2, Done);
+        model.mark(3, Done);
         let none = BTreeSet::new();
         let check = |tally, marks: &[u32]| model.check(&found(tally, marks), &none, true);
         assert_eq!(check(0b0011, &[0, 1]), Ok(()));

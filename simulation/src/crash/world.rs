@@ -351,8 +351,7 @@ impl World {
                 more(tx)
             })
         })?;
-        let refused = self.setup.strict && body.len() > STRICT_BODY;
-        self.model.mark(number, told, refused);
+        self.model.mark(number, told);
         self.unless_ended()
     }
 

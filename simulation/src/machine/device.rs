@@ -11,6 +11,7 @@ use driftline_simvfs::{Disk, PowerLoss, Process};
 use rusqlite::{Connection, OpenFlags};
 use serde_json::json;
 
+use super::processes::ProcessTable;
 use super::{Account, DrawnIds, MachineClock, Network, Owner, Tasks, WORKSPACE};
 
 /// The database's file.
@@ -44,6 +45,7 @@ pub struct Device {
     tasks: Tasks,
     network: Network,
     keychain: Keychain,
+    processes: ProcessTable,
     process: Option<(Process, Owner)>,
     open: Option<Open>,
 }
@@ -75,9 +77,11 @@ impl HostToken for Keychain {
 impl Device {
     /// A machine that is not running yet.
     pub fn new(tasks: &Tasks, network: &Network, disk: Disk, options: DeviceOptions) -> Device {
+        let clock = Arc::new(MachineClock::new(tasks, options.seed as u32));
         Device {
             disk,
-            clock: Arc::new(MachineClock::new(tasks, options.seed as u32)),
+            processes: ProcessTable::new(options.number, Arc::clone(&clock)),
+            clock,
             options,
             tasks: tasks.clone(),
             network: network.clone(),
@@ -122,6 +126,8 @@ impl Device {
             ids: Arc::new(DrawnIds::new(options.seed)),
             executor: Arc::new(executor),
             transport: Some(Arc::new(link)),
+            files: None,
+            processes: Arc::new(self.processes.enter(process.life())),
             vfs: Some(process.vfs().to_owned()),
         };
         self.options.seed = self.options.seed.wrapping_add(1);

@@ -7,6 +7,7 @@
 mod clock;
 mod device;
 mod network;
+mod processes;
 mod server;
 mod tasks;
 

@@ -219,7 +219,7 @@ fn to_http(request: &HttpRequest) -> Sent<http::Request<AxumBody>> {
         .method(request.method)
         .uri(&request.url);
     for (name, value) in &request.headers {
-        builder = builder.header(*name, value);
+        builder = builder.header(name.as_str(), value);
     }
     builder
         .header("content-length", request.body.len())

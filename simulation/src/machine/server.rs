@@ -78,10 +78,12 @@ struct Running {
 impl ServerHost {
     /// A machine that is not running yet.
     pub fn new(tasks: &Tasks, network: &Network, schema: &Schema, disk: Disk, seed: u64) -> Self {
-        let mut limits = ServerLimits::default();
         // Simulated time stands still while devices talk.
-        limits.requests_per_second = 1_000_000;
-        limits.burst = 1_000_000;
+        let limits = ServerLimits {
+            requests_per_second: 1_000_000,
+            burst: 1_000_000,
+            ..ServerLimits::default()
+        };
         ServerHost {
             disk,
             clock: Arc::new(MachineClock::new(tasks, seed as u32)),
