@@ -38,7 +38,6 @@ struct Inner {
     watcher: Arc<Watcher>,
     query_timeout: i64,
     environment: Environment,
-    workspace: String,
     sync: Arc<Mutex<Option<Sync>>>,
 }
 
@@ -65,15 +64,7 @@ impl Database {
             query_timeout,
             environment,
         } = config;
-        if workspace.is_empty() || workspace.len() > LONGEST_NAME {
-            return Err(Error::config("a workspace's name has 1 to 255 bytes"));
-        }
-        if account
-            .as_ref()
-            .is_some_and(|account| account.is_empty() || account.len() > LONGEST_NAME)
-        {
-            return Err(Error::config("an account's name has 1 to 255 bytes"));
-        }
+        check_names(account.as_deref(), &workspace)?;
         if device_label.len() > LONGEST_NAME {
             return Err(Error::config("a device label has at most 255 bytes"));
         }
@@ -81,7 +72,7 @@ impl Database {
             path,
             schema: Arc::new(schema),
             account,
-            workspace: workspace.clone(),
+            workspace,
             device_label,
             durability,
             host_token,
@@ -107,7 +98,6 @@ impl Database {
                 watcher,
                 query_timeout,
                 environment,
-                workspace,
                 sync,
             }),
         })
@@ -308,7 +298,7 @@ impl Database {
         let sync = engine::connect(
             &inner.storage,
             self.schema(),
-            &inner.workspace,
+            &inner.storage.workspace()?,
             &inner.environment,
             provider,
             config,
@@ -420,6 +410,18 @@ impl std::fmt::Debug for Database {
         f.debug_struct("Database")
             .field("storage", &self.inner.storage)
             .finish()
+    }
+}
+
+/// Refuses names that no file and no request could carry.
+pub(crate) fn check_names(account: Option<&str>, workspace: &str) -> Result<()> {
+    let fits = |name: &str| (1..=LONGEST_NAME).contains(&name.len());
+    if !fits(workspace) {
+        return Err(Error::config("a workspace's name has 1 to 255 bytes"));
+    }
+    match account.is_none_or(fits) {
+        true => Ok(()),
+        false => Err(Error::config("an account's name has 1 to 255 bytes")),
     }
 }
 

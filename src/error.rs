@@ -171,6 +171,7 @@ impl Error {
                 StorageError::InvalidQuery(_) => ("invalid_query", App, No),
                 StorageError::InvalidParameters(_) => ("invalid_parameters", App, No),
                 StorageError::QueueFull { .. } => ("queue_full", App, AfterAction),
+                StorageError::OutboxNotEmpty => ("outbox_not_empty", App, AfterAction),
                 StorageError::Refused(refused) => (refusal_code(refused), App, No),
                 StorageError::Text(error) => (error.code(), App, No),
                 StorageError::CommitUnknown(_) => ("commit_unknown", Environment, Later),

@@ -13,7 +13,7 @@ use driftline_core::value::Value;
 use serde::Serialize;
 
 pub use driftline_core::digest::Digest;
-pub use follow::{DocumentChange, FileChange, Follower};
+pub use follow::{DocumentChange, FieldChange, FileChange, Follower};
 
 use crate::document::FieldValue;
 use crate::error::Result;

@@ -39,6 +39,7 @@
 //! [`Database::outbox`] shows what is queued or was rejected, [`Database::ledger`] what was
 //! overwritten unseen.
 
+mod accounts;
 mod config;
 mod database;
 mod diagnostics;
@@ -46,6 +47,7 @@ mod document;
 mod engine;
 pub mod environment;
 mod error;
+mod export;
 pub mod inspect;
 mod ledger;
 mod outbox;
@@ -60,6 +62,7 @@ mod transaction;
 pub mod transport;
 mod watch;
 
+pub use accounts::{Attached, SignOut, SignedOut, file_for};
 pub use config::{Config, Durability, HostToken};
 pub use database::{BulkFailure, Database, NewDocument};
 pub use diagnostics::{Diagnostics, SyncRun};

@@ -13,6 +13,7 @@ use serde_json::{Map, json};
 
 use crate::database::Database;
 use crate::error::{Error, Fault, Result, Retry};
+use crate::export;
 use crate::storage::outbox::{self, Listed};
 use crate::storage::{Origin, Storage};
 
@@ -91,9 +92,6 @@ pub struct QueuedChange {
     /// Sets and the elements removed.
     pub removes: Vec<(String, Vec<String>)>,
 }
-
-/// How many writes an export reads at a time.
-const EXPORTED_AT_ONCE: usize = 500;
 
 impl Database {
     /// The outbox.
@@ -213,34 +211,23 @@ impl Outbox {
     }
 
     /// Writes everything queued and in quarantine to `out`, one JSON object a line, with the names of
-    /// the schema. Returns how many.
+    /// the schema, and exactly enough for [`Outbox::import`]. Returns how many. The lines hold what
+    /// the user wrote.
     ///
     /// # Errors
     /// A file that cannot be read; what `out` fails with (`export_failed`).
     pub fn export(&self, out: &mut dyn Write) -> Result<u64> {
-        let failed = |error: std::io::Error| {
-            Error::other(
-                "export_failed",
-                Fault::Environment,
-                Retry::AfterAction,
-                format!("the export failed: {}", error.kind()),
-            )
-        };
-        let mut exported = 0;
-        let mut after: Option<String> = None;
-        loop {
-            let page = self.list(after.as_deref(), EXPORTED_AT_ONCE)?;
-            for write in &page {
-                serde_json::to_writer(&mut *out, &write.line())
-                    .map_err(|error| failed(error.into()))?;
-                out.write_all(b"\n").map_err(failed)?;
-            }
-            exported += page.len() as u64;
-            match page.last() {
-                Some(last) => after = Some(last.id.clone()),
-                None => return Ok(exported),
-            }
-        }
+        export::export(self, out)
+    }
+
+    pub(crate) fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
+    /// A write as a line for people.
+    pub(crate) fn line(&self, listed: Listed) -> serde_json::Value {
+        let schema = Arc::clone(&self.storage.layout().schema);
+        self.described(&schema, listed).line()
     }
 
     /// Drops everything queued and in quarantine for good; documents show what the server said. For

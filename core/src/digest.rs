@@ -130,6 +130,20 @@ fn part(hasher: &mut blake3::Hasher, tag: u8, bytes: &[u8]) {
     hasher.update(bytes);
 }
 
+/// A name for the file of an account (`None`: a guest) and a workspace: the same for the same pair,
+/// and telling neither.
+pub fn file_name(account: Option<&str>, workspace: &str) -> String {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(b"driftline file 1");
+    part(
+        &mut hasher,
+        u8::from(account.is_some()),
+        account.unwrap_or_default().as_bytes(),
+    );
+    part(&mut hasher, 2, workspace.as_bytes());
+    hasher.finalize().to_hex()[..32].to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,6 +186,21 @@ mod tests {
             digest.add(1, &DocumentId::new(*id).unwrap(), state);
         }
         digest
+    }
+
+    #[test]
+    fn each_account_and_workspace_has_a_file_of_its_own() {
+        let names = [
+            file_name(None, "w"),
+            file_name(Some(""), "w"),
+            file_name(Some("a"), "w"),
+            file_name(Some("aw"), ""),
+            file_name(Some("a"), "v"),
+        ];
+        let different: std::collections::BTreeSet<&String> = names.iter().collect();
+        assert_eq!(different.len(), names.len());
+        assert_eq!(names[2], file_name(Some("a"), "w"));
+        assert!(names.iter().all(|name| name.len() == 32));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use driftline_core::time::Contact;
 
 use super::driver::{Driver, Flight, Outcome};
 use super::exchange::{self, Failed};
+use super::requests::wrong_account;
 use super::store::Taken;
 use crate::status::SyncEvent;
 use crate::storage::apply::{Applied, PageError};
@@ -155,6 +156,9 @@ impl Driver {
             device: flight.contact,
             server: response.server_time,
         };
+        if let Some(answer) = self.whose(&response) {
+            return answer;
+        }
         self.quota_changed(response.quota);
         let (has_more, take_snapshot) = (response.has_more, response.take_snapshot);
         if take_snapshot && self.no_snapshot {
@@ -223,6 +227,28 @@ impl Driver {
         }
     }
 
+    /// Compares accounts before anything of an answer is used. The first answer gives a file without
+    /// an account its own; base is then fetched from the beginning, when all that is there is queued.
+    fn whose(&mut self, response: &SyncResponse) -> Option<Answer> {
+        let theirs = &response.account;
+        match self.store.account() {
+            Some(account) if theirs.is_empty() || *theirs == account => None,
+            Some(_) => Some(wrong_account()),
+            None if theirs.is_empty() => Some(wrong_account()),
+            None => match self.store.adopt(theirs) {
+                Ok(()) => Some(Answer::Page {
+                    has_more: false,
+                    sendable: true,
+                    take_snapshot: true,
+                }),
+                Err(error) => {
+                    self.storage_failed(error);
+                    Some(Answer::StorageFailed)
+                }
+            },
+        }
+    }
+
     pub(super) fn sendable(&self) -> bool {
         self.store
             .has_sendable(&self.accepted, &self.set_aside)
@@ -230,6 +256,11 @@ impl Driver {
     }
 
     pub(super) fn after_apply(&mut self, applied: Applied, live: bool) {
+        if self.store.is_attaching()
+            && let Err(error) = self.store.turn_more()
+        {
+            self.storage_failed(error);
+        }
         for id in applied.moved.left.iter().chain(&applied.unknown) {
             self.accepted.remove(id);
         }

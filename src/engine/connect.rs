@@ -80,10 +80,8 @@ pub(crate) fn provider(
     environment: &Environment,
     config: &SyncConfig,
 ) -> crate::error::Result<Arc<Registered>> {
-    if storage.is_guest() {
-        return Err(crate::Error::config(
-            "a file without an account has nothing to sync",
-        ));
+    if storage.has_guest_documents()? {
+        return Err(crate::storage::StorageError::GuestFile.into());
     }
     if let Some(providers) = &config.providers {
         return providers.in_use();

@@ -47,6 +47,8 @@ pub(crate) struct Driver {
     pub(super) socket: Socket,
     pub(super) token_call: Option<BoxFuture<Result<String, TokenError>>>,
     pub(super) token: String,
+    /// Whose token it is, if it says so.
+    pub(super) subject: Option<String>,
     pub(super) sleep: Option<(i64, BoxFuture<()>)>,
     /// Accepted and not named yet: sent by id alone.
     pub(super) accepted: HashSet<OpId>,
@@ -130,6 +132,7 @@ impl Driver {
             socket: Socket::Closed,
             token_call: None,
             token: String::new(),
+            subject: None,
             sleep: None,
             accepted: HashSet::new(),
             tag: 0,
@@ -277,7 +280,7 @@ impl Driver {
                 self.store.nothing_in_flight();
             }
             Action::AskToken => self.token_call = Some(self.ask_token()),
-            Action::OpenLive => self.open_live(),
+            Action::OpenLive => return self.open_live(),
             Action::CloseLive => self.socket = Socket::Closed,
             Action::Ping => return self.ping(),
             Action::Withdraw(op) => {
@@ -338,6 +341,7 @@ impl Driver {
                     self.store.contact(),
                     self.connection.environment.clock.read(),
                 );
+                self.subject = super::token::subject(&token);
                 self.token = token;
                 self.tell(Event::Token { expires });
             }

@@ -138,7 +138,9 @@ impl Driver {
     /// Whether there is nothing to do about a frame that ends at `to`.
     fn is_old_news(&self, to: Cursor) -> bool {
         // While base and cursor stand still nothing is applied; the catch-up brings it.
-        self.machine.phase() != Phase::None || to.version <= self.store.version()
+        self.store.is_guest()
+            || self.machine.phase() != Phase::None
+            || to.version <= self.store.version()
     }
 
     fn versions(&mut self, frame: &Versions) {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use driftline_core::protocol::failure::code;
 use driftline_core::protocol::{Cursor, Encoded, PROTOCOL, SyncRequest, limits};
 use driftline_core::sync::{Answer, Event, Plan, Purpose};
 
@@ -23,6 +24,9 @@ const SOCKET_REQUEST_MAX: usize = 64 << 10;
 impl Driver {
     /// Makes the request that the plan asks for. An event is returned when it could not be made.
     pub(super) fn request(&mut self, plan: Plan) -> Option<Event> {
+        if self.is_anothers_token() {
+            return Some(Event::Answered(wrong_account()));
+        }
         match self.try_request(&plan) {
             Ok(flight) => {
                 self.machine.sent(flight.sent.clone());
@@ -166,9 +170,37 @@ impl Driver {
         self.progress.clone()
     }
 
-    pub(super) fn open_live(&mut self) {
+    /// Whether the token says that it is not this file's account's. Nothing is sent with it, and
+    /// nothing received: neither is this account's to see.
+    fn is_anothers_token(&self) -> bool {
+        let account = self.store.account();
+        account.is_some_and(|account| {
+            self.subject
+                .as_ref()
+                .is_some_and(|subject| *subject != account)
+        })
+    }
+
+    pub(super) fn open_live(&mut self) -> Option<Event> {
+        if self.is_anothers_token() {
+            return Some(Event::LiveClosed {
+                status: 403,
+                code: code::WRONG_ACCOUNT.to_owned(),
+                retry_after: None,
+            });
+        }
         let request = self.carried(Message::default());
         self.socket = Socket::Opening(self.connection.provider.subscribe(request));
+        None
+    }
+}
+
+/// What the server says to another account's token.
+pub(super) fn wrong_account() -> Answer {
+    Answer::Failed {
+        status: 403,
+        code: code::WRONG_ACCOUNT.to_owned(),
+        retry_after: None,
     }
 }
 

@@ -9,6 +9,7 @@ use driftline_core::sync::Phase;
 use driftline_core::time::Contact;
 
 use crate::storage::apply::{self, Applied, Page, PageError, Verdicts};
+use crate::storage::attach::{self, Pace};
 use crate::storage::election::{self, Lease, Seat};
 use crate::storage::runs::{self, Run};
 use crate::storage::stage::{self, Stage};
@@ -125,6 +126,14 @@ impl Store {
                 staged.map(|s| s.phase()),
             ))
         })?;
+        if self.storage.is_guest() {
+            // Its account comes with the first answer.
+            return Ok((false, Phase::None));
+        }
+        if self.storage.is_attaching() && !self.turn_more()? {
+            // All has to be queued before there is a new base; until then the log is followed.
+            return Ok((true, Phase::None));
+        }
         match phase {
             Some(phase) => Ok((sendable, phase)),
             // A file that never synced takes the documents instead of the history.
@@ -299,12 +308,42 @@ impl Store {
 
     /// Copies the file beside itself and forgets what the lost history had said. Returns the copy.
     pub(super) fn set_aside(&self, now: i64) -> Result<String> {
+        if self.storage.is_attaching() {
+            attach::turn_all(&self.storage, Pace::AtOnce)?;
+        }
         stage::set_aside(&self.storage, now, |tx| {
             election::check(tx.conn(), self.lease.as_ref())
         })
     }
 
+    /// Whether the file waits for its first answer to learn whose it is.
+    pub(super) fn is_guest(&self) -> bool {
+        self.storage.is_guest()
+    }
+
+    /// Whether documents of a guest are still to be queued.
+    pub(super) fn is_attaching(&self) -> bool {
+        self.storage.is_attaching()
+    }
+
+    pub(super) fn account(&self) -> Option<String> {
+        self.storage.account().ok().flatten()
+    }
+
+    /// The first answer says whose file it is.
+    pub(super) fn adopt(&self, account: &str) -> Result<()> {
+        self.write(|tx| attach::begin(tx, account, None))
+    }
+
+    /// Queues documents of a guest, as many as fit. Returns whether all are.
+    pub(super) fn turn_more(&self) -> Result<bool> {
+        Ok(attach::turn_all(&self.storage, Pace::UpToTheLimit)?.complete)
+    }
+
     pub(super) fn begin_bootstrap(&self) -> Result<()> {
+        if self.storage.is_attaching() {
+            attach::turn_all(&self.storage, Pace::AtOnce)?;
+        }
         self.write(stage::begin)
     }
 

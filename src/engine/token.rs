@@ -11,16 +11,30 @@ pub(super) fn expiry(token: &str, contact: Option<Contact>, now: Reading) -> Opt
     struct Claims {
         exp: i64,
     }
-    let payload = token.split('.').nth(1)?;
-    let json = base64::engine::general_purpose::URL_SAFE_NO_PAD
-        .decode(payload)
-        .ok()?;
-    let claims: Claims = serde_json::from_slice(&json).ok()?;
+    let claims: Claims = claims(token)?;
     let server_now = contact.map_or(now.wall, |contact| contact.server_time_at(now));
     let left = claims.exp.checked_mul(1000)?.checked_sub(server_now)?;
     // Without a contact the wall clock may be hours wrong, and a token that was just issued must not
     // be asked for again at once.
     (left > 120_000).then(|| now.mono.saturating_add(left))
+}
+
+/// Whose token it is: its `sub` claim. A token that is no JWT tells nobody but the server.
+pub(super) fn subject(token: &str) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Claims {
+        sub: String,
+    }
+    claims::<Claims>(token).map(|claims| claims.sub)
+}
+
+/// The claims, taken at their word: the server judges the signature.
+fn claims<T: serde::de::DeserializeOwned>(token: &str) -> Option<T> {
+    let payload = token.split('.').nth(1)?;
+    let json = base64::engine::general_purpose::URL_SAFE_NO_PAD
+        .decode(payload)
+        .ok()?;
+    serde_json::from_slice(&json).ok()
 }
 
 #[cfg(test)]
@@ -53,6 +67,19 @@ mod tests {
             expiry(&token(7_500), Some(contact), now),
             Some(2_000 + 7_500_000 - 7_001_000)
         );
+    }
+
+    #[test]
+    fn the_account_is_read_where_there_is_one() {
+        let encode = |json: &str| {
+            let engine = base64::engine::general_purpose::URL_SAFE_NO_PAD;
+            format!("e30.{}.x", engine.encode(json))
+        };
+        let ada = encode(r#"{"sub":"ada","exp":1}"#);
+        assert_eq!(subject(&ada).as_deref(), Some("ada"));
+        for none in [encode("{}"), encode(r#"{"sub":7}"#), "opaque".to_owned()] {
+            assert_eq!(subject(&none), None);
+        }
     }
 
     #[test]

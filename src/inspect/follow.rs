@@ -37,8 +37,8 @@ pub enum FileChange {
         id: String,
         /// What happened to it.
         kind: DocumentChange,
-        /// Fields that differ, by name: before and after; `None` where there was or is none.
-        fields: BTreeMap<String, (Option<FieldValue>, Option<FieldValue>)>,
+        /// Fields that differ, by name.
+        fields: BTreeMap<String, FieldChange>,
     },
     /// The outbox or quarantine changed.
     Queue(QueueCounts),
@@ -53,6 +53,15 @@ pub enum FileChange {
     Losses(u64),
     /// Another process was elected to sync the file; `None`: nobody is.
     Syncer(Option<String>),
+}
+
+/// A field that differs; `None` where there was or is none.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FieldChange {
+    /// What it held.
+    pub before: Option<FieldValue>,
+    /// What it holds.
+    pub after: Option<FieldValue>,
 }
 
 /// What happened to a document.
@@ -211,16 +220,16 @@ impl Known {
     }
 }
 
-fn differing(
-    before: &Fields,
-    after: &Fields,
-) -> BTreeMap<String, (Option<FieldValue>, Option<FieldValue>)> {
+fn differing(before: &Fields, after: &Fields) -> BTreeMap<String, FieldChange> {
     let names = before.keys().chain(after.keys());
     names
         .filter(|name| before.get(*name) != after.get(*name))
         .map(|name| {
-            let pair = (before.get(name).cloned(), after.get(name).cloned());
-            (name.clone(), pair)
+            let change = FieldChange {
+                before: before.get(name).cloned(),
+                after: after.get(name).cloned(),
+            };
+            (name.clone(), change)
         })
         .collect()
 }
@@ -235,6 +244,13 @@ mod tests {
 
     fn text(text: &str) -> Option<FieldValue> {
         Some(FieldValue::Value(Value::Text(text.to_owned())))
+    }
+
+    fn change(before: Option<FieldValue>, after: &str) -> FieldChange {
+        FieldChange {
+            before,
+            after: text(after),
+        }
     }
 
     #[test]
@@ -263,8 +279,8 @@ mod tests {
         assert_eq!(
             names,
             [
-                ("a", DocumentChange::Added, (None, text("Adelie"))),
-                ("b", DocumentChange::Added, (None, text("Gentoo"))),
+                ("a", DocumentChange::Added, change(None, "Adelie")),
+                ("b", DocumentChange::Added, change(None, "Gentoo")),
             ]
         );
         assert!(
@@ -281,7 +297,7 @@ mod tests {
                 collection: "birds".to_owned(),
                 id: "a".to_owned(),
                 kind: DocumentChange::Changed,
-                fields: [("name".to_owned(), (text("Adelie"), text("Chinstrap")))].into(),
+                fields: [("name".to_owned(), change(text("Adelie"), "Chinstrap"))].into(),
             }
         );
         assert!(

@@ -21,7 +21,7 @@ use super::history::Leaving;
 use super::queued::{OpState, QueuedOp};
 use super::rebase::Rebase;
 use super::write::WriteTx;
-use super::{ledger, repeal, stage};
+use super::{attach, ledger, repeal, stage};
 
 /// Applies a whole answer. `contact` is the request's readings and the server's time in the answer.
 /// If this fails the transaction must not be committed.
@@ -38,6 +38,13 @@ pub(crate) fn apply_answer(
     }
     if let Some(contact) = contact {
         note_contact(tx, contact)?;
+    }
+    if let Some(page) = page.as_ref().filter(|_| tx.storage().is_attaching()) {
+        // What is still the guest's would be taken for base.
+        let documents = page.versions.iter().flat_map(|entry| &entry.documents);
+        for result in documents {
+            attach::turn_at(tx, result.collection, &result.document)?;
+        }
     }
     let mut applying = Applying::new(tx)?;
     applying.verdicts(verdicts, standing)?;

@@ -70,6 +70,8 @@ pub(crate) enum StorageError {
     InvalidParameters(String),
     #[error("the outbox is full: {ops} ops, {bytes} bytes")]
     QueueFull { ops: u64, bytes: u64 },
+    #[error("other writes wait in the outbox")]
+    OutboxNotEmpty,
     #[error(transparent)]
     Refused(#[from] Refusal),
     #[error(transparent)]

@@ -4,7 +4,7 @@
 //! another process shows in `PRAGMA data_version`; only after one are the facts read again, in the
 //! IMMEDIATE transaction of the next write.
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 
 use super::error::{Result, StorageError};
 use super::migrations;
@@ -15,21 +15,26 @@ pub(super) struct Facts {
     tables: u32,
     /// The schema's record as it is stored.
     schema: Option<String>,
-    pub(super) account: Option<String>,
+    /// Whether it has an account.
+    pub(super) account: bool,
+    /// Whether a guest's documents are still being turned into ops.
+    pub(super) attaching: bool,
 }
 
 impl Facts {
     pub(super) fn read(conn: &Connection) -> Result<Facts> {
         let mut statement = conn.prepare_cached(
             "SELECT (SELECT value FROM _dl_meta WHERE key = 'schema'), \
-             (SELECT value FROM _dl_meta WHERE key = 'account')",
+             EXISTS (SELECT 1 FROM _dl_meta WHERE key = 'account'), \
+             EXISTS (SELECT 1 FROM _dl_meta WHERE key = 'attach')",
         )?;
-        let facts = statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?)));
-        let (schema, account) = facts.optional()?.unwrap_or_default();
+        let (schema, account, attaching) =
+            statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
         Ok(Facts {
             tables: migrations::version(conn)?,
             schema,
             account,
+            attaching,
         })
     }
 

@@ -22,7 +22,7 @@ use super::predict::{Head, mentions, predict, within_limits};
 use super::row::StoredDocument;
 use super::text::{self, EditedText};
 use super::write::WriteTx;
-use super::{meta, refold};
+use super::{attach, meta, refold};
 
 /// The transaction under way.
 pub(crate) struct LocalWrite<'t> {
@@ -126,6 +126,9 @@ impl<'t> LocalWrite<'t> {
         match self.find(collection, id) {
             Some(at) => Ok(at),
             None => {
+                if self.tx.storage().is_attaching() {
+                    attach::turn_at(self.tx, collection, id)?;
+                }
                 let before = self.tx.load(collection, id)?;
                 Ok(self.take_up(collection, id, before))
             }

@@ -22,6 +22,7 @@
 mod answer;
 pub(crate) mod apply;
 mod aside;
+pub(crate) mod attach;
 mod checkpoint;
 mod conflicts;
 mod connection;
@@ -34,6 +35,7 @@ mod facts;
 mod gate;
 mod history;
 mod hooks;
+pub(crate) mod import;
 pub(crate) mod inspect;
 mod join;
 mod kinds;
@@ -66,6 +68,7 @@ mod text_index;
 mod write;
 
 use std::cell::{Cell, RefCell};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub(crate) use connection::GatedConnection;
@@ -87,6 +90,8 @@ use queue::Queue;
 use read::Readers;
 use write::FailedCommit;
 
+use driftline_core::id::OpId;
+
 use crate::environment::Environment;
 
 /// A file and everything that is open on it. Shared by all parts of a database.
@@ -100,7 +105,10 @@ pub(crate) struct Storage {
     hooks: Hooks,
     checkpoints: Arc<Checkpoints>,
     showing: text::Showing,
-    guest: bool,
+    /// Whether it has no account, so that nothing is queued.
+    guest: AtomicBool,
+    /// Whether documents of a guest are still to be turned into ops.
+    attaching: AtomicBool,
     facts: Facts,
     /// What this open file is called in elections.
     name: election::Name,
@@ -179,7 +187,9 @@ impl Storage {
         let tx = WriteTx::begin(ReadTx::new(connection, layout), self, origin, now)?;
         let version = data_version(&connection.conn)?;
         if open.verified.get() != Some(version) {
-            self.facts.check(&Facts::read(&connection.conn)?)?;
+            let facts = Facts::read(&connection.conn)?;
+            self.facts.check(&facts)?;
+            self.follow_identity(facts.account, facts.attaching);
             self.queue.another_wrote(now.mono);
             open.verified.set(Some(version));
         }
@@ -198,6 +208,10 @@ impl Storage {
         };
         let committed = tx.commit();
         let in_doubt = committed.is_err() && connection.conn.is_autocommit();
+        if committed.is_err() {
+            // What the closure had noted may not have come true.
+            open.verified.set(None);
+        }
         let changes = match committed {
             Ok(changes) => changes,
             Err(failed) if !in_doubt => {
@@ -315,7 +329,38 @@ impl Storage {
 
     /// Whether the file has no account, so that nothing is queued.
     pub(crate) fn is_guest(&self) -> bool {
-        self.guest
+        self.guest.load(Ordering::Acquire)
+    }
+
+    /// Whether documents of a guest are still to be turned into ops.
+    pub(crate) fn is_attaching(&self) -> bool {
+        self.attaching.load(Ordering::Acquire)
+    }
+
+    /// Notes whose file it is; within the transaction that reads or changes it.
+    fn follow_identity(&self, account: bool, attaching: bool) {
+        self.guest.store(!account, Ordering::Release);
+        self.attaching.store(attaching, Ordering::Release);
+        if attaching {
+            self.queue.draw_above(OpId::ABOVE_DERIVED);
+        }
+    }
+
+    /// The file's account.
+    pub(crate) fn account(&self) -> Result<Option<String>> {
+        self.with_reader(|tx| tx.meta(meta::key::ACCOUNT))
+    }
+
+    /// The file's workspace.
+    pub(crate) fn workspace(&self) -> Result<String> {
+        let workspace = self.with_reader(|tx| tx.meta(meta::key::WORKSPACE))?;
+        workspace.ok_or_else(|| StorageError::unreadable("workspace"))
+    }
+
+    /// Whether documents were written without an account.
+    pub(crate) fn has_guest_documents(&self) -> Result<bool> {
+        let flag = self.with_reader(|tx| tx.meta::<i64>(meta::key::GUEST))?;
+        Ok(self.is_guest() && flag.is_some())
     }
 
     /// Looks whether another process has changed the file since the last look; if so the hooks are
@@ -411,7 +456,7 @@ impl Drop for Storage {
 impl std::fmt::Debug for Storage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Storage")
-            .field("guest", &self.guest)
+            .field("guest", &self.is_guest())
             .finish_non_exhaustive()
     }
 }

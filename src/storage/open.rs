@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, RwLock};
 
 use driftline_core::environment::Ids;
+use driftline_core::id::OpId;
 use driftline_core::schema::Schema;
 use driftline_core::value::MAX_SAFE_INTEGER;
 use rusqlite::Connection;
@@ -79,6 +80,9 @@ impl Storage {
         if let (term, None) = election::standing(&connection.conn)? {
             queue.nobody_else_syncs(term);
         }
+        if facts.attaching {
+            queue.draw_above(OpId::ABOVE_DERIVED);
+        }
         let mut name = [0; 16];
         environment.ids.fill(&mut name);
         Ok(Storage {
@@ -96,7 +100,8 @@ impl Storage {
             hooks: Hooks::default(),
             checkpoints,
             showing: super::text::Showing::default(),
-            guest: options.account.is_none(),
+            guest: AtomicBool::new(!facts.account),
+            attaching: AtomicBool::new(facts.attaching),
             facts,
             name,
             environment: options.environment,

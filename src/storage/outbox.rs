@@ -239,6 +239,6 @@ pub(super) fn insert(
     Ok(())
 }
 
-pub(super) fn encoded(body: &OpBody) -> Result<Vec<u8>> {
+pub(crate) fn encoded(body: &OpBody) -> Result<Vec<u8>> {
     minicbor::to_vec(body).map_err(|_| StorageError::Internal("an op does not encode".to_owned()))
 }

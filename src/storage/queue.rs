@@ -82,6 +82,12 @@ impl Queue {
         }
     }
 
+    /// No id is drawn at or below this one.
+    pub(super) fn draw_above(&self, id: OpId) {
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        *newest = (*newest).max(Some(id));
+    }
+
     /// Nobody has been elected to sync in another process, as of `term`.
     pub(super) fn nobody_else_syncs(&self, term: i64) {
         self.exposure().term = Some(term);

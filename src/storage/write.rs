@@ -35,6 +35,8 @@ pub(crate) struct WriteTx<'c> {
     retexted: RefCell<HashSet<(CollectionId, DocumentId)>>,
     /// What it did to the outbox, if that is known: bytes of the op added, of one taken out.
     counted: Cell<Option<(u64, Option<u64>)>>,
+    /// It did more than that.
+    uncounted: Cell<bool>,
     open: bool,
 }
 
@@ -67,6 +69,7 @@ impl<'c> WriteTx<'c> {
             tombstones: Cell::new(None),
             retexted: RefCell::default(),
             counted: Cell::new(None),
+            uncounted: Cell::new(false),
             open: true,
         })
     }
@@ -264,6 +267,11 @@ impl<'c> WriteTx<'c> {
         self.counted.set(Some((added, removed)));
     }
 
+    /// Says that it does more to the outbox than anybody said.
+    pub(super) fn count_again(&self) {
+        self.uncounted.set(true);
+    }
+
     /// How to find out, should the commit fail, whether it took effect all the same. Without one a
     /// failed commit is reported as such.
     pub(crate) fn set_witness(&self, witness: impl FnOnce(&Connection) -> Result<bool> + 'static) {
@@ -289,7 +297,8 @@ impl<'c> WriteTx<'c> {
                 self.open = false;
                 if self.changes.borrow().queue {
                     let origin = self.changes.borrow().origin;
-                    self.storage.follow_queue(self.counted.get(), origin);
+                    let counted = self.counted.get().filter(|_| !self.uncounted.get());
+                    self.storage.follow_queue(counted, origin);
                 }
                 Ok(self.changes.replace(Changes::none(Origin::Local)))
             }

@@ -2,12 +2,14 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod accounts;
 mod bad_input;
 mod coalesce;
 mod files;
 mod lifecycle;
 mod queries;
 mod schemas;
+mod sharing;
 mod texts;
 mod watches;
 mod writes;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
+mod accounts;
 mod basics;
 mod bootstrap;
 mod conflicts;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use driftline::FieldValue;
-use driftline::inspect::{DocumentChange, FileChange, Follower};
+use driftline::inspect::{DocumentChange, FieldChange, FileChange, Follower};
 use serde_json::{Value as Json, json};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -103,15 +103,15 @@ fn tell(change: &FileChange, output: &Output) {
             kind,
             fields,
         } => {
-            let side = |pick: &dyn Fn(&(Option<FieldValue>, Option<FieldValue>)) -> Json| {
+            let side = |pick: &dyn Fn(&FieldChange) -> Json| {
                 let fields = fields.iter().map(|(name, pair)| (name.clone(), pick(pair)));
                 Json::Object(fields.collect())
             };
             let json = |value: &Option<FieldValue>| value.as_ref().map_or(Json::Null, as_json);
             output.object(&json!({
                 "type": "document", "kind": kind, "collection": collection, "id": id,
-                "before": side(&|(before, _)| json(before)),
-                "after": side(&|(_, after)| json(after)),
+                "before": side(&|change| json(&change.before)),
+                "after": side(&|change| json(&change.after)),
             }));
             line(document(*kind, collection, id, fields.iter(), output));
         }
@@ -147,7 +147,7 @@ fn document<'a>(
     kind: DocumentChange,
     collection: &str,
     id: &str,
-    fields: impl Iterator<Item = (&'a String, &'a (Option<FieldValue>, Option<FieldValue>))>,
+    fields: impl Iterator<Item = (&'a String, &'a FieldChange)>,
     output: &Output,
 ) -> String {
     let (sign, tone) = match kind {
@@ -159,10 +159,12 @@ fn document<'a>(
     let fields: Vec<String> = match kind {
         DocumentChange::Removed => Vec::new(),
         DocumentChange::Added => fields
-            .map(|(name, (_, after))| format!("{name}: {}", text(after)))
+            .map(|(name, change)| format!("{name}: {}", text(&change.after)))
             .collect(),
         DocumentChange::Changed => fields
-            .map(|(name, (before, after))| format!("{name}: {} → {}", text(before), text(after)))
+            .map(|(name, FieldChange { before, after })| {
+                format!("{name}: {} → {}", text(before), text(after))
+            })
             .collect(),
     };
     let head = output.tone(tone, &format!("{sign} {collection}/{}", plain(id)));

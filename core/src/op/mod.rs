@@ -2,6 +2,7 @@
 
 mod admit;
 mod coalesce;
+mod derived;
 mod fields;
 mod text;
 

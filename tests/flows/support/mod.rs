@@ -5,6 +5,7 @@ pub mod device;
 pub mod faults;
 pub mod mock;
 pub mod plain;
+pub mod recorder;
 pub mod server;
 pub mod worker;
 
@@ -12,6 +13,7 @@ pub use device::{Carrier, Device, over};
 pub use faults::{Fault, Faulty};
 pub use mock::{Mock, Turn};
 pub use plain::PlainHttp;
+pub use recorder::Recorder;
 pub use server::Server;
 
 /// The schema of most flows.

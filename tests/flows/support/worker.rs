@@ -11,6 +11,7 @@ use driftline::SyncConfig;
 use super::{Device, Server};
 
 const FILE: &str = "DRIFTLINE_FLOWS_WORKER";
+const ROLE: &str = "DRIFTLINE_FLOWS_ROLE";
 const LABEL: &str = "DRIFTLINE_FLOWS_LABEL";
 /// Tells what the worker says from what the test harness does.
 const MARK: &str = "@@ ";
@@ -26,6 +27,15 @@ pub struct Worker {
 #[allow(dead_code)]
 impl Worker {
     pub fn start(path: &Path, label: &str) -> Worker {
+        Worker::spawn(path, label, "obey")
+    }
+
+    /// One that attaches a guest's file when it is told anything.
+    pub fn start_attaching(path: &Path) -> Worker {
+        Worker::spawn(path, "attaching", "attach")
+    }
+
+    fn spawn(path: &Path, label: &str, role: &str) -> Worker {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args([
                 "--exact",
@@ -34,6 +44,7 @@ impl Worker {
             ])
             .env(FILE, path)
             .env(LABEL, label)
+            .env(ROLE, role)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -136,6 +147,9 @@ pub fn obey() {
         return;
     };
     let label = std::env::var(LABEL).unwrap();
+    if std::env::var(ROLE).unwrap() == "attach" {
+        return attach(Path::new(&path), &label);
+    }
     let device = Device::at(Path::new(&path), &label);
     say("ready");
     for line in std::io::stdin().lock().lines() {
@@ -186,6 +200,20 @@ pub fn obey() {
             other => panic!("unknown order {other:?}"),
         }
     }
+}
+
+/// Attaches a guest's file.
+fn attach(path: &Path, label: &str) {
+    let schema = driftline::Schema::parse(super::SCHEMA).unwrap();
+    let config = driftline::Config::new(path, schema, super::device::WORKSPACE);
+    let guest = driftline::Database::open(config.with_device_label(label));
+    // A file that was attached in part is opened with its account.
+    let db = guest.unwrap_or_else(|_| Device::at(path, label).db);
+    say("ready");
+    let mut order = String::new();
+    std::io::stdin().read_line(&mut order).unwrap();
+    let attached = db.attach_account("ada", super::device::WORKSPACE);
+    say(attached.unwrap().queued);
 }
 
 /// A note that knows how many there were when it was written.

@@ -1,0 +1,71 @@
+//! Ids of ops that say what a guest's document was: the same document of the same file gets the same
+//! id whenever and wherever it is asked, so an attach that was interrupted, repeated, or made from a
+//! copy of the file is applied once.
+
+use super::Change;
+use crate::id::OpId;
+
+/// Bits of the time that derived ids fill: up to the year 1987, below what a clock draws.
+const TIME_BITS: u32 = 39;
+
+impl OpId {
+    /// Above every derived id, below every one drawn since.
+    pub const ABOVE_DERIVED: OpId =
+        OpId(((1u128 << (TIME_BITS + 80)) | (0x7 << 76) | (0b10 << 62)).to_be_bytes());
+
+    /// The id of the op that inserts a document as the guest's file named `file` holds it: a UUIDv8.
+    /// It sorts below every id drawn by a clock, so that it never moves the queue's end. No two of a
+    /// file may share their [`head`](OpId::head); for the one among millions that would, there is
+    /// another `attempt`.
+    pub fn derived(file: &str, insert: &Change, attempt: u32) -> OpId {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(b"driftline attach 1");
+        hasher.update(&attempt.to_be_bytes());
+        hasher.update(&(file.len() as u64).to_be_bytes());
+        hasher.update(file.as_bytes());
+        // Writing to memory cannot fail.
+        hasher.update(&minicbor::to_vec(insert).unwrap_or_default());
+        let (hash, _) = hasher.finalize().as_bytes().split_at(16);
+        let hash = hash
+            .iter()
+            .fold(0u128, |n, byte| n << 8 | u128::from(*byte));
+        let bytes = (hash & ((1 << (TIME_BITS + 80)) - 1)).to_be_bytes();
+        OpId(*uuid::Builder::from_custom_bytes(bytes).as_uuid().as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::DocumentId;
+    use crate::op::ChangeKind;
+    use crate::value::Value;
+
+    fn insert(id: &str, title: &str) -> Change {
+        let document = DocumentId::new(id).unwrap();
+        let mut change = Change::new(1, document, ChangeKind::Insert);
+        change.registers.insert(1, Value::Text(title.to_owned()));
+        change
+    }
+
+    #[test]
+    fn the_same_document_of_the_same_file_has_one_id() {
+        let id = OpId::derived("f", &insert("a", "x"), 0);
+        assert_eq!(id, OpId::derived("f", &insert("a", "x"), 0));
+        for other in [
+            OpId::derived("g", &insert("a", "x"), 0),
+            OpId::derived("f", &insert("b", "x"), 0),
+            OpId::derived("f", &insert("a", "y"), 0),
+        ] {
+            assert_ne!(id, other);
+        }
+        let uuid = uuid::Uuid::from_bytes(id.0);
+        assert_eq!(uuid.get_version_num(), 8);
+        assert_eq!(uuid.get_variant(), uuid::Variant::RFC4122);
+        assert!(
+            id < OpId::next(1, [0; 10], None),
+            "below whatever a clock draws"
+        );
+        assert!(id > OpId::ZERO);
+    }
+}
