@@ -47,8 +47,9 @@ pub struct Config {
     /// What the app's documents look like.
     pub schema: Schema,
     /// Whose data it is: the same text as the `sub` of the tokens. Without an account the file is a
-    /// guest's: documents are stored, but nothing is queued for a server, and such a file cannot be
-    /// opened with an account later as long as it holds documents.
+    /// guest's: documents are stored, but nothing is queued for a server until
+    /// [`attach_account`](crate::Database::attach_account); without documents it takes the account of
+    /// its first answer.
     pub account: Option<String>,
     /// Which workspace it is a replica of.
     pub workspace: String,

@@ -25,7 +25,8 @@ impl OpId {
         hasher.update(file.as_bytes());
         // Writing to memory cannot fail.
         hasher.update(&minicbor::to_vec(insert).unwrap_or_default());
-        let (hash, _) = hasher.finalize().as_bytes().split_at(16);
+        let digest = hasher.finalize();
+        let (hash, _) = digest.as_bytes().split_at(16);
         let hash = hash
             .iter()
             .fold(0u128, |n, byte| n << 8 | u128::from(*byte));
