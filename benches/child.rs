@@ -1,6 +1,7 @@
 //! Measurements that need a process of their own: this program again, in a role.
 
-use std::process::{Command, ExitCode, Stdio};
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -49,4 +50,54 @@ pub(crate) fn ask<T: DeserializeOwned>(role: &str, argument: &impl Serialize) ->
         return Err(format!("the child for {role} ended with {}", output.status).into());
     }
     Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+/// A child that works while this process measures, told by lines what to do.
+pub(crate) struct Companion {
+    child: Child,
+    orders: ChildStdin,
+    answers: Lines<BufReader<ChildStdout>>,
+}
+
+impl Companion {
+    /// Starts a child in `role`.
+    pub(crate) fn start(role: &str, argument: &impl Serialize) -> Outcome<Companion> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .args([MARK, role, &serde_json::to_string(argument)?])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()?;
+        let (orders, answers) = (child.stdin.take(), child.stdout.take());
+        Ok(Companion {
+            child,
+            orders: orders.ok_or("no way to give orders")?,
+            answers: BufReader::new(answers.ok_or("no way to hear")?).lines(),
+        })
+    }
+
+    /// Gives an order and waits for the answer.
+    pub(crate) fn ask(&mut self, order: &str) -> Outcome<String> {
+        writeln!(self.orders, "{order}")?;
+        Ok(self.answers.next().ok_or("the child has ended")??)
+    }
+}
+
+impl Drop for Companion {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// In a companion: the orders, one a line.
+pub(crate) fn obey(
+    work: impl FnOnce(&mut dyn Iterator<Item = String>) -> Outcome<()>,
+) -> Outcome<()> {
+    work(&mut std::io::stdin().lines().map_while(Result::ok))
+}
+
+/// In a companion: an answer.
+pub(crate) fn say(answer: &str) {
+    println!("{answer}");
 }

@@ -10,6 +10,7 @@ mod insert;
 mod live;
 mod open;
 mod receive;
+mod shared;
 mod transfer;
 mod update;
 
@@ -88,6 +89,11 @@ const GROUPS: &[Group] = &[
         measure: growth::measure,
     },
     Group {
+        name: "a write beside another process",
+        figures: &["shared_write_p99"],
+        measure: shared::measure,
+    },
+    Group {
         name: "an hour at rest",
         figures: &["idle_timers", "idle_requests", "idle_growth"],
         measure: idle::measure,
@@ -130,6 +136,7 @@ pub(crate) fn play(role: &str, argument: &str) -> Outcome<String> {
         open::OURS => open::play_ours(argument),
         open::RAW => open::play_raw(argument),
         receive::OURS => receive::play_ours(argument),
+        shared::READER => shared::play(argument),
         receive::FLOOR => receive::play_floor(argument),
         _ => Err(format!("no role is called {role}").into()),
     }

@@ -5,6 +5,8 @@ mod meeting;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use driftline::environment::Environment;
 use driftline::transport::{BuiltinTransport, TlsRoots, Transport};
@@ -137,6 +139,25 @@ impl Ours {
             Some(Value::Integer(count)) => Ok(usize::try_from(*count)?),
             _ => Err("a count is an integer".into()),
         }
+    }
+
+    /// Reads every document's row, as an app's list would. Returns how many there are.
+    pub(crate) fn read_all(&self) -> Outcome<usize> {
+        let rows = self
+            .database
+            .query("SELECT id, title, priority, done FROM tasks", ())?;
+        Ok(rows.len())
+    }
+
+    /// Watches how many documents there are, until `enough`. Returns how often that changed.
+    pub(crate) fn count_changes(&self, enough: &AtomicBool) -> Outcome<u64> {
+        let mut watched = self.database.watch("SELECT count(*) FROM tasks", ())?;
+        let mut changes = 0;
+        watched.next()?;
+        while !enough.load(Ordering::Relaxed) {
+            changes += u64::from(watched.next_timeout(Duration::from_millis(20))?.is_some());
+        }
+        Ok(changes)
     }
 
     /// How many entries the queue has; read from the file, so that asking costs the database nothing.
