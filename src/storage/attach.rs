@@ -54,6 +54,11 @@ pub(crate) fn begin(tx: &WriteTx<'_>, account: &str, workspace: Option<&str>) ->
             false => Err(StorageError::OtherIdentity("workspace")),
         };
     }
+    // Before anything is recorded: half of a document must not become the account's.
+    let texts = "SELECT EXISTS (SELECT 1 FROM _dl_crdt)";
+    if tx.conn().query_row(texts, [], |row| row.get(0))? {
+        return Err(StorageError::GuestTexts);
+    }
     tx.set_meta(meta::key::ACCOUNT, account)?;
     if let Some(workspace) = workspace {
         tx.set_meta(meta::key::WORKSPACE, workspace)?;
@@ -219,7 +224,7 @@ fn is_guests(stored: &StoredDocument) -> bool {
 fn insert_of(collection: &Collection, id: &DocumentId, shown: &DocumentState) -> Result<Change> {
     if !shown.texts.is_empty() {
         return Err(StorageError::Internal(
-            "a guest's texts cannot be attached by this build".to_owned(),
+            "a guest's text was not seen before the attach".to_owned(),
         ));
     }
     let mut change = Change::new(collection.id, id.clone(), ChangeKind::Insert);

@@ -197,3 +197,24 @@ fn every_account_and_workspace_has_a_file_of_its_own() {
         assert_eq!(name, name.to_lowercase());
     }
 }
+
+/// A text by a guest has no op that could carry it: the file is left as it was.
+#[test]
+fn a_guests_texts_are_refused_before_anything_is_recorded() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config {
+        account: None,
+        ..config(&dir, super::texts::SCHEMA)
+    };
+    let guest = Database::open(config).unwrap();
+    let id = super::texts::page(&guest);
+    guest
+        .write(|tx| tx.rich_text("pages", &id, "body")?.insert(0, "kept"))
+        .unwrap();
+    let refused = guest.attach_account("ann", "w1").unwrap_err();
+    assert_eq!(refused.code(), "guest_texts");
+    assert_eq!(guest.account().unwrap(), None);
+    assert_eq!(guest.unsynced().unwrap(), 0);
+    let page = guest.get("pages", &id).unwrap().unwrap();
+    assert_eq!(page.text("body"), Some("kept"));
+}
