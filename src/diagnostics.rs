@@ -13,14 +13,20 @@ pub struct SyncRun {
     pub started: i64,
     /// Unix milliseconds when it ended; `None` if it was cut off.
     pub ended: Option<i64>,
+    /// What it was for: `push`, `pull` or `bootstrap`.
+    pub cause: String,
     /// How it ended: `done` or `failed`.
     pub outcome: Option<String>,
     /// Status and code of its failure.
     pub error_code: Option<String>,
     /// Ops sent.
     pub sent: u64,
-    /// Versions received.
+    /// Versions received; of a bootstrap its documents too.
     pub received: u64,
+    /// Bytes sent.
+    pub bytes_up: u64,
+    /// Bytes received.
+    pub bytes_down: u64,
 }
 
 /// A file's state, fit to be shown to strangers.
@@ -117,10 +123,13 @@ impl From<runs::Run> for SyncRun {
         SyncRun {
             started: run.started,
             ended: run.ended,
+            cause: run.cause,
             outcome: run.outcome,
             error_code: run.error_code,
             sent: run.sent,
             received: run.received,
+            bytes_up: run.bytes_up,
+            bytes_down: run.bytes_down,
         }
     }
 }

@@ -23,10 +23,7 @@ impl Driver {
                 self.bytes_down += received;
                 self.page(&flight, *response)
             }
-            Outcome::Snapshot(Ok(received)) => {
-                self.bytes_down += received;
-                Answer::SnapshotComplete
-            }
+            Outcome::Snapshot(Ok(())) => Answer::SnapshotComplete,
             Outcome::NoSnapshot => self.read_the_log(),
             Outcome::Fates(Ok((answers, received))) => {
                 self.bytes_down += received;
@@ -93,16 +90,11 @@ impl Driver {
 
     /// A failed sync leaves a row as well, unless it is the file that fails.
     pub(super) fn record_failure(&mut self, code: &str) {
-        let now = self.connection.environment.clock.wall();
         let run = Run {
-            ended: Some(now),
-            outcome: Some("failed".to_owned()),
             error_code: Some(code.to_owned()),
-            ..self.run.clone()
+            ..self.ended_now("failed", self.run.clone())
         };
-        if let Err(error) = self.store.record(&run) {
-            tracing::debug!(%error, "a run could not be recorded");
-        }
+        self.keep(&run);
     }
 
     /// A backend without a snapshot: the beginning of the log is a snapshot of nothing.
@@ -115,10 +107,36 @@ impl Driver {
         }
     }
 
+    fn record_bootstrap(&mut self) {
+        let run = std::mem::take(&mut self.run);
+        let run = Run {
+            received: run.received + self.progress.counts().0,
+            ..self.ended_now("done", run)
+        };
+        self.keep(&run);
+    }
+
+    fn ended_now(&self, outcome: &str, run: Run) -> Run {
+        Run {
+            ended: Some(self.connection.environment.clock.wall()),
+            outcome: Some(outcome.to_owned()),
+            bytes_up: self.bytes_up - self.run_began_at.0,
+            bytes_down: self.received() - self.run_began_at.1,
+            ..run
+        }
+    }
+
+    fn keep(&self, run: &Run) {
+        if let Err(error) = self.store.record(run) {
+            tracing::debug!(%error, "a run could not be recorded");
+        }
+    }
+
     pub(super) fn swap(&mut self) -> Answer {
         match self.store.swap() {
             Ok(applied) => {
                 self.after_apply(applied, false);
+                self.record_bootstrap();
                 Answer::Swapped {
                     sendable: self.sendable(),
                 }
@@ -167,6 +185,7 @@ impl Driver {
             return self.failed(&exchange::not_driftline(contradiction));
         }
         if flight.purpose == Purpose::CatchUp {
+            self.run.received += response.versions.len() as u64;
             return match self.store.stage_page(flight.cursor, &response, contact) {
                 Ok(_) => Answer::Page {
                     has_more,
@@ -181,14 +200,7 @@ impl Driver {
             .iter()
             .filter(|r| is_decided(&r.outcome))
             .count();
-        let now = self.connection.environment.clock.wall();
-        let run = Run {
-            ended: Some(now),
-            outcome: Some("done".to_owned()),
-            bytes_up: self.bytes_up - self.run_began_at.0,
-            bytes_down: self.bytes_down - self.run_began_at.1,
-            ..self.run.clone()
-        };
+        let run = self.ended_now("done", self.run.clone());
         match self.store.take(flight.cursor, &response, contact, run) {
             Ok(Taken::Whole(applied)) => {
                 self.after_apply(applied, false);

@@ -66,13 +66,13 @@ pub(super) fn receive_snapshot(driver: &Driver, stage: &Stage) -> BoxFuture<Outc
             Err(error) => return Outcome::Snapshot(Err(error.into())),
         };
         let mut buffer: Vec<u8> = Vec::new();
-        let mut received = 0;
         while let Some(piece) = body.next().await {
             let piece = match piece {
                 Ok(piece) => piece,
                 Err(error) => return Outcome::Snapshot(Err(error.into())),
             };
-            received += piece.len() as u64;
+            let arrived = &staging.progress.bytes;
+            arrived.fetch_add(piece.len() as u64, Ordering::Relaxed);
             buffer.extend_from_slice(&piece);
             let mut used = 0;
             while let Some(rest) = buffer.get(used..) {
@@ -84,7 +84,7 @@ pub(super) fn receive_snapshot(driver: &Driver, stage: &Stage) -> BoxFuture<Outc
                 used += took;
                 match staging.take(frame) {
                     Ok(false) => {}
-                    Ok(true) => return Outcome::Snapshot(Ok(received)),
+                    Ok(true) => return Outcome::Snapshot(Ok(())),
                     Err(error) => return Outcome::Unpaged(error),
                 }
             }

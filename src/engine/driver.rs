@@ -8,6 +8,8 @@ use std::task::Poll;
 use driftline_core::id::OpId;
 use driftline_core::protocol::{Cursor, Quota, SyncResponse};
 use driftline_core::sync::{Action, Cause, Event, Machine, Purpose};
+use futures_util::FutureExt;
+use futures_util::future::select;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::bootstrap::SnapshotProgress;
@@ -24,6 +26,9 @@ use crate::storage::runs::Run;
 use crate::storage::{Storage, StorageError};
 use crate::sync::{SyncConfig, TokenError};
 use crate::transport::LiveMessage;
+
+/// Milliseconds that the last word to a live socket may take.
+const GOODBYE: u64 = 1_000;
 
 /// What a connection needs to know.
 pub(crate) struct Connection {
@@ -45,6 +50,8 @@ pub(crate) struct Driver {
     pub(super) commands: UnboundedReceiver<Command>,
     pub(super) flight: Option<Flight>,
     pub(super) socket: Socket,
+    /// The last word to a socket that was closed.
+    goodbye: Option<BoxFuture<()>>,
     pub(super) token_call: Option<BoxFuture<Result<String, TokenError>>>,
     pub(super) token: String,
     /// Whose token it is, if it says so.
@@ -87,7 +94,7 @@ pub(super) enum Way {
 /// What a flight brought.
 pub(super) enum Outcome {
     Page(Result<(Box<SyncResponse>, u64), Failed>),
-    Snapshot(Result<u64, Failed>),
+    Snapshot(Result<(), Failed>),
     /// The backend has no snapshot.
     NoSnapshot,
     Fates(Result<(Vec<Applied>, u64), Failed>),
@@ -130,6 +137,7 @@ impl Driver {
             commands,
             flight: None,
             socket: Socket::Closed,
+            goodbye: None,
             token_call: None,
             token: String::new(),
             subject: None,
@@ -171,11 +179,14 @@ impl Driver {
                     let closing = event == Event::Close;
                     self.told_by_app(event);
                     if closing {
+                        self.say_goodbye().await;
                         self.answer_barriers();
                         break;
                     }
                 }
                 Happening::Command(Some(Command::Barrier(done))) => {
+                    // Behind it the app may be frozen, and the word would never get out.
+                    self.say_goodbye().await;
                     let _ = done.send(());
                 }
                 Happening::Flight(outcome) => self.landed(outcome),
@@ -192,6 +203,20 @@ impl Driver {
         }
         self.leave();
         self.shared.end();
+    }
+
+    /// Closes the live socket, and tells the other side while all else goes on.
+    pub(super) fn hang_up(&mut self) {
+        if let Some(goodbye) = self.socket.close() {
+            let patience = self.connection.environment.executor.sleep(GOODBYE);
+            self.goodbye = Some(Box::pin(select(goodbye, patience).map(drop)));
+        }
+    }
+
+    async fn say_goodbye(&mut self) {
+        if let Some(goodbye) = self.goodbye.take() {
+            goodbye.await;
+        }
     }
 
     pub(super) fn answer_barriers(&mut self) {
@@ -234,6 +259,11 @@ impl Driver {
                     }
                 }
                 None => {}
+            }
+            if let Some(goodbye) = &mut self.goodbye
+                && goodbye.as_mut().poll(cx).is_ready()
+            {
+                self.goodbye = None;
             }
             if let Some(call) = &mut self.token_call
                 && let Poll::Ready(result) = call.as_mut().poll(cx)
@@ -281,7 +311,7 @@ impl Driver {
             }
             Action::AskToken => self.token_call = Some(self.ask_token()),
             Action::OpenLive => return self.open_live(),
-            Action::CloseLive => self.socket = Socket::Closed,
+            Action::CloseLive => self.hang_up(),
             Action::Ping => return self.ping(),
             Action::Withdraw(op) => {
                 if let Err(error) = self.store.withdraw(op) {
@@ -380,7 +410,7 @@ impl Driver {
         status.last_sync = self.last_sync;
         status.clock_offset_ms = self.store.contact().map(|c| c.clock_offset());
         status.bytes_up = self.bytes_up;
-        status.bytes_down = self.bytes_down + self.progress.bytes();
+        status.bytes_down = self.received();
         status.quota = self.quota;
         status.bootstrap = (self.machine.phase() != driftline_core::sync::Phase::None)
             .then(|| self.progress.counts());

@@ -52,6 +52,14 @@ impl Socket {
         }
     }
 
+    /// Closes it at once. What comes back says so to the other side, if it was open and can.
+    pub(super) fn close(&mut self) -> Option<BoxFuture<()>> {
+        match std::mem::take(self) {
+            Socket::Open(open) => open.goodbye(),
+            Socket::Closed | Socket::Opening(_) => None,
+        }
+    }
+
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Word> {
         match self {
             Socket::Closed => Poll::Pending,
@@ -85,6 +93,29 @@ impl Socket {
 }
 
 impl Open {
+    fn goodbye(self) -> Option<BoxFuture<()>> {
+        let Open {
+            sender,
+            sending,
+            receiving,
+            ..
+        } = self;
+        if sender.is_none() && sending.is_none() {
+            return None;
+        }
+        Some(Box::pin(async move {
+            let sender = match (sender, sending) {
+                (None, Some(sending)) => Some(sending.await.0),
+                (sender, _) => sender,
+            };
+            if let Some(mut sender) = sender {
+                // Who cannot be told finds out by the silence.
+                let _ = sender.close().await;
+            }
+            drop(receiving);
+        }))
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Word> {
         loop {
             if let Some(sending) = &mut self.sending {

@@ -21,6 +21,9 @@ use crate::transport::LiveMessage;
 /// hold up frames.
 const SOCKET_REQUEST_MAX: usize = 64 << 10;
 
+/// What began a run that fetches base anew.
+pub(super) const BOOTSTRAP: &str = "bootstrap";
+
 impl Driver {
     /// Makes the request that the plan asks for. An event is returned when it could not be made.
     pub(super) fn request(&mut self, plan: Plan) -> Option<Event> {
@@ -64,18 +67,12 @@ impl Driver {
                         bytes,
                     });
                 }
-                let cause = if flight.sent.is_empty() {
-                    "pull"
-                } else {
-                    "push"
+                let cause = match flight.sent.is_empty() {
+                    true => "pull",
+                    false => "push",
                 };
-                self.run_began_at = (self.bytes_up, self.bytes_down);
-                self.run = Run {
-                    started: contact.wall,
-                    cause: cause.to_owned(),
-                    sent: flight.sent.len() as u64,
-                    ..Run::default()
-                };
+                self.begin_run(cause, contact.wall);
+                self.run.sent = flight.sent.len() as u64;
                 let mut request = request_of(&head, contact, ops);
                 if self.socket.takes_messages() && bytes < SOCKET_REQUEST_MAX {
                     self.tag = self.tag.wrapping_add(1).max(1);
@@ -86,21 +83,43 @@ impl Driver {
                 }
             }
             Purpose::CatchUp => {
+                self.begin_run(BOOTSTRAP, contact.wall);
                 let head = self.store.staged_head()?;
                 flight.cursor = head.cursor;
                 flight.way = self.by_http(request_of(&head, contact, Vec::new()))?;
             }
             Purpose::Snapshot => {
+                self.begin_run(BOOTSTRAP, contact.wall);
                 let stage = self.store.stage()?;
                 flight.way = Way::Http(bootstrap::receive_snapshot(self, &stage));
             }
             Purpose::AskFates => {
+                self.begin_run(BOOTSTRAP, contact.wall);
                 let head = self.store.staged_head()?;
                 flight.cursor = head.cursor;
                 flight.way = Way::Http(bootstrap::ask_fates(self, head, contact));
             }
         }
         Ok(flight)
+    }
+
+    /// Begins the row of a sync. A bootstrap is one, however many requests it takes and however
+    /// often it is taken up again.
+    fn begin_run(&mut self, cause: &str, started: i64) {
+        if cause == BOOTSTRAP && self.run.cause == BOOTSTRAP {
+            return;
+        }
+        self.run_began_at = (self.bytes_up, self.received());
+        self.run = Run {
+            started,
+            cause: cause.to_owned(),
+            ..Run::default()
+        };
+    }
+
+    /// Bytes received since the connection began, those of a snapshot under way included.
+    pub(super) fn received(&self) -> u64 {
+        self.bytes_down + self.progress.bytes()
     }
 
     pub(super) fn batch(&self, plan: &Plan) -> Result<Vec<outbox::Queued>, StorageError> {

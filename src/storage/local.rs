@@ -326,6 +326,13 @@ impl<'t> LocalWrite<'t> {
         let Some(head) = self.head else {
             return Ok(None);
         };
+        // Nothing is in the file yet, and nothing has to be: +5 and -5 are no op.
+        let says_nothing = |working: &Working| {
+            working.written.is_none() && working.changes.iter().all(Change::says_nothing)
+        };
+        if !self.tx.storage().is_guest() && self.documents.iter().all(says_nothing) {
+            return Ok(None);
+        }
         let mut changes: Vec<Change> = Vec::with_capacity(self.documents.len());
         for working in &mut self.documents {
             changes.append(&mut working.changes);

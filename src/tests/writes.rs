@@ -459,3 +459,41 @@ fn a_transaction_of_many_documents_finds_each_again() {
     let [op] = db.ops().try_into().unwrap();
     assert_eq!(op.changes.len(), 24, "insert and update are one change");
 }
+
+#[test]
+fn increments_that_add_up_to_nothing_queue_nothing() {
+    let db = fixture();
+    let id = db
+        .write(|tx| tx.insert("birds", [("species", "Adelie")]))
+        .unwrap()
+        .to_string();
+    let back_and_forth = |look: bool| {
+        db.write(|tx| {
+            tx.increment("birds", &id, "sightings", 5)?;
+            if look {
+                tx.query("SELECT sightings FROM birds", ())?;
+            }
+            tx.increment("birds", &id, "sightings", -5)
+        })
+        .unwrap();
+        assert_eq!(db.count("SELECT sightings FROM birds"), 0);
+    };
+    back_and_forth(false);
+    assert_eq!(db.ops().len(), 1, "the insert alone");
+    // A query in between has put it into the file; the op is then told what is there.
+    back_and_forth(true);
+    db.write(|tx| {
+        tx.increment("birds", &id, "sightings", 5)?;
+        tx.increment("birds", &id, "sightings", -4)
+    })
+    .unwrap();
+    assert_eq!(db.count("SELECT sightings FROM birds"), 1);
+    let sum: i64 = db
+        .ops()
+        .iter()
+        .flat_map(|op| &op.changes)
+        .flat_map(|change| change.increments.iter())
+        .map(|(_, by)| *by)
+        .sum();
+    assert_eq!(sum, 1);
+}

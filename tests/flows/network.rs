@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use driftline::{Cause, State, Sync, Value};
 
-use crate::support::{Device, Fault, SCHEMA, Server};
+use crate::support::clock::Hurried;
+use crate::support::{Device, Fault, Line, Proxy, SCHEMA, Server};
 
 pub fn wait_for(sync: &Sync, what: impl Fn(&driftline::Status) -> bool) -> driftline::Status {
     let deadline = Instant::now() + Duration::from_secs(20);
@@ -196,6 +197,97 @@ pub fn a_suspended_database_holds_no_lock_and_goes_on_after() {
     a.note("after");
     a.sync();
     assert_eq!(a.count("notes"), 2);
+}
+
+/// A line that is slow, far away and breaks at seeded moments, in both directions, with live sockets
+/// over it.
+#[test]
+fn a_slow_line_that_breaks_ends_the_same() {
+    let server = Server::start(SCHEMA);
+    let line = |seed| Line {
+        bytes_per_second: 64 << 10,
+        delay: Duration::from_millis(20),
+        break_one_in: 12,
+        seed,
+        ..Line::default()
+    };
+    let (near, far) = (
+        Proxy::start(&server, line(1)),
+        Proxy::start(&server, line(2)),
+    );
+    let (a, b) = (Device::new("a"), Device::new("b"));
+    let token = server.token("ada", crate::support::device::WORKSPACE, "writer", "1h");
+    let syncs = [
+        a.connect_with(&near.url, token.clone(), true),
+        b.connect_with(&far.url, token, true),
+    ];
+    let id = a.note("counted");
+    a.sync();
+    b.sync();
+    for n in 0..40 {
+        let device = if n % 2 == 0 { &a } else { &b };
+        device
+            .db
+            .write(|tx| tx.increment("notes", &id, "count", 1))
+            .unwrap();
+        device.note(&format!("note {n} {}", "x".repeat(400)));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    for (device, sync) in [&a, &b, &a, &b].into_iter().zip(syncs.iter().cycle()) {
+        device.sync();
+        assert_eq!(sync.status().quarantined, 0);
+    }
+    assert_eq!(
+        a.one(&format!("SELECT count FROM notes WHERE id = '{id}'")),
+        Some(Value::Integer(40))
+    );
+    assert_eq!(a.content(), b.content());
+    assert_eq!(a.count("notes"), 41);
+    assert!(near.broken() + far.broken() > 0, "no line ever broke");
+}
+
+/// Tokens of three minutes on a machine on which a minute takes a second: each is renewed a minute
+/// before it ends, once, and no request goes with one that is over.
+#[test]
+fn tokens_that_end_soon_are_renewed_before_they_do() {
+    let server = std::sync::Arc::new(Server::start(SCHEMA));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("device.db");
+    let machine = Hurried::new();
+    let schema = driftline::Schema::parse(SCHEMA).unwrap();
+    let workspace = crate::support::device::WORKSPACE;
+    let mut config = driftline::Config::new(&path, schema, workspace).with_account("ada");
+    config.environment.clock = std::sync::Arc::new(machine.clone());
+    config.environment.executor = std::sync::Arc::new(machine);
+    let db = driftline::Database::open(config).unwrap();
+    let a = Device::with_database(db, &path, folder);
+    let (calls, issuer) = (a.token_calls.clone(), server.clone());
+    let mut config = driftline::SyncConfig::new(&server.url, move || {
+        calls.fetch_add(1, Ordering::SeqCst);
+        Ok(issuer.token("ada", workspace, "writer", "3m"))
+    });
+    config.transport = Some(a.network.clone());
+    config.settings.live = false;
+    config.idle_timeout = Duration::from_secs(600);
+    let began = Instant::now();
+    let sync = a.db.connect(config).unwrap();
+    let events = sync.events();
+    while a.token_calls.load(Ordering::SeqCst) < 4 {
+        a.note("written");
+        a.sync();
+        assert!(began.elapsed() < Duration::from_secs(30), "never renewed");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    // Three renewals, each after two of the machine's minutes.
+    assert!(
+        began.elapsed() > Duration::from_secs(5),
+        "{:?}",
+        began.elapsed()
+    );
+    while let Some(event) = events.next_timeout(Duration::from_millis(1)) {
+        let failed = matches!(event, driftline::SyncEvent::Retry { .. });
+        assert!(!failed, "{event:?}");
+    }
 }
 
 /// Fifty writes through a network that fails two requests of three.

@@ -106,3 +106,74 @@ fn a_newer_file_is_refused_and_left_alone() {
     assert_eq!(error.code(), "newer_file");
     assert_eq!(std::fs::read(&path).unwrap(), before);
 }
+
+/// A disk that ends in the middle of its writing: the process may write files of two megabytes and no
+/// byte more. It goes on reading, and whoever opens the file with room again finds every write that
+/// had returned.
+#[test]
+fn a_device_whose_disk_is_full_says_so_and_keeps_what_it_has() {
+    let server = Server::start(SCHEMA);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("device.db");
+    drop(Device::at(&path, "made with room"));
+    // With the signal ignored, a write beyond the limit fails like one on a full disk.
+    let output = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 4096; exec \"$@\"", "sh"])
+        .arg(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "processes::child_that_writes_until_the_disk_is_full",
+            "--nocapture",
+        ])
+        .env("DRIFTLINE_FLOWS_FULL", &path)
+        .stderr(Stdio::null())
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let word = |word: &str| -> Vec<String> {
+        let lines = text.lines().filter_map(|line| line.strip_prefix(word));
+        lines.map(|rest| rest.trim().to_owned()).collect()
+    };
+    let acknowledged = word("ack ");
+    assert!(acknowledged.len() > 20, "{text}");
+    let refused = word("refused ");
+    assert!(
+        matches!(refused.as_slice(), [code] if code == "io" || code == "disk_full"),
+        "{refused:?}"
+    );
+    assert_eq!(word("read "), [acknowledged.len().to_string()]);
+    let device = Device::at(&path, "with room again");
+    for id in &acknowledged {
+        assert!(device.title(id).is_some(), "an acknowledged write is gone");
+    }
+    assert_eq!(device.count("notes"), acknowledged.len() as i64);
+    device.connect(&server);
+    device.sync();
+    let other = Device::new("other");
+    other.connect(&server);
+    other.sync();
+    assert_eq!(other.content(), device.content());
+}
+
+/// Runs only as a child of the test above.
+#[test]
+fn child_that_writes_until_the_disk_is_full() {
+    let Ok(path) = std::env::var("DRIFTLINE_FLOWS_FULL") else {
+        return;
+    };
+    let device = Device::at(std::path::Path::new(&path), "child");
+    let body = "x".repeat(20_000);
+    let error = loop {
+        let written = device
+            .db
+            .write(|tx| tx.insert("notes", [("title", "kept"), ("body", body.as_str())]));
+        match written {
+            Ok(id) => println!("ack {id}"),
+            Err(error) => break error,
+        }
+    };
+    println!("refused {}", error.code());
+    println!("read {}", device.count("notes"));
+    // Ends as it would when the app is killed; closing would need room.
+    std::process::exit(0);
+}

@@ -4,11 +4,14 @@
 use std::io::Read;
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use driftline::environment::BoxFuture;
-use driftline::transport::{HttpRequest, HttpResponse, Transport, TransportError};
+use driftline::transport::{
+    BorrowingFuture, BuiltinTransport, HttpRequest, HttpResponse, LiveMessage, LiveSender,
+    LiveSocket, TlsRoots, Transport, TransportError,
+};
 use driftline::{Cause, Form, State, SyncConfig, Value};
 
 use crate::network::wait_for;
@@ -246,4 +249,70 @@ fn a_stack_that_never_answers_or_panics_is_named_and_the_next_one_works() {
     device.connect(&server);
     device.sync();
     assert_eq!(device.pending(), 0);
+}
+
+/// The built-in stack, its sockets' last words counted.
+struct Counted {
+    inner: Arc<BuiltinTransport>,
+    closed: Arc<AtomicUsize>,
+}
+
+struct CountedSender(Box<dyn LiveSender>, Arc<AtomicUsize>);
+
+impl Transport for Counted {
+    fn request(&self, request: HttpRequest) -> BoxFuture<Result<HttpResponse, TransportError>> {
+        self.inner.request(request)
+    }
+
+    fn connect(&self, request: HttpRequest) -> BoxFuture<Result<LiveSocket, TransportError>> {
+        let (socket, closed) = (self.inner.connect(request), self.closed.clone());
+        Box::pin(async move {
+            let (sender, receiver) = socket.await?;
+            let sender: Box<dyn LiveSender> = Box::new(CountedSender(sender, closed));
+            Ok((sender, receiver))
+        })
+    }
+}
+
+impl LiveSender for CountedSender {
+    fn send(&mut self, message: LiveMessage) -> BorrowingFuture<'_, Result<(), TransportError>> {
+        self.0.send(message)
+    }
+
+    fn close(&mut self) -> BorrowingFuture<'_, Result<(), TransportError>> {
+        self.1.fetch_add(1, Ordering::SeqCst);
+        self.0.close()
+    }
+}
+
+/// Else the server would hold them, and count them, until it hears nothing for long enough.
+#[test]
+fn a_live_socket_is_closed_with_a_word_on_pause_suspend_and_close() {
+    let server = Server::start(SCHEMA);
+    let device = Device::new("a");
+    let closed = Arc::new(AtomicUsize::new(0));
+    let token = server.token("ada", WORKSPACE, "writer", "1h");
+    let mut config = SyncConfig::new(&server.url, move || Ok(token.clone()));
+    config.transport = Some(Arc::new(Counted {
+        inner: Arc::new(BuiltinTransport::new(&TlsRoots::default()).unwrap()),
+        closed: closed.clone(),
+    }));
+    let sync = device.db.connect(config).unwrap();
+    wait_for(&sync, |s| s.live);
+    sync.pause();
+    wait_for(&sync, |s| s.cause == Cause::Paused);
+    let deadline = std::time::Instant::now() + Duration::from_secs(5);
+    while closed.load(Ordering::SeqCst) == 0 {
+        assert!(std::time::Instant::now() < deadline, "never told");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    sync.resume();
+    wait_for(&sync, |s| s.live);
+    device.db.suspend().unwrap();
+    assert_eq!(closed.load(Ordering::SeqCst), 2, "told before it returned");
+    device.db.resume().unwrap();
+    let sync = device.db.sync().unwrap();
+    wait_for(&sync, |s| s.live);
+    device.db.close().unwrap();
+    assert_eq!(closed.load(Ordering::SeqCst), 3);
 }

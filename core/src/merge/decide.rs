@@ -484,7 +484,8 @@ fn within_limits(
         // What makes it smaller is welcome also where a limit was lowered.
         let was = before.and_then(|before| before.texts.get(field));
         if text.bytes > most && was.is_none_or(|was| text.bytes > was.bytes) {
-            let message = format!("{name} field {field}: {} bytes; at most {most}", text.bytes);
+            let place = collection.place_of(field);
+            let message = format!("{place}: {} bytes; at most {most}", text.bytes);
             return Err(Refusal::new(refusal::VALUE_TOO_LARGE, message));
         }
     }
@@ -496,7 +497,8 @@ fn within_limits(
         None => Ok(()),
         Some((field, _)) => {
             let message = format!(
-                "{name} field {field}: at most {} elements",
+                "{}: at most {} elements",
+                collection.place_of(field),
                 limits.max_set_elements
             );
             Err(Refusal::new(refusal::SET_TOO_LARGE, message))

@@ -331,7 +331,7 @@ fn set_elements(
     limits: &Limits,
     elements: &[String],
 ) -> Result<usize, Refusal> {
-    let place = || format!("{} field {id}", collection.name);
+    let place = || collection.place_of(id);
     if elements.len() > limits.max_set_elements as usize {
         return Err(Refusal::new(
             refusal::SET_TOO_LARGE,

@@ -201,6 +201,30 @@ impl Change {
         }
     }
 
+    /// Whether the change leaves everything as it is: increments that add up to nothing, say.
+    pub fn says_nothing(&self) -> bool {
+        let Change {
+            collection: _,
+            document: _,
+            kind,
+            generation: _,
+            prev: _,
+            registers,
+            increments,
+            adds,
+            removes,
+            clock,
+            texts,
+        } = self;
+        kind.is_update()
+            && registers.is_empty()
+            && increments.is_empty()
+            && adds.is_empty()
+            && removes.is_empty()
+            && texts.is_empty()
+            && *clock == 0
+    }
+
     /// Whether this change is about the document.
     pub fn is_on(&self, collection: CollectionId, document: &DocumentId) -> bool {
         self.collection == collection && self.document == *document

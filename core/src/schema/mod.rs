@@ -94,6 +94,7 @@
 mod check;
 mod error;
 mod field;
+mod fingerprint;
 mod limits;
 mod name;
 mod parse;
@@ -325,7 +326,7 @@ impl Schema {
 
     /// A short text that differs whenever the meaning of the schema differs.
     pub fn fingerprint(&self) -> String {
-        blake3::hash(format!("{self:?}").as_bytes()).to_hex()[..16].to_owned()
+        fingerprint::of(self)
     }
 
     /// Stable numbers as a map of names, for the record kept in a device's file.
@@ -352,6 +353,15 @@ impl Schema {
 }
 
 impl Collection {
+    /// The field as people know it, for messages: `birds.mass`, or `birds field 12` if only a newer
+    /// schema knows its name.
+    pub fn place_of(&self, field: FieldId) -> String {
+        match self.field_by_id(field) {
+            Some(field) => format!("{}.{}", self.name, field.name),
+            None => format!("{} field {field}", self.name),
+        }
+    }
+
     /// The field called `name`.
     pub fn field(&self, name: &str) -> Option<&Field> {
         self.fields.iter().find(|f| f.name == name)

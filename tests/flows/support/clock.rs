@@ -1,6 +1,8 @@
-//! A clock that is wrong.
+//! Clocks that are wrong.
 
-use driftline::environment::{Clock, SystemClock};
+use std::sync::Arc;
+
+use driftline::environment::{BoxFuture, Clock, Executor, SystemClock, ThreadExecutor};
 use driftline_core::id::BootId;
 
 pub struct Ahead {
@@ -28,5 +30,50 @@ impl Clock for Ahead {
 
     fn boot(&self) -> BootId {
         self.real.boot()
+    }
+}
+
+/// A machine on which everything takes a sixtieth of the time: its clock runs fast, and it sleeps
+/// as much less.
+#[derive(Clone)]
+pub struct Hurried {
+    real: Arc<SystemClock>,
+    began: (i64, i64),
+}
+
+/// How fast.
+pub const HURRY: i64 = 60;
+
+impl Hurried {
+    pub fn new() -> Hurried {
+        let real = SystemClock::new();
+        Hurried {
+            began: (real.wall(), real.monotonic()),
+            real: Arc::new(real),
+        }
+    }
+}
+
+impl Clock for Hurried {
+    fn wall(&self) -> i64 {
+        self.began.0 + (self.real.wall() - self.began.0) * HURRY
+    }
+
+    fn monotonic(&self) -> i64 {
+        self.began.1 + (self.real.monotonic() - self.began.1) * HURRY
+    }
+
+    fn boot(&self) -> BootId {
+        self.real.boot()
+    }
+}
+
+impl Executor for Hurried {
+    fn spawn(&self, name: &str, task: BoxFuture<()>) {
+        ThreadExecutor.spawn(name, task);
+    }
+
+    fn sleep(&self, millis: u64) -> BoxFuture<()> {
+        ThreadExecutor.sleep(millis / HURRY.unsigned_abs() + 1)
     }
 }

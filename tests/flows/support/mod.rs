@@ -5,6 +5,7 @@ pub mod device;
 pub mod faults;
 pub mod mock;
 pub mod plain;
+pub mod proxy;
 pub mod recorder;
 pub mod server;
 pub mod worker;
@@ -13,6 +14,7 @@ pub use device::{Carrier, Device, over};
 pub use faults::{Fault, Faulty};
 pub use mock::{Mock, Turn};
 pub use plain::PlainHttp;
+pub use proxy::{Line, Proxy};
 pub use recorder::Recorder;
 pub use server::Server;
 
