@@ -1,6 +1,6 @@
 //! The database: what an app opens, reads, writes and closes.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use driftline_core::id::DocumentId;
 use driftline_core::op::frame_of;
@@ -19,7 +19,7 @@ use crate::query::{self, Params, Rows};
 use crate::storage::text as stored_text;
 use crate::storage::{LocalWrite, OpenOptions, Origin, Storage, StorageError};
 use crate::sync::{Sync, SyncConfig};
-use crate::text::{self, ListElement, RichText};
+use crate::text::{self, ListElement, RichText, Session, TextSession};
 use crate::transaction::Transaction;
 use crate::watch::{Subscription, Watches};
 
@@ -39,7 +39,11 @@ struct Inner {
     query_timeout: i64,
     environment: Environment,
     sync: Arc<Mutex<Option<Sync>>>,
+    sessions: Sessions,
 }
+
+/// Texts that are open in editors.
+type Sessions = Arc<Mutex<Vec<Weak<Session>>>>;
 
 /// The longest account, workspace or device label, in bytes.
 const LONGEST_NAME: usize = 255;
@@ -85,10 +89,24 @@ impl Database {
         storage
             .hooks()
             .on_commit(move |changes| told.committed(changes));
+        let sessions = Sessions::default();
+        let open = Arc::clone(&sessions);
+        storage.hooks().on_commit(move |changes| {
+            let sessions = open.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let open = sessions.iter().filter_map(Weak::upgrade);
+            open.for_each(|session| session.committed(changes));
+        });
         let sync = Arc::new(Mutex::new(None));
         let watcher = {
             let (watches, sync) = (Arc::clone(&watches), Arc::clone(&sync));
-            Watcher::new(&storage, move || watches.any() || held(&sync).is_some())
+            let open = Arc::clone(&sessions);
+            let any_open = move || {
+                let open = open.lock().unwrap_or_else(PoisonError::into_inner);
+                open.iter().any(|session| session.strong_count() > 0)
+            };
+            Watcher::new(&storage, move || {
+                watches.any() || held(&sync).is_some() || any_open()
+            })
         };
         let query_timeout = i64::try_from(query_timeout.as_millis()).unwrap_or(i64::MAX);
         Ok(Database {
@@ -99,6 +117,7 @@ impl Database {
                 query_timeout,
                 environment,
                 sync,
+                sessions,
             }),
         })
     }
@@ -221,6 +240,40 @@ impl Database {
         Ok(Some(RichText::of(content)))
     }
 
+    /// Opens a rich text of a live document in an editor: see [`TextSession`].
+    ///
+    /// # Errors
+    /// An unknown collection or field, a field that is no rich text, no live document of that id, a
+    /// file that cannot be read.
+    pub fn open_text(&self, collection: &str, id: &str, field: &str) -> Result<TextSession> {
+        let place = text::place_of(&self.schema(), (collection, id, field), TextKind::RichText)?;
+        let session = TextSession::open(&self.inner.storage, place)?;
+        let mut sessions = self.sessions();
+        sessions.retain(|session| session.strong_count() > 0);
+        sessions.push(Arc::downgrade(session.inner()));
+        drop(sessions);
+        self.inner.watcher.start();
+        Ok(session)
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, Vec<Weak<Session>>> {
+        let sessions = self.inner.sessions.lock();
+        sessions.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Stores what editors hold, before the file is let go of; `end` closes them too.
+    fn store_texts(&self, end: bool) {
+        let sessions = self.sessions().clone();
+        for session in sessions.iter().filter_map(Weak::upgrade) {
+            if let Err(error) = session.flush() {
+                tracing::warn!(%error, "an editor's last frame could not be stored");
+            }
+            if end {
+                session.end();
+            }
+        }
+    }
+
     /// The elements of a list of a live document, with their names; `None` if there is no such
     /// document. Queries see a JSON array in the field's column.
     ///
@@ -326,6 +379,7 @@ impl Database {
     /// # Errors
     /// A disk that is full or fails.
     pub fn flush(&self) -> Result<()> {
+        self.store_texts(false);
         text::showing::catch_up(&self.inner.storage)?;
         Ok(self.inner.storage.flush()?)
     }
@@ -341,6 +395,7 @@ impl Database {
         if let Some(sync) = self.sync() {
             sync.stop(Event::Suspend);
         }
+        self.store_texts(false);
         self.show_texts();
         Ok(self.inner.storage.suspend()?)
     }
@@ -370,6 +425,7 @@ impl Database {
             sync.stop(Event::Close);
         }
         self.inner.watcher.stop();
+        self.store_texts(true);
         self.show_texts();
         let closed = self.inner.storage.close();
         self.inner.watches.end();

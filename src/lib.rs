@@ -78,7 +78,10 @@ pub use provider::{Form, Providers};
 pub use query::{Params, Row, Rows};
 pub use status::{Cause, State, Status, SyncEvent};
 pub use sync::{EventSubscription, Sync, SyncConfig, TokenError, TokenProvider};
-pub use text::{ElementId, ListElement, Offsets, OpenList, OpenRichText, RichText, TextEdit};
+pub use text::{
+    ElementId, ListElement, Offsets, OpenList, OpenRichText, RichText, TextEdit, TextNews,
+    TextSession,
+};
 pub use transaction::Transaction;
 pub use watch::{ChangedRow, Subscription, Update};
 

@@ -24,6 +24,8 @@ pub(crate) struct Changes {
     pub(crate) collections: BTreeSet<CollectionId>,
     /// The documents, unless there were too many to list.
     pub(crate) documents: Vec<(CollectionId, DocumentId)>,
+    /// Documents of which an editor changed a text: queries see it later.
+    pub(crate) typed: Vec<(CollectionId, DocumentId)>,
     /// Whether there were too many to list, or which ones is not known.
     pub(crate) unlisted: bool,
     /// Whether the outbox changed.
@@ -39,6 +41,7 @@ impl Changes {
             origin,
             collections: BTreeSet::new(),
             documents: Vec::new(),
+            typed: Vec::new(),
             unlisted: false,
             queue: false,
         }
@@ -61,6 +64,13 @@ impl Changes {
         } else {
             self.unlisted = true;
         }
+    }
+
+    /// Whether a document, or a text of it, may have changed.
+    pub(crate) fn may_touch(&self, collection: CollectionId, document: &DocumentId) -> bool {
+        let mut touched = self.documents.iter().chain(&self.typed);
+        self.unlisted && self.collections.contains(&collection)
+            || touched.any(|(c, d)| *c == collection && d == document)
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -20,7 +20,7 @@ use super::history::{self, Ops, QueuedOp};
 use super::join::joined;
 use super::predict::{Head, mentions, predict, within_limits};
 use super::row::StoredDocument;
-use super::text::{self, EditedText};
+use super::text::{self, EditedText, TextPlace};
 use super::write::WriteTx;
 use super::{attach, meta, refold};
 
@@ -172,6 +172,18 @@ impl<'t> LocalWrite<'t> {
             }
         }
         at
+    }
+
+    /// From here on watched queries are not told: what changes shows later.
+    pub(crate) fn be_quiet(&mut self) {
+        self.quiet = true;
+    }
+
+    /// Hands over a document that was read in this transaction already.
+    pub(crate) fn expect_stored(&mut self, place: &TextPlace, stored: StoredDocument) {
+        if self.find(place.collection, &place.document).is_none() {
+            self.take_up(place.collection, &place.document, Some(stored));
+        }
     }
 
     /// Says that a document cannot exist yet: its id was drawn just now.

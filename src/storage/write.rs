@@ -116,6 +116,10 @@ impl<'c> WriteTx<'c> {
         before: Option<&StoredDocument>,
         after: &mut StoredDocument,
     ) -> Result<()> {
+        self.changes
+            .borrow_mut()
+            .typed
+            .push((collection, id.clone()));
         self.put(collection, id, before, after)
     }
 

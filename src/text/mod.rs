@@ -4,6 +4,7 @@
 mod content;
 mod edit;
 mod element;
+mod session;
 pub(crate) mod showing;
 mod transaction;
 
@@ -14,6 +15,8 @@ use driftline_core::text::{TextError, TextKind};
 pub use content::RichText;
 pub use edit::{Offsets, TextEdit};
 pub use element::{ElementId, ListElement};
+pub(crate) use session::Session;
+pub use session::{TextNews, TextSession};
 pub use transaction::{OpenList, OpenRichText};
 
 use crate::error::{Error, Result};

@@ -260,6 +260,18 @@ impl TextBody {
         }))
     }
 
+    /// Takes back what is staged and answers it, in order: to be staged on this text opened anew.
+    ///
+    /// # Errors
+    /// If the text is [`TextError::Broken`].
+    pub fn unstage(&mut self) -> Result<Vec<Delta>, TextError> {
+        let staged = std::mem::take(&mut self.staged);
+        let mut shown = self.take_shown()?;
+        staged.take_off(&mut shown)?;
+        self.shown = Some(shown);
+        Ok(staged.changes)
+    }
+
     /// Whether something shows that Yrs has not been told of.
     pub fn is_staged(&self) -> bool {
         !self.staged.is_empty()

@@ -154,7 +154,7 @@ impl Delta {
     }
 
     /// The same with this change's text first.
-    pub(crate) fn before(&self, other: &Delta) -> Delta {
+    pub fn before(&self, other: &Delta) -> Delta {
         self.transform(other, false)
     }
 

@@ -1,6 +1,7 @@
 //! Texts and lists in transactions: edited, read back, queried, refused.
 
 mod lists;
+mod sessions;
 
 use tempfile::TempDir;
 
