@@ -510,9 +510,9 @@ impl World {
         self.unless_ended()
     }
 
-    /// Syncs as long as an app might wait.
+    /// Syncs for as long as two or three retries take.
     pub(super) fn sync(&mut self) -> Step {
-        self.sync_for(60_000)
+        self.sync_for(5_000)
     }
 
     fn key(&self, collection: &str, id: &str) -> String {
