@@ -247,7 +247,7 @@ impl Storage {
             .look_up(&connection.conn)
             .map_err(|_| unknown(&failed.error))?
         {
-            return Ok(failed.changes);
+            return Ok(*failed.changes);
         }
         // Its pages may lie behind the log's end, whole: a crash now would bring them to life. The
         // next commit overwrites them, so there is one.

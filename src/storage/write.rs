@@ -307,7 +307,7 @@ impl<'c> WriteTx<'c> {
                 Ok(self.changes.replace(Changes::none(Origin::Local)))
             }
             Err(error) => {
-                let changes = self.changes.replace(Changes::none(Origin::Local));
+                let changes = Box::new(self.changes.replace(Changes::none(Origin::Local)));
                 Err(FailedCommit {
                     error: error.into(),
                     witness: self.witness.take(),
@@ -338,7 +338,8 @@ impl Drop for WriteTx<'_> {
 pub(super) struct FailedCommit {
     pub(super) error: StorageError,
     witness: Option<Witness>,
-    pub(super) changes: Changes,
+    /// Boxed: most commits work, and carry an error's size along.
+    pub(super) changes: Box<Changes>,
 }
 
 impl FailedCommit {
