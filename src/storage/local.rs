@@ -321,6 +321,10 @@ impl<'t> LocalWrite<'t> {
                     .tx
                     .store(working.collection, &working.id, before, &mut after)?,
             }
+            if let Some(before) = before.filter(|before| !before.shown.is_alive()) {
+                let key = (working.collection, &working.id);
+                text::show_again(self.tx, key, before, &after.shown)?;
+            }
             if !last {
                 working.written = Some(after);
             }

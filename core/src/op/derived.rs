@@ -63,8 +63,10 @@ mod tests {
         let uuid = uuid::Uuid::from_bytes(id.0);
         assert_eq!(uuid.get_version_num(), 8);
         assert_eq!(uuid.get_variant(), uuid::Variant::RFC4122);
+        assert!(id < OpId::ABOVE_DERIVED);
+        let in_1990 = OpId::next(631_152_000_000, [0; 10], None);
         assert!(
-            id < OpId::next(1, [0; 10], None),
+            OpId::ABOVE_DERIVED < in_1990,
             "below whatever a clock draws"
         );
         assert!(id > OpId::ZERO);

@@ -364,6 +364,12 @@ fn play(seed: u64, steps: usize) {
     }
 }
 
+/// A bootstrap cleared what the text of a deleted document showed; restoring it must write that again.
+#[test]
+fn a_text_brought_back_after_a_bootstrap_shows_again() {
+    play(1_153, 30);
+}
+
 /// `DRIFTLINE_SEEDS` plays more of them, `DRIFTLINE_SEED` one alone.
 #[test]
 fn base_is_the_server_s_and_what_shows_is_the_queue_on_top() {

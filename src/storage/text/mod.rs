@@ -19,7 +19,7 @@ pub(crate) use crdt::{TextPlace, clear};
 pub(crate) use edit::{EditedText, read};
 pub(crate) use editing::{Editing, News};
 pub(crate) use open::edits_among;
-pub(crate) use show::{forget_gone, show_changed};
+pub(crate) use show::{forget_gone, show_again, show_changed};
 pub(crate) use shown::{SHOWN_EVERY, Showing, clear_shown, note_unshown};
 #[cfg(test)]
 pub(crate) use {body::Body, open::open_stored, show::opening};

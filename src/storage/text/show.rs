@@ -97,6 +97,35 @@ pub(crate) fn show_changed(
     Ok(())
 }
 
+/// Writes what the texts of a document show that a local write brought back: while it was deleted
+/// they were not kept up, and a bootstrap may have cleared them. What the same write edited it shows
+/// itself.
+pub(crate) fn show_again(
+    tx: &WriteTx<'_>,
+    (collection, document): (CollectionId, &DocumentId),
+    before: &StoredDocument,
+    after: &DocumentState,
+) -> Result<()> {
+    let Some(table) = tx.layout().table(collection).filter(|_| after.is_alive()) else {
+        return Ok(());
+    };
+    for (field, _) in &table.texts {
+        let place = TextPlace {
+            collection,
+            document: document.clone(),
+            field: *field,
+        };
+        match after.texts.get(*field) {
+            None => shown::remove(tx.conn(), &place)?,
+            text if text == before.shown.texts.get(*field) => {
+                show(tx, &place, after, &edits_in(tx.conn(), &place, before)?)?;
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
 /// Writes what one text of a document shows.
 fn show(
     tx: &WriteTx<'_>,
