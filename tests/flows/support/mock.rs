@@ -38,6 +38,9 @@ pub enum Turn {
     PanicsLater,
 }
 
+/// The header a request carried its token in, and what stood there.
+type Auth = Option<(String, String)>;
+
 /// A scripted provider. Clones share everything.
 #[derive(Clone)]
 pub struct Mock {
@@ -51,7 +54,7 @@ pub struct Mock {
     pub pushes: Arc<AtomicUsize>,
     pub pulls: Arc<AtomicUsize>,
     pub disposed: Arc<AtomicUsize>,
-    pub auths: Arc<Mutex<Vec<Option<(String, String)>>>>,
+    pub auths: Arc<Mutex<Vec<Auth>>>,
 }
 
 type Carried = BoxFuture<Result<Message, ProviderError>>;

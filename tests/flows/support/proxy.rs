@@ -89,7 +89,7 @@ fn carry(from: &TcpStream, to: &TcpStream, line: Line, broken: &Arc<AtomicUsize>
             random ^= random >> 7;
             random ^= random << 17;
             carried += read;
-            let unlucky = line.break_one_in > 0 && random % line.break_one_in == 0;
+            let unlucky = line.break_one_in > 0 && random.is_multiple_of(line.break_one_in);
             let breaks = unlucky || line.break_after.is_some_and(|after| carried > after);
             let delivered = if breaks { read / 2 } else { read };
             if to.write_all(&piece[..delivered]).is_err() || breaks {
