@@ -14,6 +14,6 @@ mod verify;
 mod world;
 
 pub use point::{Ending, Point};
-pub use report::Report;
+pub use report::{Failure, Report};
 pub use run::{Options, enumerate, replay};
 pub use scenarios::{Scenario, Victim, all};
