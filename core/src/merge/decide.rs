@@ -104,10 +104,15 @@ impl Touched {
         DocumentResult {
             collection: self.collection,
             document: self.document.clone(),
-            whole: self.whole || self.before.is_none(),
+            whole: self.is_told_whole(),
             state: self.part(),
             texts: self.texts.clone(),
         }
+    }
+
+    /// Whether results carry all of the document.
+    pub fn is_told_whole(&self) -> bool {
+        self.whole || self.before.is_none()
     }
 
     /// Forgets edits of a text that the same op then replaced, by deleting and inserting anew.

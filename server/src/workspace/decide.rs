@@ -3,16 +3,16 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use driftline_core::id::{OpId, Version};
-use driftline_core::merge::{self, Accepted, Decision, Link, Touched};
+use driftline_core::merge::{self, Accepted, Decision, Link};
 use driftline_core::op::{Op, OpBody, Refusal, refusal};
 use driftline_core::protocol::{Cursor, Encoded, OpResult, Outcome, SentOp, VersionEntry, When};
 use driftline_core::schema::Schema;
 use driftline_core::time::{Contact, Reading, Stamp};
 
-use super::entry::{encoded, landed, sizes, touches};
+use super::entry::{encoded, entry_of, landed, sizes, touches};
 use super::held::Held;
 use super::losses::Losses;
-use super::page::{self, Echoes};
+use super::page::{self, Decided, DecidedVersion};
 use super::rows::{Rows, fate, said};
 use super::{Answer, Asked, Common, materialise};
 use crate::auth::Role;
@@ -55,8 +55,7 @@ pub(super) struct Batch<'t> {
     now: i64,
     head: Head,
     author: AuthorNumbers,
-    echoes: Echoes,
-    versions: Vec<Encoded>,
+    decided: Decided,
     held: Held,
     losses: Losses,
     typed: bool,
@@ -99,8 +98,7 @@ impl<'t> Batch<'t> {
             now,
             head,
             author,
-            echoes: Echoes::default(),
-            versions: Vec::new(),
+            decided: Decided::default(),
             held: Held::default(),
             losses,
             typed: false,
@@ -116,7 +114,7 @@ impl<'t> Batch<'t> {
                 SentOp::Named(id) => self.named(id)?,
             });
         }
-        if !self.versions.is_empty() {
+        if !self.decided.is_empty() {
             self.tx.set_size(self.head.documents, self.head.bytes)?;
         }
         let answer = page::answer(
@@ -125,12 +123,12 @@ impl<'t> Batch<'t> {
             self.asked,
             self.head,
             results,
-            &self.echoes,
+            &self.decided,
             self.now,
         )?;
         Ok(Done {
             answer,
-            versions: self.versions,
+            versions: self.decided.into_entries(),
             head: self.head.cursor,
             typed: self.typed,
         })
@@ -263,6 +261,7 @@ impl<'t> Batch<'t> {
             .iter()
             .filter(|touched| touched.before.is_none())
             .count() as u64;
+        let mut states = Vec::with_capacity(accepted.documents.len());
         for touched in &accepted.documents {
             let collection = self.common.schema.collection_by_id(touched.collection);
             let body =
@@ -275,6 +274,7 @@ impl<'t> Batch<'t> {
                 body: body.as_deref(),
                 version,
             })?;
+            states.push(Encoded(state));
         }
         self.texts(op, &accepted, version)?;
         let touched = touches(&op.body.changes, &accepted);
@@ -286,15 +286,7 @@ impl<'t> Batch<'t> {
             echo: Some(echo),
             landed: landed.clone(),
         });
-        let documents = accepted.documents.iter().map(Touched::result);
-        let entry = VersionEntry {
-            version,
-            ids: accepted.names.clone(),
-            documents: documents.collect(),
-            echo: None,
-            landed,
-        };
-        let entry = encoded(&entry)?;
+        let entry = entry_of(version, &accepted, states, &landed)?;
         self.head.cursor = self.head.cursor.next(&entry);
         self.tx.append(&NewVersion {
             cursor: self.head.cursor,
@@ -307,10 +299,12 @@ impl<'t> Batch<'t> {
             touched: &touched,
             entry: &entry,
         })?;
-        if let Some(echo) = echo {
-            self.echoes.insert(version, encoded(&echo)?);
-        }
-        self.versions.push(Encoded(entry));
+        let echo = echo.map(|echo| encoded(&echo).map(Encoded)).transpose()?;
+        self.decided.push(DecidedVersion {
+            cursor: self.head.cursor,
+            entry: Encoded(entry),
+            echo,
+        });
         Ok(())
     }
 

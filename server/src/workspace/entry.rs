@@ -1,7 +1,9 @@
 //! The parts of a version: what the log, the audit and the devices hold of an accepted op.
 
-use driftline_core::merge::{Accepted, DocumentState, Link};
-use driftline_core::op::Change;
+use driftline_core::id::{CollectionId, DocumentId, OpId, Version};
+use driftline_core::merge::{Accepted, DocumentState, Link, Touched};
+use driftline_core::op::{Change, FieldMap, Update};
+use driftline_core::protocol::Encoded;
 use driftline_core::schema::{DeletePolicy, Schema};
 
 use crate::problem::Problem;
@@ -16,6 +18,84 @@ pub(super) fn encoded<T: minicbor::Encode<()>>(value: &T) -> Result<Vec<u8>, Pro
     // Writing to memory cannot fail; were it to, nothing may be stored.
     minicbor::encode(value, &mut bytes).map_err(|_| Problem::Internal)?;
     Ok(bytes)
+}
+
+/// A version's entry: the bytes of a [`VersionEntry`](driftline_core::protocol::VersionEntry) around
+/// those of the documents' states, which are `states` where all of a document is told.
+pub(super) fn entry_of(
+    version: Version,
+    accepted: &Accepted,
+    states: Vec<Encoded>,
+    landed: &[Link],
+) -> Result<Vec<u8>, Problem> {
+    let part = |(touched, whole_state): (_, Encoded)| {
+        let touched: &Touched = touched;
+        let whole = touched.is_told_whole();
+        let state = match whole {
+            true => whole_state,
+            false => Encoded(encoded(&touched.part())?),
+        };
+        Ok(Part {
+            collection: touched.collection,
+            document: &touched.document,
+            whole,
+            state,
+            texts: &touched.texts,
+        })
+    };
+    let parts = accepted.documents.iter().zip(states).map(part);
+    encoded(&Entry {
+        version,
+        ids: &accepted.names,
+        documents: parts.collect::<Result<_, Problem>>()?,
+        landed,
+    })
+}
+
+/// [`VersionEntry`](driftline_core::protocol::VersionEntry) as it is written to the log.
+#[derive(minicbor::Encode)]
+#[cbor(map)]
+struct Entry<'a> {
+    #[n(0)]
+    version: Version,
+    #[n(1)]
+    ids: &'a [OpId],
+    #[n(2)]
+    #[cbor(skip_if = "Vec::is_empty")]
+    documents: Vec<Part<'a>>,
+    #[n(4)]
+    #[cbor(skip_if = "is_empty")]
+    landed: &'a [Link],
+}
+
+/// [`DocumentResult`](driftline_core::protocol::DocumentResult) around an encoded state.
+#[derive(minicbor::Encode)]
+#[cbor(map)]
+struct Part<'a> {
+    #[n(0)]
+    collection: CollectionId,
+    #[n(1)]
+    document: &'a DocumentId,
+    #[n(2)]
+    #[cbor(skip_if = "is_false")]
+    whole: bool,
+    #[n(3)]
+    state: Encoded,
+    #[n(4)]
+    #[cbor(skip_if = "no_texts")]
+    texts: &'a FieldMap<Update>,
+}
+
+fn is_empty(landed: &&[Link]) -> bool {
+    landed.is_empty()
+}
+
+fn is_false(b: &bool) -> bool {
+    !*b
+}
+
+fn no_texts(texts: &&FieldMap<Update>) -> bool {
+    texts.is_empty()
 }
 
 /// Bytes of the touched documents before and after, live ones only.
@@ -84,4 +164,75 @@ pub(super) fn landed(schema: &Schema, changes: &[Change], links: &[Link]) -> Vec
             ..link.clone()
         })
         .collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use driftline_core::merge::{Register, Write};
+    use driftline_core::protocol::VersionEntry;
+    use driftline_core::time::Stamp;
+    use driftline_core::value::Value;
+
+    use super::*;
+
+    fn touched(number: u8, has_before: bool, whole: bool, texts: usize) -> Touched {
+        let op = OpId([number; 16]);
+        let before = DocumentState::opened(op, 1);
+        let mut after = before.clone();
+        after.version = 2;
+        let write = Write {
+            op,
+            stamp: Stamp::at(7),
+            version: 2,
+        };
+        let value = Value::Text("text".into());
+        after.registers.insert(3, Register { value, write });
+        let texts = (0..texts).map(|n| (n as u16, Update(vec![1, 2, 3])));
+        Touched {
+            collection: number.into(),
+            document: DocumentId::new(format!("d{number}")).unwrap(),
+            before: has_before.then_some(before),
+            after,
+            whole,
+            texts: texts.collect(),
+        }
+    }
+
+    #[test]
+    fn an_entry_is_written_as_the_protocol_has_it() {
+        let link = Link {
+            collection: 1,
+            document: DocumentId::new("d1").unwrap(),
+            prev: None,
+            landed: Some(OpId([9; 16])),
+        };
+        for landed in [vec![], vec![link]] {
+            let accepted = Accepted {
+                names: vec![OpId([1; 16]), OpId([2; 16])],
+                documents: vec![
+                    touched(1, false, false, 0),
+                    touched(2, true, false, 0),
+                    touched(3, true, true, 2),
+                ],
+                lost: Vec::new(),
+                echo: None,
+                new_writers: Vec::new(),
+            };
+            let states = accepted
+                .documents
+                .iter()
+                .map(|t| encoded(&t.after).unwrap());
+            let states = states.map(Encoded).collect();
+            let entry = VersionEntry {
+                version: 2,
+                ids: accepted.names.clone(),
+                documents: accepted.documents.iter().map(Touched::result).collect(),
+                echo: None,
+                landed: landed.clone(),
+            };
+            let written = entry_of(2, &accepted, states, &landed).unwrap();
+            assert_eq!(written, encoded(&entry).unwrap());
+        }
+    }
 }

@@ -153,7 +153,7 @@ impl Workspace {
             asked,
             head,
             results,
-            &page::Echoes::default(),
+            &page::Decided::default(),
             now,
         )?;
         drop(snapshot);

@@ -1,16 +1,56 @@
 //! Pages: what a device has not seen yet, whole versions without a gap.
 
-use std::collections::HashMap;
-
 use driftline_core::id::Version;
 use driftline_core::protocol::{Cursor, Encoded, OpResult, Quota, limits};
 
 use super::{Answer, Asked, Common};
 use crate::problem::Problem;
-use crate::store::{Head, Snapshot, StoreError};
+use crate::store::{Head, LogEntry, Snapshot, StoreError};
 
-/// Short entries for the versions that the asking device can work out itself.
-pub(super) type Echoes = HashMap<Version, Vec<u8>>;
+/// What a request's own ops became, in order: nothing else is between them, or behind.
+#[derive(Debug, Default)]
+pub(super) struct Decided(Vec<DecidedVersion>);
+
+/// A version as everybody is told of it.
+#[derive(Debug)]
+pub(super) struct DecidedVersion {
+    /// The cursor behind it.
+    pub(super) cursor: Cursor,
+    /// Its entry.
+    pub(super) entry: Encoded,
+    /// A short one, where the asking device can work out the rest itself.
+    pub(super) echo: Option<Encoded>,
+}
+
+impl Decided {
+    pub(super) fn push(&mut self, version: DecidedVersion) {
+        self.0.push(version);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The entries as everybody gets them.
+    pub(super) fn into_entries(self) -> Vec<Encoded> {
+        self.0.into_iter().map(|decided| decided.entry).collect()
+    }
+
+    fn first(&self) -> Option<Version> {
+        self.0.first().map(|decided| decided.cursor.version)
+    }
+
+    fn echo(&self, version: Version) -> Option<&[u8]> {
+        let at = usize::try_from(version.checked_sub(self.first()?)?).ok()?;
+        let echo = self.0.get(at)?.echo.as_ref();
+        echo.map(|echo| echo.0.as_slice())
+    }
+
+    /// Whether they are all there is behind a device that stands at `version`.
+    fn are_all_behind(&self, version: Version) -> bool {
+        self.first() == version.checked_add(1)
+    }
+}
 
 /// The most bytes of versions a device may ask for in one answer.
 const MOST_PAGE_BYTES: usize = 8 * limits::PAGE_BYTES;
@@ -31,7 +71,7 @@ pub(super) fn answer(
     asked: &Asked,
     head: Head,
     results: Vec<OpResult>,
-    echoes: &Echoes,
+    decided: &Decided,
     now: i64,
 ) -> Result<Answer, Problem> {
     let request = &asked.request;
@@ -46,7 +86,7 @@ pub(super) fn answer(
             snapshot,
             request.cursor,
             page_bytes(request.page_bytes),
-            echoes,
+            decided,
         )?,
     };
     let (losses, more_losses) = losses(snapshot, asked)?;
@@ -94,7 +134,7 @@ fn page(
     snapshot: &mut dyn Snapshot,
     from: Cursor,
     most: usize,
-    echoes: &Echoes,
+    decided: &Decided,
 ) -> Result<Page, StoreError> {
     let start = match from {
         // From now on the device knows which history it is in.
@@ -110,10 +150,8 @@ fn page(
         has_more: false,
     };
     let mut bytes = 0;
-    snapshot.log(from.version, &mut |row| {
-        let entry = echoes
-            .get(&row.cursor.version)
-            .map_or(row.entry, Vec::as_slice);
+    let mut add = |row: LogEntry<'_>| {
+        let entry = decided.echo(row.cursor.version).unwrap_or(row.entry);
         let full = page.versions.len() >= limits::PAGE_VERSIONS || bytes + entry.len() > most;
         if full && !page.versions.is_empty() {
             page.has_more = true;
@@ -123,7 +161,17 @@ fn page(
         page.versions.push(Encoded(entry.to_vec()));
         page.cursor = row.cursor;
         true
-    })?;
+    };
+    if decided.are_all_behind(from.version) {
+        // They need not be read back from the log.
+        let mut rows = decided.0.iter().map(|decided| LogEntry {
+            cursor: decided.cursor,
+            entry: &decided.entry.0,
+        });
+        _ = rows.all(&mut add);
+    } else {
+        snapshot.log(from.version, &mut add)?;
+    }
     Ok(page)
 }
 

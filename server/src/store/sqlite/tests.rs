@@ -56,7 +56,7 @@ fn a_log_left_long_is_moved_into_the_file() {
     let name = WorkspaceName::new("w").unwrap();
     store.create(&name, [1; 16], 0).unwrap();
     let workspace = store.open(&name).unwrap().unwrap();
-    let big = vec![7; 5 << 20];
+    let big = vec![7; 20 << 20];
     let state = minicbor::to_vec(minicbor::bytes::ByteVec::from(big)).unwrap();
     let document = driftline_core::id::DocumentId::new("d").unwrap();
     assert!(!workspace.wants_checkpoint());
@@ -74,7 +74,7 @@ fn a_log_left_long_is_moved_into_the_file() {
     workspace.checkpoint().unwrap();
     assert!(!workspace.wants_checkpoint());
     let file = directory.0.path().join(name.file_name());
-    assert!(std::fs::metadata(file).unwrap().len() > 5 << 20);
+    assert!(std::fs::metadata(file).unwrap().len() > 20 << 20);
 }
 
 #[test]

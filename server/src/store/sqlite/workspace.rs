@@ -16,7 +16,7 @@ use crate::store::{Snapshot, StoreError, Transaction, WorkspaceName, WorkspaceSt
 const READERS_KEPT: usize = 4;
 
 /// Pages in the write-ahead log (4 KiB each) above which it is moved into the file.
-const CHECKPOINT_PAGES: i32 = 1_000;
+const CHECKPOINT_PAGES: i32 = 4_000;
 
 /// Pages above which the writer waits for a checkpoint: under steady writes one beside them never
 /// gets to the end, and the log would grow for ever.
