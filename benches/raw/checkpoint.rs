@@ -1,5 +1,6 @@
 //! Checkpoints beside the writer, so that no commit waits for one: the policy of Driftline's device.
 
+use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -11,18 +12,26 @@ use rusqlite::hooks::Wal;
 
 use crate::Outcome;
 
-/// A log of this many pages is checkpointed.
+/// This many pages that are in the log alone are worth moving.
 const PAGES: i32 = 1_000;
 
-/// Behind this the thread does not keep up, and the writer checkpoints itself: only while nobody
-/// writes can a checkpoint catch up and the log begin again from its start.
+/// A log of this many pages should begin again from its start. It can only while nobody writes, so the
+/// writer moves what the thread has left.
+const PAGES_TO_RESTART: i32 = 4_000;
+
+/// The thread does not keep up: the writer moves the log itself.
 const PAGES_BEHIND: i32 = 16_000;
 
 /// A thread with a connection of its own.
 pub(super) struct Checkpointer {
     thread: Option<JoinHandle<()>>,
     wake: SyncSender<bool>,
+    /// Pages in the log after the last commit.
     pages: Arc<AtomicI32>,
+    /// How many of them are in the file as well.
+    moved: Arc<AtomicI32>,
+    /// The log's pages when the writer last moved some.
+    tried: Cell<i32>,
 }
 
 impl Checkpointer {
@@ -36,11 +45,14 @@ impl Checkpointer {
             seen.store(count, Ordering::Relaxed);
             Ok(())
         }))?;
+        let moved = Arc::new(AtomicI32::new(0));
+        let by_thread = Arc::clone(&moved);
         let (wake, woken) = sync_channel(1);
         let thread = std::thread::spawn(move || {
             while let Ok(false) = woken.recv() {
-                if let Err(error) = passive(&connection) {
-                    eprintln!("raw checkpoint: {error}");
+                match passive(&connection) {
+                    Ok(pages) => by_thread.store(pages, Ordering::Relaxed),
+                    Err(error) => eprintln!("raw checkpoint: {error}"),
                 }
             }
         });
@@ -48,15 +60,25 @@ impl Checkpointer {
             thread: Some(thread),
             wake,
             pages,
+            moved,
+            tried: Cell::new(0),
         })
     }
 
     /// After a commit of `writer`.
     pub(super) fn committed(&self, writer: &Connection) -> Outcome<()> {
         let pages = self.pages.load(Ordering::Relaxed);
-        if pages > PAGES_BEHIND {
-            passive(writer)?;
-        } else if pages >= PAGES {
+        if pages < self.moved.load(Ordering::Relaxed) {
+            // The log has begun again.
+            self.moved.store(0, Ordering::Relaxed);
+            self.tried.set(0);
+        }
+        let waiting = pages - self.moved.load(Ordering::Relaxed);
+        let restart = pages >= PAGES_TO_RESTART && waiting < PAGES;
+        if (restart || waiting > PAGES_BEHIND) && pages >= self.tried.get().saturating_add(PAGES) {
+            self.tried.set(pages);
+            self.moved.store(passive(writer)?, Ordering::Relaxed);
+        } else if waiting >= PAGES {
             // One that finds the channel full is the one that waits there already.
             let _ = self.wake.try_send(false);
         }
@@ -64,8 +86,9 @@ impl Checkpointer {
     }
 }
 
-fn passive(connection: &Connection) -> Outcome<()> {
-    Ok(connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?)
+/// Moves what can be moved; how many pages of the log are in the file then.
+fn passive(connection: &Connection) -> Outcome<i32> {
+    Ok(connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get(2))?)
 }
 
 impl Drop for Checkpointer {
