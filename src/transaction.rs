@@ -101,6 +101,9 @@ impl<'t> Transaction<'t> {
             .collection(collection)
             .ok_or_else(|| Error::unknown_collection(collection))?;
         let mut change = Change::new(declared.id, id.clone(), ChangeKind::Insert);
+        let fields = fields.into_iter();
+        let few = declared.fields.len();
+        change.registers.reserve(fields.size_hint().0.min(few));
         for (name, value) in fields {
             change
                 .registers

@@ -76,13 +76,13 @@ pub(super) fn receive_snapshot(driver: &Driver, stage: &Stage) -> BoxFuture<Outc
             buffer.extend_from_slice(&piece);
             let mut used = 0;
             while let Some(rest) = buffer.get(used..) {
-                let (frame, took) = match codec.snapshot_frame(rest) {
+                let (frame, raw, took) = match codec.snapshot_frame(rest) {
                     Ok(None) => break,
                     Ok(Some(next)) => next,
                     Err(error) => return Outcome::Snapshot(Err(not_driftline(error.to_string()))),
                 };
                 used += took;
-                match staging.take(frame) {
+                match staging.take(frame, raw) {
                     Ok(false) => {}
                     Ok(true) => return Outcome::Snapshot(Ok(())),
                     Err(error) => return Outcome::Unpaged(error),
@@ -102,8 +102,8 @@ struct Staging {
 }
 
 impl Staging {
-    /// Stores a frame. Whether it was the last.
-    fn take(&self, frame: SnapshotFrame) -> Result<bool, PageError> {
+    /// Stores a frame, which came as `raw`. Whether it was the last.
+    fn take(&self, frame: SnapshotFrame, raw: Option<&[u8]>) -> Result<bool, PageError> {
         let progress = &self.progress;
         match frame {
             SnapshotFrame::Begin { cursor, documents } => {
@@ -113,7 +113,7 @@ impl Staging {
             }
             SnapshotFrame::Documents { documents } => {
                 let count = documents.len() as u64;
-                self.store.stage_documents(&documents)?;
+                self.store.stage_documents(&documents, raw)?;
                 let so_far = progress.documents.fetch_add(count, Ordering::Relaxed) + count;
                 self.shared.emit(SyncEvent::Progress {
                     documents: so_far,

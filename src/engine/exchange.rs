@@ -112,6 +112,9 @@ pub(super) fn named(id: OpId) -> Encoded {
     Encoded(protocol::encode_cbor(&SentOp::Named(id)))
 }
 
+/// A frame of a snapshot, its bytes if they are of the binary form, and how many it took.
+pub(super) type Streamed<'b> = (SnapshotFrame, Option<&'b [u8]>, usize);
+
 /// Writes and reads the messages of one provider.
 #[derive(Clone)]
 pub(super) struct Codec {
@@ -190,12 +193,12 @@ impl Codec {
         }
     }
 
-    /// The next frame of a snapshot's stream, and how many bytes it took; `None` until more of
-    /// them are there.
-    pub(super) fn snapshot_frame(
+    /// The next frame of a snapshot's stream, as it came if that was in the binary form, and how many
+    /// bytes it took; `None` until more of them are there.
+    pub(super) fn snapshot_frame<'b>(
         &self,
-        buffer: &[u8],
-    ) -> Result<Option<(SnapshotFrame, usize)>, WireError> {
+        buffer: &'b [u8],
+    ) -> Result<Option<Streamed<'b>>, WireError> {
         let next = match self.form {
             Form::Cbor => protocol::split_snapshot(buffer, FRAME_MAX)?,
             Form::Json => split_lines(buffer)?,
@@ -204,7 +207,8 @@ impl Codec {
             return Ok(None);
         };
         let plain = protocol::inflate(frame, FRAME_MAX)?;
-        Ok(Some((self.read(&plain)?, took)))
+        let raw = (self.form == Form::Cbor).then_some(frame);
+        Ok(Some((self.read(&plain)?, raw, took)))
     }
 
     fn read<T>(&self, bytes: &[u8]) -> Result<T, WireError>

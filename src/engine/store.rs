@@ -67,6 +67,17 @@ impl Store {
         })
     }
 
+    /// The same of what is fetched again should it be lost: it does not wait for the disk.
+    fn stage_by<T, E: WriteError>(
+        &self,
+        work: impl FnOnce(&WriteTx<'_>) -> std::result::Result<T, E>,
+    ) -> std::result::Result<T, E> {
+        self.storage.write_lazily(Origin::Remote, |tx| {
+            election::check(tx.conn(), self.lease.as_ref())?;
+            work(tx)
+        })
+    }
+
     /// Who syncs, as the file says now.
     pub(super) fn seat(&self) -> Result<Seat> {
         self.storage.with_reader(|tx| election::seat(tx.conn()))
@@ -118,7 +129,7 @@ impl Store {
     /// Where a connection begins.
     pub(super) fn start(&self) -> Result<(bool, Phase)> {
         let (sendable, fresh, phase) = self.storage.read(|tx| {
-            let sendable = outbox::size(tx.conn())?.pending > 0;
+            let sendable = outbox::counts(tx.conn())?.pending > 0;
             let staged = stage::status(tx.conn())?;
             Ok::<_, StorageError>((
                 sendable,
@@ -293,8 +304,8 @@ impl Store {
         self.storage.with_reader(|tx| tx.contact()).ok().flatten()
     }
 
-    pub(super) fn queue(&self) -> Result<outbox::QueueSize> {
-        self.storage.with_reader(|tx| outbox::size(tx.conn()))
+    pub(super) fn queue(&self) -> Result<outbox::Counts> {
+        self.storage.with_reader(|tx| outbox::counts(tx.conn()))
     }
 
     /// Turns an op that the server cannot digest into a withdrawal.
@@ -344,7 +355,7 @@ impl Store {
         if self.storage.is_attaching() {
             attach::turn_all(&self.storage, Pace::AtOnce)?;
         }
-        self.write(stage::begin)
+        self.stage_by(stage::begin)
     }
 
     pub(super) fn stage(&self) -> Result<Stage> {
@@ -353,15 +364,19 @@ impl Store {
     }
 
     pub(super) fn pin(&self, cursor: Cursor) -> Paged<()> {
-        self.write(|tx| stage::pin(tx, cursor))
+        self.stage_by(|tx| stage::pin(tx, cursor))
     }
 
-    pub(super) fn stage_documents(&self, documents: &[DocumentResult]) -> Paged<()> {
-        self.write(|tx| stage::add_documents(tx, documents))
+    pub(super) fn stage_documents(
+        &self,
+        documents: &[DocumentResult],
+        raw: Option<&[u8]>,
+    ) -> Paged<()> {
+        self.stage_by(|tx| stage::add_documents(tx, documents, raw))
     }
 
     pub(super) fn documents_complete(&self) -> Paged<()> {
-        self.write(stage::documents_complete)
+        self.stage_by(stage::documents_complete)
     }
 
     /// Adds a page of what changed since the pin. Pages that do not follow are refused.
@@ -376,7 +391,7 @@ impl Store {
             to: response.cursor,
             versions: &response.versions,
         };
-        self.write(|tx| stage::add_page(tx, page, &contact))
+        self.stage_by(|tx| stage::add_page(tx, page, &contact))
     }
 
     /// Ops whose fate must be known before base can be swapped.

@@ -138,6 +138,8 @@ impl<'t, 'c> Applying<'t, 'c> {
             true => 0,
             false => standing.version,
         };
+        let ids = verdicts.results.iter().map(|result| result.id);
+        self.rebase.ops.read_ahead(ids)?;
         for result in verdicts.results {
             if self.staging {
                 let version = match result.outcome {
@@ -197,12 +199,8 @@ impl<'t, 'c> Applying<'t, 'c> {
     }
 
     fn versions(&mut self, versions: &[VersionEntry]) -> std::result::Result<(), PageError> {
-        let mut named: Vec<OpId> = Vec::new();
-        for entry in versions {
-            named.extend(self.names.among(entry));
-        }
-        named.sort_unstable();
-        self.rebase.ops.read_ahead(&named)?;
+        let named = versions.iter().flat_map(|entry| self.names.among(entry));
+        self.rebase.ops.read_ahead(named)?;
         for entry in versions {
             self.version(entry)?;
         }

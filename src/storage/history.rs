@@ -125,9 +125,10 @@ impl<'c> Ops<'c> {
         Ok(op)
     }
 
-    /// Reads ops that will be asked for, in one go; `ids` are in order. Mostly they stand beside each
-    /// other.
-    pub(super) fn read_ahead(&mut self, ids: &[OpId]) -> Result<()> {
+    /// Reads ops that will be asked for, in one go: mostly they stand beside each other.
+    pub(super) fn read_ahead(&mut self, ids: impl Iterator<Item = OpId>) -> Result<()> {
+        let mut ids: Vec<OpId> = ids.filter(|id| !self.known.contains_key(id)).collect();
+        ids.sort_unstable();
         let (Some(first), Some(last)) = (ids.first(), ids.last()) else {
             return Ok(());
         };

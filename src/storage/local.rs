@@ -30,8 +30,12 @@ pub(crate) struct LocalWrite<'t> {
     schema: Arc<Schema>,
     head: Option<Head>,
     documents: Vec<Working>,
-    /// Where documents stand, once there are more than a few.
+    /// Where documents stand, as far as somebody had to know.
     places: HashMap<CollectionId, HashMap<DocumentId, usize>>,
+    /// How many of them are in `places`.
+    indexed: usize,
+    /// Where each collection's document with the greatest id stands.
+    greatest: Vec<(CollectionId, usize)>,
     /// Order keys drawn so far.
     keys: u128,
     size: usize,
@@ -54,12 +58,12 @@ struct Working {
     collection: CollectionId,
     id: DocumentId,
     /// As it was before the transaction.
-    before: Option<StoredDocument>,
+    before: Option<Box<StoredDocument>>,
     /// What it shows now, if the transaction has changed it.
     after: Option<DocumentState>,
     changes: Vec<Change>,
     /// As it is in the file, if that is not `before` any more.
-    written: Option<StoredDocument>,
+    written: Option<Box<StoredDocument>>,
     dirty: bool,
 }
 
@@ -68,7 +72,7 @@ impl Working {
     fn shown(&self) -> Option<&DocumentState> {
         self.after
             .as_ref()
-            .or_else(|| self.before.as_ref().and_then(shown_in))
+            .or_else(|| self.before.as_deref().and_then(shown_in))
     }
 }
 
@@ -90,6 +94,8 @@ impl<'t> LocalWrite<'t> {
             head: None,
             documents: Vec::new(),
             places: HashMap::new(),
+            indexed: 0,
+            greatest: Vec::new(),
             keys: 0,
             size: 0,
             joined: false,
@@ -135,16 +141,27 @@ impl<'t> LocalWrite<'t> {
         }
     }
 
-    fn find(&self, collection: CollectionId, id: &DocumentId) -> Option<usize> {
+    fn find(&mut self, collection: CollectionId, id: &DocumentId) -> Option<usize> {
         let is_it = |working: &Working| working.id == *id && working.collection == collection;
         if self.documents.len() <= FEW {
             return self.documents.iter().position(is_it);
         }
         // Most calls are about the document of the call before.
         match self.documents.last() {
-            Some(last) if is_it(last) => Some(self.documents.len() - 1),
-            _ => self.places.get(&collection)?.get(id).copied(),
+            Some(last) if is_it(last) => return Some(self.documents.len() - 1),
+            _ => {}
         }
+        // And most others about new ones, with ids that grow.
+        let (_, greatest) = self.greatest.iter().find(|(c, _)| *c == collection)?;
+        if self.documents.get(*greatest)?.id < *id {
+            return None;
+        }
+        for (at, working) in self.documents.iter().enumerate().skip(self.indexed) {
+            let places = self.places.entry(working.collection).or_default();
+            places.insert(working.id.clone(), at);
+        }
+        self.indexed = self.documents.len();
+        self.places.get(&collection)?.get(id).copied()
     }
 
     fn take_up(
@@ -157,19 +174,19 @@ impl<'t> LocalWrite<'t> {
         self.documents.push(Working {
             collection,
             id: id.clone(),
-            before,
+            before: before.map(Box::new),
             after: None,
             changes: Vec::new(),
             written: None,
             dirty: false,
         });
-        // A transaction of a few documents needs no index.
-        let unindexed = if at == FEW { 0 } else { at };
-        if at >= FEW {
-            for (at, working) in self.documents.iter().enumerate().skip(unindexed) {
-                let places = self.places.entry(working.collection).or_default();
-                places.insert(working.id.clone(), at);
+        match self.greatest.iter_mut().find(|(c, _)| *c == collection) {
+            Some((_, greatest)) => {
+                if self.documents.get(*greatest).is_some_and(|g| g.id < *id) {
+                    *greatest = at;
+                }
             }
+            None => self.greatest.push((collection, at)),
         }
         at
     }
@@ -205,7 +222,7 @@ impl<'t> LocalWrite<'t> {
         if let Some(head) = self.head {
             return Ok(head);
         }
-        let standing = meta::standing(self.tx.conn())?;
+        let standing = self.tx.standing()?;
         let head = Head {
             op: self.tx.storage().next_op_id(standing.newest, self.tx.now()),
             base: standing.cursor.version,
@@ -261,7 +278,7 @@ impl<'t> LocalWrite<'t> {
         };
         let size = weight(&change);
         let changes = joined(&working.changes, change)?;
-        let start = working.before.as_ref().and_then(shown_in);
+        let start = working.before.as_deref().and_then(shown_in);
         let shown = predict(start, &changes, collection, head, guest)?;
         within_limits(&schema, collection, &shown)?;
         if let Some(working) = self.documents.get_mut(at) {
@@ -297,6 +314,7 @@ impl<'t> LocalWrite<'t> {
     fn write_rows(&mut self, last: bool) -> Result<()> {
         let Some(head) = self.head else { return Ok(()) };
         let guest = self.tx.storage().is_guest();
+        let mut insert = None;
         for working in self.documents.iter_mut().filter(|working| working.dirty) {
             let shown = match last {
                 true => working.after.take(),
@@ -311,22 +329,20 @@ impl<'t> LocalWrite<'t> {
                     StoredDocument::new(shown, image, Some(head.op))
                 }
             };
-            let before = working.written.as_ref().or(working.before.as_ref());
+            let before = working.written.as_deref().or(working.before.as_deref());
+            let (collection, id) = (working.collection, &working.id);
             match self.quiet {
-                true => {
-                    self.tx
-                        .store_quietly(working.collection, &working.id, before, &mut after)?
-                }
+                true => self.tx.store_quietly(collection, id, before, &mut after)?,
                 false => self
                     .tx
-                    .store(working.collection, &working.id, before, &mut after)?,
+                    .store_next(collection, id, before, &mut after, &mut insert)?,
             }
             if let Some(before) = before.filter(|before| !before.shown.is_alive()) {
                 let key = (working.collection, &working.id);
                 text::show_again(self.tx, key, before, &after.shown)?;
             }
             if !last {
-                working.written = Some(after);
+                working.written = Some(Box::new(after));
             }
             working.dirty = false;
         }
@@ -436,7 +452,8 @@ impl<'t> LocalWrite<'t> {
 
     fn enqueue(&self, op: &Op, absorbed: Option<(OpId, u64)>) -> Result<Queued> {
         let conn = self.tx.conn();
-        let body = minicbor::to_vec(&op.body)
+        let mut body = Vec::with_capacity(self.size);
+        minicbor::encode(&op.body, &mut body)
             .map_err(|error| StorageError::Internal(error.to_string()))?;
         let bytes = body.len() as u64;
         if absorbed.is_none() {
@@ -480,7 +497,7 @@ impl<'t> LocalWrite<'t> {
     }
 
     /// Without an account edits of texts are base at once.
-    fn keep_texts(&self, body: &OpBody, op: OpId) -> Result<()> {
+    fn keep_texts(&mut self, body: &OpBody, op: OpId) -> Result<()> {
         for change in body.changes.iter().filter(|c| !c.texts.is_empty()) {
             let at = self.find(change.collection, &change.document);
             let shown = at.and_then(|at| self.documents.get(at)?.shown());

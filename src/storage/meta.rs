@@ -52,6 +52,7 @@ pub(crate) fn get<T: FromSql>(conn: &Connection, key: &str) -> Result<Option<T>>
 }
 
 /// What every write has to know, read at once.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Standing {
     pub(super) cursor: Cursor,
     pub(super) contact: Option<Contact>,

@@ -39,6 +39,7 @@ pub(crate) mod import;
 pub(crate) mod inspect;
 mod join;
 mod kinds;
+mod known;
 pub(crate) mod ledger;
 mod local;
 pub(crate) mod meta;
@@ -86,12 +87,14 @@ pub(crate) use write::WriteTx;
 use checkpoint::Checkpoints;
 use connection::{FileSpec, Shared};
 use facts::Facts;
+use known::Known;
 use queue::Queue;
 use read::Readers;
 use write::FailedCommit;
 
 use driftline_core::id::OpId;
 
+use crate::config::Durability;
 use crate::environment::Environment;
 
 /// A file and everything that is open on it. Shared by all parts of a database.
@@ -127,6 +130,10 @@ struct Writer {
     told: Option<i64>,
     /// The same when a write last found the file to be what it was opened as.
     verified: Cell<Option<i64>>,
+    /// What the connection's commits wait for now.
+    waits: Cell<Durability>,
+    /// What holds while `verified` does.
+    known: RefCell<Known>,
 }
 
 /// Whether the file may be used.
@@ -177,20 +184,45 @@ impl Storage {
         origin: Origin,
         work: impl FnOnce(&WriteTx<'_>) -> std::result::Result<T, E>,
     ) -> std::result::Result<T, E> {
+        self.write_within(self.spec.durability, origin, work)
+    }
+
+    /// The same, and the commit does not wait for the disk: for what can be fetched again. After a
+    /// loss of power it is there only if a later commit that waited is.
+    pub(crate) fn write_lazily<T, E: WriteError>(
+        &self,
+        origin: Origin,
+        work: impl FnOnce(&WriteTx<'_>) -> std::result::Result<T, E>,
+    ) -> std::result::Result<T, E> {
+        self.write_within(Durability::Normal, origin, work)
+    }
+
+    fn write_within<T, E: WriteError>(
+        &self,
+        durability: Durability,
+        origin: Origin,
+        work: impl FnOnce(&WriteTx<'_>) -> std::result::Result<T, E>,
+    ) -> std::result::Result<T, E> {
         let entered = Entered::new(self)?;
         let mut writer = self.writer();
         self.connected(&mut writer)?;
         let open: &Writer = &writer;
         let connection = open.connection.as_ref().ok_or(StorageError::Closed)?;
+        if open.waits.get() != durability {
+            pragmas::set_durability(&connection.conn, durability)?;
+            open.waits.set(durability);
+        }
         let layout = self.layout();
         let now = self.environment.clock.read();
-        let tx = WriteTx::begin(ReadTx::new(connection, layout), self, origin, now)?;
+        let read = ReadTx::new(connection, layout);
+        let tx = WriteTx::begin(read, self, &open.known, origin, now)?;
         let version = data_version(&connection.conn)?;
         if open.verified.get() != Some(version) {
             let facts = Facts::read(&connection.conn)?;
             self.facts.check(&facts)?;
             self.follow_identity(facts.account, facts.attaching);
             self.queue.another_wrote(now.mono);
+            open.known.take();
             open.verified.set(Some(version));
         }
         let value = match work(&tx) {
@@ -287,6 +319,8 @@ impl Storage {
             writer.unsettled = true;
             writer.told = None;
             writer.verified.set(None);
+            writer.known.take();
+            writer.waits.set(self.spec.durability);
         }
         writer.connection.as_ref().ok_or(StorageError::Closed)
     }
@@ -463,7 +497,6 @@ impl std::fmt::Debug for Storage {
 
 /// Under `NORMAL` a commit does not wait for the disk; one that does takes all before it along.
 fn full_commit(conn: &rusqlite::Connection, spec: &FileSpec) -> Result<()> {
-    use crate::config::Durability;
     if spec.durability == Durability::Full {
         return Ok(());
     }

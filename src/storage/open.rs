@@ -1,6 +1,6 @@
 //! Opening a file: is it ours, does this build know it, whose is it, does the schema still fit.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, RwLock};
@@ -92,6 +92,8 @@ impl Storage {
                 lifecycle: Lifecycle::Open,
                 connection: Some(connection),
                 told: Some(version),
+                waits: Cell::new(spec.durability),
+                known: RefCell::default(),
                 verified: Cell::new(Some(version)),
             }),
             spec,

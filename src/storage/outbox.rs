@@ -145,6 +145,28 @@ impl<'a> Held<'a> {
     }
 }
 
+/// How many ops there are, for the status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Ops that are sent or to be sent.
+    pub(crate) pending: u64,
+    /// Rejected ops.
+    pub(crate) quarantined: u64,
+}
+
+/// Counts ops without looking at any: asked after every answer, it must cost little however many
+/// wait.
+pub(crate) fn counts(conn: &Connection) -> Result<Counts> {
+    let count =
+        |sql| -> Result<i64> { Ok(conn.prepare_cached(sql)?.query_row([], |row| row.get(0))?) };
+    let all = count("SELECT count(*) FROM _dl_outbox")?;
+    let quarantined = count("SELECT count(*) FROM _dl_outbox WHERE state = 1")?;
+    Ok(Counts {
+        pending: all.saturating_sub(quarantined).unsigned_abs(),
+        quarantined: quarantined.unsigned_abs(),
+    })
+}
+
 /// How much is queued.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct QueueSize {

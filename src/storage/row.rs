@@ -11,7 +11,7 @@ use driftline_core::id::{CollectionId, DocumentId, FieldId, OpId};
 use driftline_core::merge::DocumentState;
 use driftline_core::value::Value;
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, Row};
+use rusqlite::{CachedStatement, Connection, Row};
 
 use super::error::{Result, StorageError};
 use super::meta::Bind;
@@ -28,6 +28,12 @@ pub(crate) struct StoredDocument {
     /// The newest own op on it that base does not contain yet.
     pub(crate) pending: Option<OpId>,
     place: Place,
+}
+
+/// What inserts into a collection's table, kept from row to row.
+pub(super) struct Insert<'c> {
+    collection: CollectionId,
+    statement: CachedStatement<'c>,
 }
 
 /// Where a document was found.
@@ -109,6 +115,12 @@ pub(super) fn load_row(
     let mut statement = conn.prepare_cached(&table.select)?;
     let mut rows = statement.query([id.as_str()])?;
     rows.next()?.map(|row| read_row(table, row)).transpose()
+}
+
+/// The greatest id that has a row.
+pub(super) fn greatest(conn: &Connection, table: &Table) -> Result<Option<String>> {
+    let mut statement = conn.prepare_cached(&table.greatest)?;
+    Ok(statement.query_row([], |row| row.get(0))?)
 }
 
 /// The document's tombstone.
@@ -210,12 +222,13 @@ pub(crate) struct Stored<'d> {
 
 /// Writes a document in place of what was there, touching no more than what differs, and keeps the
 /// full-text index in step. `now` is when it becomes a tombstone, if it does.
-pub(crate) fn store(
-    conn: &Connection,
+pub(super) fn store<'c>(
+    conn: &'c Connection,
     table: &Table,
     id: &DocumentId,
     change: Stored<'_>,
     now: i64,
+    insert: &mut Option<Insert<'c>>,
 ) -> Result<()> {
     let Stored {
         before,
@@ -236,9 +249,9 @@ pub(crate) fn store(
         }
         (Place::Tombstone, true) => {
             delete_tombstone(conn, table.collection, id)?;
-            insert_row(conn, table, id, after)?
+            insert_row(conn, table, id, after, insert)?
         }
-        (Place::Nowhere, true) => insert_row(conn, table, id, after)?,
+        (Place::Nowhere, true) => insert_row(conn, table, id, after, insert)?,
     };
     Ok(())
 }
@@ -283,14 +296,23 @@ pub(crate) fn remove(
     }
 }
 
-fn insert_row(
-    conn: &Connection,
+fn insert_row<'c>(
+    conn: &'c Connection,
     table: &Table,
     id: &DocumentId,
     after: &StoredDocument,
+    insert: &mut Option<Insert<'c>>,
 ) -> Result<Place> {
     let search = index_text(conn, table, id, &after.shown, None)?;
-    let mut statement = conn.prepare_cached(&table.insert)?;
+    let held = insert.take_if(|insert| insert.collection == table.collection);
+    let held = match held {
+        Some(held) => held,
+        None => Insert {
+            collection: table.collection,
+            statement: conn.prepare_cached(&table.insert)?,
+        },
+    };
+    let statement = &mut insert.insert(held).statement;
     statement.raw_bind_parameter(1, id.as_str())?;
     statement.raw_bind_parameter(2, !after.shown.is_alive())?;
     statement.raw_bind_parameter(3, provenance(table, &after.shown, after.pending)?)?;

@@ -32,7 +32,8 @@ use super::write::WriteTx;
 const STAGE: &str = "stage";
 
 pub(super) const DOCUMENTS: i64 = 0;
-const VERSIONS: i64 = 1;
+pub(super) const VERSIONS: i64 = 1;
+pub(super) const FRAME: i64 = 2;
 
 /// How far a bootstrap is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -136,10 +137,12 @@ pub(crate) fn pin(tx: &WriteTx<'_>, cursor: Cursor) -> std::result::Result<(), P
     }
 }
 
-/// Documents of the snapshot, in order of collection and id, behind those received before.
+/// Documents of the snapshot, in order of collection and id, behind those received before. The frame
+/// they came in is kept as it is, if there is a binary one.
 pub(crate) fn add_documents(
     tx: &WriteTx<'_>,
     documents: &[DocumentResult],
+    frame: Option<&[u8]>,
 ) -> std::result::Result<(), PageError> {
     let mut stage = under_way(tx.conn())?;
     if stage.pin.is_none() || stage.complete {
@@ -158,8 +161,10 @@ pub(crate) fn add_documents(
         stage.highest = stage.highest.max(document.state.version);
         stage.last = Some(key);
     }
-    if !documents.is_empty() {
-        keep(tx, DOCUMENTS, documents)?;
+    match frame {
+        _ if documents.is_empty() => {}
+        Some(frame) => keep_bytes(tx, FRAME, frame)?,
+        None => keep(tx, DOCUMENTS, documents)?,
     }
     stage.documents += documents.len() as u64;
     Ok(save(tx, &stage)?)
@@ -211,6 +216,10 @@ pub(crate) fn add_page(
 fn keep<T: minicbor::Encode<()>>(tx: &WriteTx<'_>, kind: i64, items: &[T]) -> Result<()> {
     let body = minicbor::to_vec(items)
         .map_err(|_| StorageError::Internal("a page does not encode".to_owned()))?;
+    keep_bytes(tx, kind, &body)
+}
+
+fn keep_bytes(tx: &WriteTx<'_>, kind: i64, body: &[u8]) -> Result<()> {
     tx.conn()
         .prepare_cached("INSERT INTO _dl_staged (kind, body) VALUES (?1, ?2)")?
         .execute(params![kind, body])?;

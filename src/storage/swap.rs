@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 use driftline_core::id::{CollectionId, DocumentId, OpId, Version};
-use driftline_core::protocol::{DocumentResult, OpResult, VersionEntry};
+use driftline_core::protocol::limits::MAX_DECOMPRESSED;
+use driftline_core::protocol::{DocumentResult, OpResult, SnapshotFrame, VersionEntry, inflate};
 use rusqlite::Connection;
 
 use super::apply::{Applied, PageError, Verdicts, apply_results};
@@ -13,7 +14,7 @@ use super::history::Leaving;
 use super::queued::{self, OpState, QueuedOp, reading};
 use super::rebase::Rebase;
 use super::row::{self, StoredDocument};
-use super::stage::{self, DOCUMENTS};
+use super::stage::{self, DOCUMENTS, VERSIONS};
 use super::tables::quoted;
 use super::text;
 use super::write::WriteTx;
@@ -251,16 +252,7 @@ fn unpack(tx: &WriteTx<'_>) -> std::result::Result<(), PageError> {
     let mut after = 0;
     while let Some((seq, kind, body)) = stage::next_part(tx.conn(), after)? {
         after = seq;
-        let damaged = |_| StorageError::unreadable("bootstrap");
-        if kind == DOCUMENTS {
-            for document in minicbor::decode::<Vec<DocumentResult>>(&body).map_err(damaged)? {
-                text::keep_snapshot(tx.conn(), &document)?;
-                let key = (document.collection, &document.document);
-                text::show_changed(tx, key, None, &document.state, |_| Ok(Vec::new()))?;
-                let mut stored = StoredDocument::new(document.state, None, None);
-                tx.store(document.collection, &document.document, None, &mut stored)?;
-            }
-        } else {
+        if kind == VERSIONS {
             let mut rebase = Rebase::new(tx)?;
             for entry in minicbor::decode::<Vec<VersionEntry>>(&body).map_err(damaged)? {
                 for result in &entry.documents {
@@ -268,9 +260,40 @@ fn unpack(tx: &WriteTx<'_>) -> std::result::Result<(), PageError> {
                 }
             }
             rebase.finish()?;
+        } else {
+            let mut insert = None;
+            for document in documents_of(kind, &body)? {
+                text::keep_snapshot(tx.conn(), &document)?;
+                let key = (document.collection, &document.document);
+                text::show_changed(tx, key, None, &document.state, |_| Ok(Vec::new()))?;
+                let mut stored = StoredDocument::new(document.state, None, None);
+                tx.store_next(
+                    document.collection,
+                    &document.document,
+                    None,
+                    &mut stored,
+                    &mut insert,
+                )?;
+            }
         }
     }
     Ok(())
+}
+
+/// Documents as they were kept: by themselves, or in the frame they came in.
+fn documents_of(kind: i64, body: &[u8]) -> Result<Vec<DocumentResult>> {
+    if kind == DOCUMENTS {
+        return minicbor::decode(body).map_err(damaged);
+    }
+    let plain = inflate(body, MAX_DECOMPRESSED).map_err(damaged)?;
+    match minicbor::decode(&plain).map_err(damaged)? {
+        SnapshotFrame::Documents { documents } => Ok(documents),
+        SnapshotFrame::Begin { .. } | SnapshotFrame::End => Err(damaged(())),
+    }
+}
+
+fn damaged<E>(_: E) -> StorageError {
+    StorageError::unreadable("bootstrap")
 }
 
 fn fold_on_top(

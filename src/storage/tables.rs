@@ -43,6 +43,8 @@ pub(crate) struct Table {
     pub(super) select: String,
     pub(super) insert: String,
     pub(super) delete: String,
+    /// The greatest id.
+    pub(super) greatest: String,
     /// Makes what an insert shows base: a new `_state`, where the row is as that insert left it.
     pub(super) settle_insert: String,
 }
@@ -203,6 +205,7 @@ impl Table {
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6{marks})"
             ),
             delete: format!("DELETE FROM {name} WHERE id = ?1"),
+            greatest: format!("SELECT max(id) FROM {name}"),
             settle_insert: format!(
                 "UPDATE {name} SET _state = ?2, _base = NULL, _pending = NULL \
                  WHERE id = ?1 AND _pending = ?3 AND _base = ?4 AND _deleted = 0"
@@ -262,6 +265,12 @@ impl Table {
     }
 
     pub(crate) fn column(&self, field: FieldId) -> Option<&Column> {
+        // Mostly fields are numbered from 1 without a gap.
+        let usual = usize::from(field).checked_sub(1);
+        let usual = usual.and_then(|at| self.columns.get(at));
+        if let Some(column) = usual.filter(|column| column.field == field) {
+            return Some(column);
+        }
         let at = self
             .columns
             .binary_search_by_key(&field, |column| column.field)

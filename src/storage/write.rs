@@ -12,9 +12,11 @@ use rusqlite::{Connection, ToSql};
 
 use super::error::{Result, StorageError};
 use super::hooks::{Changes, Origin};
+use super::known::Known;
+use super::meta::Standing;
 use super::read::ReadTx;
 use super::reshape;
-use super::row::{self, Stored, StoredDocument};
+use super::row::{self, Insert, Stored, StoredDocument};
 use super::tables::Table;
 use super::{Storage, meta, pragmas, text};
 
@@ -29,8 +31,7 @@ pub(crate) struct WriteTx<'c> {
     witness: RefCell<Option<Witness>>,
     /// Keeps the sender off until the commit.
     holding: Cell<bool>,
-    /// Whether there are tombstones, once somebody asked: mostly there are none to look for.
-    tombstones: Cell<Option<bool>>,
+    known: &'c RefCell<Known>,
     /// Documents whose texts show something else now, until their full-text entries say so.
     retexted: RefCell<HashSet<(CollectionId, DocumentId)>>,
     /// What it did to the outbox, if that is known: bytes of the op added, of one taken out.
@@ -54,10 +55,15 @@ impl<'c> WriteTx<'c> {
     pub(super) fn begin(
         read: ReadTx<'c>,
         storage: &'c Storage,
+        known: &'c RefCell<Known>,
         origin: Origin,
         now: Reading,
     ) -> Result<WriteTx<'c>> {
         pragmas::begin(read.conn())?;
+        if origin != Origin::Local {
+            // What the server says moves all of it.
+            known.borrow_mut().forget_standing();
+        }
         let changes = RefCell::new(Changes::none(origin));
         Ok(WriteTx {
             read,
@@ -66,7 +72,7 @@ impl<'c> WriteTx<'c> {
             changes,
             witness: RefCell::default(),
             holding: Cell::new(false),
-            tombstones: Cell::new(None),
+            known,
             retexted: RefCell::default(),
             counted: Cell::new(None),
             uncounted: Cell::new(false),
@@ -93,16 +99,13 @@ impl<'c> WriteTx<'c> {
         let Some(table) = self.table(collection)? else {
             return Ok(None);
         };
-        let found = row::load_row(self.conn(), &table, id)?;
-        if found.is_some() {
-            return Ok(found);
+        let mut known = self.known.borrow_mut();
+        if !known.is_beyond(self.conn(), &table, id)?
+            && let Some(found) = row::load_row(self.conn(), &table, id)?
+        {
+            return Ok(Some(found));
         }
-        let any = match self.tombstones.get() {
-            Some(any) => any,
-            None => row::any_tombstones(self.conn())?,
-        };
-        self.tombstones.set(Some(any));
-        match any {
+        match known.has_tombstones(self.conn())? {
             true => row::load_tombstone(self.conn(), collection, id),
             false => Ok(None),
         }
@@ -120,7 +123,7 @@ impl<'c> WriteTx<'c> {
             .borrow_mut()
             .typed
             .push((collection, id.clone()));
-        self.put(collection, id, before, after)
+        self.put(collection, id, before, after, &mut None)
     }
 
     /// Writes a document in place of `before` (what [`ReadTx::load`] gave, `None` if that was
@@ -132,17 +135,30 @@ impl<'c> WriteTx<'c> {
         before: Option<&StoredDocument>,
         after: &mut StoredDocument,
     ) -> Result<()> {
-        self.put(collection, id, before, after)?;
-        self.changes.borrow_mut().add(collection, id);
-        Ok(())
+        self.store_next(collection, id, before, after, &mut None)
     }
 
-    fn put(
-        &self,
+    /// The same for one of many, which share what inserts their rows.
+    pub(super) fn store_next<'a>(
+        &'a self,
         collection: CollectionId,
         id: &DocumentId,
         before: Option<&StoredDocument>,
         after: &mut StoredDocument,
+        insert: &mut Option<Insert<'a>>,
+    ) -> Result<()> {
+        self.put(collection, id, before, after, insert)?;
+        self.changes.borrow_mut().add(collection, id);
+        Ok(())
+    }
+
+    fn put<'a>(
+        &'a self,
+        collection: CollectionId,
+        id: &DocumentId,
+        before: Option<&StoredDocument>,
+        after: &mut StoredDocument,
+        insert: &mut Option<Insert<'a>>,
     ) -> Result<()> {
         let table = self.table_for_writing(collection)?;
         let retexted = table.has_searched_text()
@@ -152,10 +168,13 @@ impl<'c> WriteTx<'c> {
             after,
             retexted,
         };
-        row::store(self.conn(), &table, id, change, self.now.wall)?;
-        if after.is_tombstone() {
-            self.tombstones.set(Some(true));
+        row::store(self.conn(), &table, id, change, self.now.wall, insert)?;
+        let mut known = self.known.borrow_mut();
+        match after.is_tombstone() {
+            true => known.note_tombstone(),
+            false => known.note_row(collection, id),
         }
+        drop(known);
         if table.lacks_a_column_for(&after.shown) {
             reshape::note_opaque(self.conn(), collection)?;
         }
@@ -230,12 +249,19 @@ impl<'c> WriteTx<'c> {
 
     /// Sets a fact about the file.
     pub(crate) fn set_meta(&self, key: &str, value: impl ToSql) -> Result<()> {
+        self.known.borrow_mut().forget_standing();
         meta::set(self.conn(), key, value)
     }
 
     /// Removes a fact about the file.
     pub(crate) fn clear_meta(&self, key: &str) -> Result<()> {
+        self.known.borrow_mut().forget_standing();
         meta::clear(self.conn(), key)
+    }
+
+    /// Where the file stands, as every write has to know.
+    pub(super) fn standing(&self) -> Result<Standing> {
+        self.known.borrow_mut().standing(self.conn())
     }
 
     /// Moves the cursor; in the transaction that applies what it passes.
@@ -322,6 +348,10 @@ impl Drop for WriteTx<'_> {
     fn drop(&mut self) {
         if self.holding.get() {
             self.storage.release();
+        }
+        if self.open {
+            // What was learned meanwhile may have been undone.
+            self.known.take();
         }
         // SQLite rolls back by itself after some errors.
         if self.open && !self.read.conn().is_autocommit() {

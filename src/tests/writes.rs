@@ -497,3 +497,62 @@ fn increments_that_add_up_to_nothing_queue_nothing() {
         .sum();
     assert_eq!(sum, 1);
 }
+
+#[test]
+fn a_write_sees_what_another_process_wrote_since_the_last_one() {
+    let db = fixture();
+    let other = crate::Database::open(super::config(&db.dir, super::SCHEMA)).unwrap();
+    let insert = |db: &crate::Database, id: &str| {
+        db.write(|tx| tx.insert_with_id("birds", id, [("species", "Adelie")]))
+            .unwrap();
+    };
+    insert(&db, "a");
+    insert(&other, "z");
+    // Beyond all that this process knew of.
+    db.write(|tx| tx.insert_with_id("birds", "z", [("species", "Gentoo")]))
+        .unwrap();
+    assert_eq!(
+        db.get("birds", "z").unwrap().unwrap().text("species"),
+        Some("Gentoo")
+    );
+    let ops = db.ops();
+    let links: Vec<bool> = ops.iter().map(|op| op.changes[0].prev.is_some()).collect();
+    assert_eq!(links, [false, false, true]);
+
+    let before = ops.len();
+    for n in 0..20 {
+        insert(&db, &format!("m{n:02}-db"));
+        insert(&other, &format!("m{n:02}-other"));
+    }
+    let order: Vec<String> = db.ops()[before..]
+        .iter()
+        .map(|op| op.changes[0].document.to_string())
+        .collect();
+    assert!(
+        order.is_sorted(),
+        "ids only grow, whoever draws them: {order:?}"
+    );
+}
+
+#[test]
+fn a_write_meets_the_tombstone_another_process_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || {
+        let schema = driftline_core::schema::Schema::parse(super::SCHEMA).unwrap();
+        crate::Database::open(crate::Config::new(super::path(&dir), schema, "w1")).unwrap()
+    };
+    let (db, other) = (open(), open());
+    let insert = |db: &crate::Database, id: &str| {
+        db.write(|tx| tx.insert_with_id("birds", id, [("species", "Adelie")]))
+            .unwrap();
+    };
+    insert(&db, "b");
+    insert(&other, "m");
+    other.write(|tx| tx.delete("birds", "m")).unwrap();
+    insert(&db, "m");
+    let raw = rusqlite::Connection::open(super::path(&dir)).unwrap();
+    let tombstones: i64 = raw
+        .query_row("SELECT count(*) FROM _dl_tombstones", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(tombstones, 0, "the document stands in one place");
+}

@@ -36,6 +36,14 @@ const FIELDS: u8 = 11;
 /// Which register values are left out because they stand elsewhere (in a device's columns).
 pub(crate) type Elsewhere<'a> = &'a dyn Fn(FieldId) -> bool;
 
+/// A register, and where its write stands in the table.
+struct Placed<'s> {
+    field: FieldId,
+    at: usize,
+    value: &'s Value,
+    elsewhere: bool,
+}
+
 impl DocumentState {
     /// Encodes all of it but the register values for which `elsewhere` says so.
     ///
@@ -70,17 +78,23 @@ impl DocumentState {
         named: Option<OpId>,
     ) -> Result<(), encode::Error<W::Error>> {
         let mut table: Vec<Write> = Vec::new();
-        for (_, register) in self.registers.iter() {
-            if !table.contains(&register.write) {
+        // Asked once for each register: every row of a device is written through here.
+        let mut placed: Vec<Placed<'_>> = Vec::with_capacity(self.registers.len());
+        for (field, register) in self.registers.iter() {
+            let known = table.iter().position(|write| *write == register.write);
+            let at = known.unwrap_or_else(|| {
                 table.push(register.write);
-            }
+                table.len() - 1
+            });
+            placed.push(Placed {
+                field,
+                at,
+                value: &register.value,
+                elsewhere: elsewhere(field),
+            });
         }
-        let apart = |field: FieldId| compact && elsewhere(field);
-        let apart_count = self
-            .registers
-            .iter()
-            .filter(|(field, _)| apart(*field))
-            .count();
+        let is_apart = |placed: &Placed<'_>| compact && placed.elsewhere;
+        let apart_count = placed.iter().filter(|placed| is_apart(placed)).count();
         let together = self.registers.len() - apart_count;
         let keys = 2
             + usize::from(!self.is_alive())
@@ -120,36 +134,28 @@ impl DocumentState {
                 write(e, entry, named)?;
             }
         }
-        let place = |register: &Register| {
-            table
-                .iter()
-                .position(|w| *w == register.write)
-                .unwrap_or_default()
-        };
         if apart_count > 0 {
             e.u8(FIELDS)?.array(table.len() as u64)?;
             for at in 0..table.len() {
                 let mine = || {
-                    self.registers
+                    placed
                         .iter()
-                        .filter(|(field, r)| apart(*field) && place(r) == at)
+                        .filter(|placed| is_apart(placed) && placed.at == at)
                 };
                 e.array(mine().count() as u64)?;
-                for (field, _) in mine() {
-                    e.u16(field)?;
+                for placed in mine() {
+                    e.u16(placed.field)?;
                 }
             }
         }
         if together > 0 {
             e.u8(REGISTERS)?.map(together as u64)?;
-            for (field, register) in self.registers.iter().filter(|(field, _)| !apart(*field)) {
-                e.u16(field)?;
-                if elsewhere(field) {
-                    e.array(1)?.u32(place(register) as u32)?;
+            for placed in placed.iter().filter(|placed| !is_apart(placed)) {
+                e.u16(placed.field)?;
+                if placed.elsewhere {
+                    e.array(1)?.u32(placed.at as u32)?;
                 } else {
-                    e.array(2)?
-                        .u32(place(register) as u32)?
-                        .encode(&register.value)?;
+                    e.array(2)?.u32(placed.at as u32)?.encode(placed.value)?;
                 }
             }
         }

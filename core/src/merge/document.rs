@@ -369,6 +369,9 @@ fn write_fields(
     let mut lost = Vec::new();
     match collection.merge {
         MergePolicy::Field => {
+            if state.registers.is_empty() {
+                state.registers.reserve(change.registers.len());
+            }
             for (field, value) in change.registers.iter() {
                 let current = state.registers.get(field).map(|r| r.write);
                 let outcome = contest(cx.op, cx.stamp, current, cx.seen);

@@ -70,6 +70,11 @@ impl<V> FieldMap<V> {
         }
     }
 
+    /// Makes room for so many more.
+    pub fn reserve(&mut self, more: usize) {
+        self.0.reserve(more);
+    }
+
     /// Takes `field` out.
     pub fn remove(&mut self, field: FieldId) -> Option<V> {
         let at = self.0.binary_search_by_key(&field, |(f, _)| *f).ok()?;

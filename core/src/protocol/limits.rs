@@ -16,7 +16,7 @@ pub const MAX_DEPTH: usize = 32;
 /// CBOR items in one message; a larger message may have one for every three bytes.
 pub const MAX_ITEMS: usize = 1 << 20;
 /// Ops in one request.
-pub const MAX_OPS: usize = 2_000;
+pub const MAX_OPS: usize = 3_500;
 /// Earlier ops that one op may cover.
 pub const MAX_COVERS: usize = 1_000;
 /// Bytes of ops a device puts in one request (a single larger op travels alone).

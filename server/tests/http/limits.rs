@@ -198,7 +198,13 @@ async fn hostile_bodies_get_a_typed_answer_and_change_nothing() {
             413,
             "too_large",
         ),
-        ("too many ops", vec![CBOR], named(limits::MAX_OPS + 1), 413, "too_large"),
+        (
+            "too many ops",
+            vec![CBOR],
+            named(limits::MAX_OPS as u64 + 1),
+            413,
+            "too_large",
+        ),
         (
             "an over-long device id",
             vec![CBOR],

@@ -43,6 +43,9 @@ CREATE TABLE _dl_outbox (
 -- Few ops are retries; looking one up by its first id must not read the queue.
 CREATE INDEX _dl_outbox_retries ON _dl_outbox (retry_of) WHERE retry_of IS NOT NULL;
 
+-- So are rejected ones; counting them must not read the queue either.
+CREATE INDEX _dl_outbox_quarantined ON _dl_outbox (state) WHERE state = 1;
+
 CREATE TABLE _dl_departed (
     -- Links of ops that left while the queue of their time has not drained: what later ops had seen
     -- is told by them.
@@ -134,9 +137,9 @@ CREATE TABLE _dl_staged (
     -- What a bootstrap under way has received, in order and as it came; unpacked into the
     -- collections in the transaction that swaps base.
     seq INTEGER PRIMARY KEY NOT NULL,
-    -- 0 documents of the snapshot, 1 versions that followed.
+    -- 0 documents of the snapshot, 1 versions that followed, 2 a frame of documents as it came.
     kind INTEGER NOT NULL,
-    -- CBOR: an array of them.
+    -- CBOR: an array of them, or the frame, which may be compressed.
     body BLOB NOT NULL
 );
 

@@ -9,7 +9,7 @@ use driftline_core::environment::Clock;
 use driftline_core::id::{CollectionId, DocumentId, FieldId, OpId};
 use driftline_core::merge::DocumentState;
 use driftline_core::op::{Change, ChangeKind, OpBody, Refusal, refusal};
-use driftline_core::protocol::{self, Cursor, SentOp, SyncRequest, SyncResponse};
+use driftline_core::protocol::{self, Cursor, SentOp, SnapshotFrame, SyncRequest, SyncResponse};
 use driftline_core::text::{ListChange, OffsetUnit, TextChange, Which};
 use driftline_core::time::{Contact, Reading};
 use driftline_core::value::Value;
@@ -460,7 +460,12 @@ impl Device {
         let some = &left[..most.min(left.len())];
         self.storage
             .write_tx(Origin::Remote, |tx| {
-                stage::add_documents(tx, some)?;
+                let frame = SnapshotFrame::Documents {
+                    documents: some.to_vec(),
+                };
+                let frame = protocol::compress(&protocol::encode_cbor(&frame));
+                let as_it_came = some.len() % 2 == 1;
+                stage::add_documents(tx, some, as_it_came.then_some(&frame))?;
                 if some.len() == left.len() {
                     stage::documents_complete(tx)
                 } else {

@@ -236,7 +236,7 @@ fn what_no_honest_server_says_of_a_text_is_refused_and_changes_nothing() {
                 Some(update) => drop(document.texts.insert(STORY, update)),
                 None => drop(document.texts.remove(STORY)),
             }
-            stage::add_documents(tx, &[document])
+            stage::add_documents(tx, &[document], None)
         })
     };
     assert!(matches!(snapshot(None), Err(PageError::Malformed(_))));

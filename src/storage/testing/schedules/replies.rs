@@ -275,7 +275,7 @@ fn a_bootstrap_goes_on_after_a_restart_and_asks_for_every_fate() {
             .write_tx(crate::storage::Origin::Remote, |tx| work(tx))
     };
     assert!(matches!(
-        tx(&|tx| stage::add_documents(tx, &again[..1])),
+        tx(&|tx| stage::add_documents(tx, &again[..1], None)),
         Err(PageError::Malformed(_))
     ));
     assert!(matches!(
