@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use driftline::environment::{Clock, SystemClock};
-use driftline::{Config, Database, FieldValue, HostToken, Schema, SyncConfig, Transaction, Value};
+use driftline::{
+    Config, Database, FieldValue, HostToken, LossFilter, Schema, SyncConfig, Transaction, Value,
+};
 use driftline_core::id::BootId;
 use serde_json::{Map, Value as Json, json};
 
@@ -116,6 +118,12 @@ fn obey(db: &Database, order: Order) -> Reply {
         }
         Order::Report => report(db).map_or_else(failed, |report| Reply::Report(Box::new(report))),
         Order::Discard { op } => done(db.outbox().discard(&op)),
+        Order::Retry { op } => done(db.outbox().retry(&op).map(drop)),
+        Order::Restore {
+            collection,
+            id,
+            field,
+        } => done(restore(db, collection, id, field)),
         Order::Close => done(db.close()),
     }
 }
@@ -202,6 +210,20 @@ fn told(value: &FieldValue) -> Option<Json> {
     }
 }
 
+/// Brings back the latest lost value of a field that nobody has brought back yet.
+fn restore(db: &Database, collection: String, id: String, field: String) -> driftline::Result<()> {
+    let lost = LossFilter {
+        collection: Some(collection),
+        document: Some(id),
+        field: Some(field),
+        restored: Some(false),
+        ..LossFilter::default()
+    };
+    let lost = db.ledger().query(&lost, 1)?;
+    lost.iter()
+        .try_for_each(|loss| db.ledger().restore(loss.id).map(drop))
+}
+
 fn report(db: &Database) -> driftline::Result<Report> {
     let status = db.sync().map(|sync| sync.status()).unwrap_or_default();
     let birds = db.query("SELECT count(*) FROM birds", ())?;
@@ -221,7 +243,7 @@ fn report(db: &Database) -> driftline::Result<Report> {
         });
     let losses = db
         .ledger()
-        .query(&driftline::LossFilter::default(), MANY)?
+        .query(&LossFilter::default(), MANY)?
         .into_iter()
         .map(|loss| Lost {
             collection: loss.collection,
@@ -232,6 +254,7 @@ fn report(db: &Database) -> driftline::Result<Report> {
             winner_value: loss.winner_value,
             winner_device: loss.winner_device,
             rule: loss.rule.name().to_owned(),
+            restored: loss.restored_by.is_some(),
         });
     Ok(Report {
         state: format!("{:?}", status.state),

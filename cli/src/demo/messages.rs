@@ -28,6 +28,14 @@ pub(super) enum Order {
     Report,
     /// Take a write out of quarantine for good.
     Discard { op: String },
+    /// Try a write in quarantine again, as it is.
+    Retry { op: String },
+    /// Bring the value back that the ledger lists for this field.
+    Restore {
+        collection: String,
+        id: String,
+        field: String,
+    },
     /// Close the file properly.
     Close,
 }
@@ -140,6 +148,8 @@ pub(super) struct Lost {
     pub(super) winner_value: Value,
     pub(super) winner_device: String,
     pub(super) rule: String,
+    /// Whether somebody brought it back.
+    pub(super) restored: bool,
 }
 
 impl Change {

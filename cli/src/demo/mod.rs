@@ -47,11 +47,22 @@ pub(crate) struct Arguments {
     seed: Option<u64>,
 }
 
-/// What the server takes of a comment: less than the teams' apps know of.
-const STRICTER: (&str, &str) = (
-    "comments = { id = 17, kind = \"text\" }",
-    "comments = { id = 17, kind = \"text\", max_bytes = 200 }",
-);
+/// What the server takes of a comment, in bytes: less than the teams' apps know of,
+const SHORT_COMMENTS: u32 = 200;
+/// and later more.
+const LONG_COMMENTS: u32 = 300;
+
+/// The teams' schema as the server has it: comments of at most so many bytes.
+fn schema_with_comments_of(bytes: u32) -> Result<String, Failure> {
+    let (theirs, comments) = (SCHEMA, "comments = { id = 17, kind = \"text\" }");
+    let limited = format!("comments = {{ id = 17, kind = \"text\", max_bytes = {bytes} }}");
+    match theirs.contains(comments) {
+        true => Ok(theirs.replace(comments, &limited)),
+        false => Err(Failure::fault(
+            "the demo's schema has no such comments field",
+        )),
+    }
+}
 
 pub(crate) fn run(arguments: &Arguments, output: &Output) -> Outcome {
     let place = Place::prepare(arguments.keep.as_deref())?;
@@ -74,12 +85,7 @@ fn play(place: &Place, seed: u64, output: &Output) -> Outcome {
     let birds = birds::read()
         .map_err(|error| Failure::fault("the demo's records cannot be read").because(&error))?;
     let secret = format!("{:016x}{:016x}{:016x}", entropy(), entropy(), random.next());
-    let schema = SCHEMA.replace(STRICTER.0, STRICTER.1);
-    if schema == SCHEMA {
-        return Err(Failure::fault(
-            "the demo's schema has no such comments field",
-        ));
-    }
+    let schema = schema_with_comments_of(SHORT_COMMENTS)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -92,7 +98,7 @@ fn play(place: &Place, seed: u64, output: &Output) -> Outcome {
     stage.step("A server starts");
     let server = Server::start(&place.directory, &schema, secret.into_bytes())?;
     let text = format!(
-        "http://{}, seed {seed}; it takes comments of at most 200 bytes, which the teams' apps do not know",
+        "http://{}, seed {seed}; it takes comments of at most {SHORT_COMMENTS} bytes, which the teams' apps do not know",
         server.address
     );
     stage.note(
@@ -116,6 +122,7 @@ fn play(place: &Place, seed: u64, output: &Output) -> Outcome {
     acts::meeting(&mut world)?;
     let plot = acts::conflicts(&mut world)?;
     acts::healing(&mut world, &plot)?;
+    acts::mending(&mut world, &plot)?;
     acts::verdict(world)
 }
 

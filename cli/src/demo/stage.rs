@@ -75,6 +75,12 @@ impl<'a> Stage<'a> {
         self.judge(name, expected.to_string(), found.to_string(), held);
     }
 
+    /// Checks that something came about.
+    pub(super) fn happens(&mut self, name: &str, held: bool) {
+        let found = if held { "yes" } else { "no" };
+        self.judge(name, "yes".to_owned(), found.to_owned(), held);
+    }
+
     /// Checks that a list of faults is empty.
     pub(super) fn none(&mut self, name: &str, faults: &[String]) {
         let found = match faults {

@@ -258,6 +258,24 @@ impl Team {
         self.order(&Order::Discard { op: op.to_owned() })
     }
 
+    pub(super) fn retry(&mut self, op: &str) -> Result<(), Failure> {
+        self.order(&Order::Retry { op: op.to_owned() })
+    }
+
+    /// Brings back the value that the device's ledger lists for a field.
+    pub(super) fn restore(
+        &mut self,
+        collection: &str,
+        id: &str,
+        field: &str,
+    ) -> Result<(), Failure> {
+        self.order(&Order::Restore {
+            collection: collection.to_owned(),
+            id: id.to_owned(),
+            field: field.to_owned(),
+        })
+    }
+
     /// Waits until everything is sent and received; says whether it got there in time.
     pub(super) fn settle(&mut self, within: Duration) -> Result<bool, Failure> {
         let timeout_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);

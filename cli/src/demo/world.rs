@@ -181,6 +181,14 @@ impl World<'_> {
         Ok(all)
     }
 
+    /// Lets all devices sync, and checks that they got there in time.
+    pub(super) fn all_settle(&mut self, who: &str) -> Result<(), Failure> {
+        let settled = self.settle_all()?;
+        self.stage
+            .happens(&format!("{who} are up to date"), settled);
+        Ok(())
+    }
+
     /// The server's documents, as its files have them now.
     pub(super) fn server_documents(&self) -> Result<Vec<Document>, Failure> {
         let read = driftline_server::inspect::documents(&self.server.data, WORKSPACE);

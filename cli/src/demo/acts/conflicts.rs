@@ -37,8 +37,10 @@ pub(in crate::demo) struct Plot {
     pub(in crate::demo) revived: String,
     /// Its tags are changed by all.
     pub(in crate::demo) tagged: String,
-    /// Its comment is longer than the server takes.
+    /// Its comment is longer than the server ever takes.
     pub(in crate::demo) refused: String,
+    /// Its comment is longer than the server takes at first.
+    pub(in crate::demo) retried: String,
     /// Written right before and right after the refused one.
     pub(in crate::demo) neighbours: [String; 2],
     /// Corrected by Dream and by the copy of Dream.
@@ -75,7 +77,7 @@ impl Plot {
         };
         let mut some = |n: usize| (0..n).map(|_| one()).collect::<Result<Vec<_>, _>>();
         let (contested, shared, counted) = (some(CONTESTED)?, some(SHARED)?, some(COUNTED)?);
-        let mut last = some(5)?.into_iter();
+        let mut last = some(6)?.into_iter();
         let mut next = || last.next().ok_or_else(|| Failure::fault("too few birds"));
         Ok(Plot {
             contested,
@@ -84,6 +86,7 @@ impl Plot {
             revived: next()?,
             tagged,
             refused: next()?,
+            retried: next()?,
             neighbours: [next()?, next()?],
             cloned: next()?,
         })
@@ -117,8 +120,19 @@ pub(in crate::demo) fn conflicts(world: &mut World<'_>) -> Result<Plot, Failure>
     Ok(plot)
 }
 
+/// Longer than the server takes.
+const LONG: &str = "Nest moved twice; photographs to follow. ";
+/// A comment that the server never takes,
+fn too_long() -> String {
+    LONG.repeat(8)
+}
+/// and one that it takes once it is told to take more.
+pub(in crate::demo) fn long_for_now() -> String {
+    LONG.repeat(6)
+}
+
 /// Everybody's body mass for a contested bird is another.
-fn mass(bird: usize, team: usize) -> i64 {
+pub(in crate::demo) fn mass(bird: usize, team: usize) -> i64 {
     3_000 + 10 * bird as i64 + team as i64
 }
 
@@ -179,21 +193,22 @@ fn torgersen(world: &mut World<'_>, plot: &Plot) -> Result<(), Failure> {
             "birds",
             before,
             "comments",
-            "Seen before the long comment.",
+            "Seen before the long comments.",
         )],
     )?;
-    let long = "Nest moved twice; photographs to follow. ".repeat(8);
-    world.write_in_vain(
-        TORGERSEN,
-        vec![Change::set("birds", &plot.refused, "comments", long)],
-    )?;
+    for (bird, comment) in [(&plot.refused, too_long()), (&plot.retried, long_for_now())] {
+        world.write_in_vain(
+            TORGERSEN,
+            vec![Change::set("birds", bird, "comments", comment)],
+        )?;
+    }
     world.write(
         TORGERSEN,
         vec![Change::set(
             "birds",
             after,
             "comments",
-            "Seen after the long comment.",
+            "Seen after the long comments.",
         )],
     )
 }

@@ -1,10 +1,9 @@
-//! Act four: the network comes back, badly; then what the server refused is put right.
+//! Act four: the network comes back, badly.
 
 use serde_json::json;
 
 use super::conflicts::{Plot, TAGS_AT_THE_END};
 use super::entry::EMPTY_ISLAND;
-use crate::demo::messages::Change;
 use crate::demo::world::{BISCOE, COPY, DREAM, TORGERSEN, World};
 use crate::failure::Failure;
 use crate::output::count;
@@ -43,14 +42,8 @@ pub(in crate::demo) fn healing(world: &mut World<'_>, plot: &Plot) -> Result<(),
         ),
         json!({ "breaks": breaks }),
     );
-    world.stage.holds(
-        "all four are up to date",
-        "within 20 s",
-        if settled { "yes" } else { "no" },
-        settled,
-    );
-    policies(world, plot)?;
-    refused(world, plot)
+    world.stage.happens("all four are up to date", settled);
+    policies(world, plot)
 }
 
 /// What the schema says of conflicts, one by one, on a device that caused most of them.
@@ -129,69 +122,6 @@ fn policies(world: &mut World<'_>, plot: &Plot) -> Result<(), Failure> {
         "body mass corrected in a file and, later, in its copy",
         last_mass,
         mass,
-    );
-    Ok(())
-}
-
-fn refused(world: &mut World<'_>, plot: &Plot) -> Result<(), Failure> {
-    world
-        .stage
-        .step("The server refused one write; its neighbours were not held up");
-    let quarantined = world.team(TORGERSEN)?.report()?.quarantined;
-    let place = format!("birds/{}", plot.refused);
-    let found: Vec<String> = quarantined
-        .iter()
-        .flat_map(|write| write.documents.clone())
-        .collect();
-    world.stage.equal("in quarantine", &place, found.join(", "));
-    let codes: Vec<&str> = quarantined
-        .iter()
-        .map(|write| write.code.as_str())
-        .collect();
-    world
-        .stage
-        .equal("why", "value_too_large", codes.join(", "));
-    for write in &quarantined {
-        world
-            .stage
-            .note(&format!("{}: {}", write.code, write.message), json!(write));
-    }
-    let documents = world.team(BISCOE)?.documents()?;
-    let there = plot.neighbours.iter().filter(|id| {
-        let comment = documents
-            .iter()
-            .find(|d| d.id == **id)
-            .and_then(|d| d.fields.get("comments")?.as_str());
-        comment.is_some_and(|comment| comment.ends_with("the long comment."))
-    });
-    world.stage.equal(
-        "neighbours of the refused write that Biscoe has",
-        plot.neighbours.len(),
-        there.count(),
-    );
-
-    world
-        .stage
-        .step("Torgersen writes a shorter comment and lets the refused one go");
-    for write in &quarantined {
-        world.team(TORGERSEN)?.discard(&write.op)?;
-    }
-    world.paper.everybody_saw();
-    world.write(
-        TORGERSEN,
-        vec![Change::set(
-            "birds",
-            &plot.refused,
-            "comments",
-            "Nest moved twice.",
-        )],
-    )?;
-    let settled = world.settle_all()?;
-    world.stage.holds(
-        "all four are up to date",
-        "within 20 s",
-        if settled { "yes" } else { "no" },
-        settled,
     );
     Ok(())
 }

@@ -23,12 +23,7 @@ pub(in crate::demo) fn meeting(world: &mut World<'_>) -> Result<(), Failure> {
     world.weather_only(BISCOE, Weather::Fair)?;
     world.connect(BISCOE)?;
     let settled = world.settle(BISCOE)?;
-    world.stage.holds(
-        "Biscoe has sent everything",
-        "within 20 s",
-        if settled { "yes" } else { "no" },
-        settled,
-    );
+    world.stage.happens("Biscoe has sent everything", settled);
 
     lose_an_answer(world)?;
 
@@ -44,12 +39,9 @@ pub(in crate::demo) fn meeting(world: &mut World<'_>) -> Result<(), Failure> {
         count(u64::from(breaks), "connection", "connections")
     );
     world.stage.note(&text, json!({ "breaks": breaks }));
-    world.stage.holds(
-        "Torgersen has sent everything",
-        "within 20 s",
-        if settled { "yes" } else { "no" },
-        settled,
-    );
+    world
+        .stage
+        .happens("Torgersen has sent everything", settled);
     let offset = world
         .team(TORGERSEN)?
         .report()?
@@ -65,13 +57,7 @@ pub(in crate::demo) fn meeting(world: &mut World<'_>) -> Result<(), Failure> {
     );
 
     world.stage.step("Every team receives the others' birds");
-    let settled = world.settle_all()?;
-    world.stage.holds(
-        "all three are up to date",
-        "within 20 s",
-        if settled { "yes" } else { "no" },
-        settled,
-    );
+    world.all_settle("all three")?;
     for at in [BISCOE, DREAM, TORGERSEN] {
         let name = world.team(at)?.name().to_owned();
         let documents = world.team(at)?.documents()?;
@@ -134,12 +120,9 @@ fn lose_an_answer(world: &mut World<'_>) -> Result<(), Failure> {
 
     world.weather(DREAM, Weather::Fair)?;
     let settled = world.settle(DREAM)?;
-    world.stage.holds(
-        "Dream, sending again, has sent everything",
-        "within 20 s",
-        if settled { "yes" } else { "no" },
-        settled,
-    );
+    world
+        .stage
+        .happens("Dream, sending again, has sent everything", settled);
     let after = world.server_version()?.saturating_sub(before);
     world.stage.equal(
         "versions on the server for those writes, sent twice",

@@ -4,10 +4,12 @@ mod conflicts;
 mod entry;
 mod healing;
 mod meeting;
+mod mending;
 mod verdict;
 
 pub(super) use conflicts::conflicts;
 pub(super) use entry::entry;
 pub(super) use healing::healing;
 pub(super) use meeting::meeting;
+pub(super) use mending::mending;
 pub(super) use verdict::verdict;

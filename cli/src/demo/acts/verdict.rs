@@ -1,4 +1,4 @@
-//! Act five: does everybody show the same, is it what the paper says, and is nothing lost?
+//! The last act: does everybody show the same, is it what the paper says, and is nothing lost?
 
 use std::collections::BTreeSet;
 

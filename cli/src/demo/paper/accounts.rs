@@ -154,6 +154,7 @@ mod tests {
             winner_value: 2.into(),
             winner_device: "Biscoe".to_owned(),
             rule: "overwritten".to_owned(),
+            restored: false,
         };
         assert_eq!(
             paper.unaccounted(&documents, &[row], &[]),
