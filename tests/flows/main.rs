@@ -13,6 +13,7 @@ mod processes;
 mod providers;
 mod sharing;
 mod support;
+mod text;
 mod tls;
 mod transports;
 mod verdicts;

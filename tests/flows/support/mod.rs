@@ -36,6 +36,7 @@ done = { id = 3, kind = "boolean", default = false }
 count = { id = 4, kind = "counter" }
 tags = { id = 5, kind = "set" }
 rank = { id = 6, kind = "integer" }
+story = { id = 7, kind = "rich_text" }
 
 [collections.tasks]
 id = 2
