@@ -127,8 +127,7 @@ impl Database {
     /// the file is opened with this account and workspace.
     ///
     /// # Errors
-    /// `wrong_account`, `wrong_workspace`: the file is another one's; `guest_texts`: it holds texts or
-    /// lists, and nothing was recorded; a file that cannot be written.
+    /// `wrong_account`, `wrong_workspace`: the file is another one's; a file that cannot be written.
     /// What was queued before the error stays queued.
     pub fn attach_account(&self, account: &str, workspace: &str) -> Result<Attached> {
         crate::database::check_names(Some(account), workspace)?;

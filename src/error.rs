@@ -161,7 +161,6 @@ impl Error {
                 StorageError::OtherIdentity("account") => ("wrong_account", App, No),
                 StorageError::OtherIdentity(_) => ("wrong_workspace", App, No),
                 StorageError::GuestFile => ("guest_file", App, AfterAction),
-                StorageError::GuestTexts => ("guest_texts", App, No),
                 StorageError::Schema(_) => (SchemaError::CODE, App, No),
                 StorageError::Suspended => ("suspended", App, AfterAction),
                 StorageError::Closed => ("closed", App, No),

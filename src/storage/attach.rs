@@ -18,6 +18,7 @@ use super::outbox::{encoded, insert};
 use super::predict::{Head, predict};
 use super::row::StoredDocument;
 use super::tables::table_name;
+use super::text::{self, TextPlace};
 use super::write::WriteTx;
 use super::{Origin, Storage, history, meta};
 
@@ -54,16 +55,12 @@ pub(crate) fn begin(tx: &WriteTx<'_>, account: &str, workspace: Option<&str>) ->
             false => Err(StorageError::OtherIdentity("workspace")),
         };
     }
-    // Before anything is recorded: half of a document must not become the account's.
-    let texts = "SELECT EXISTS (SELECT 1 FROM _dl_crdt)";
-    if tx.conn().query_row(texts, [], |row| row.get(0))? {
-        return Err(StorageError::GuestTexts);
-    }
     tx.set_meta(meta::key::ACCOUNT, account)?;
     if let Some(workspace) = workspace {
         tx.set_meta(meta::key::WORKSPACE, workspace)?;
     }
     // What a guest deleted no server has heard of.
+    text::forget_deleted(tx.conn())?;
     tx.conn().execute("DELETE FROM _dl_tombstones", [])?;
     tx.set_meta(meta::key::ATTACH, "")?;
     // A write that waits for this transaction must find the file as it will be.
@@ -165,8 +162,19 @@ fn turn(tx: &WriteTx<'_>, collection: &Collection, id: &DocumentId) -> Result<Op
     let Some(stored) = tx.load(collection.id, id)?.filter(is_guests) else {
         return Ok(None);
     };
-    let change = insert_of(collection, id, &stored.shown)?;
     let file = tx.meta::<String>(meta::key::DEVICE)?.unwrap_or_default();
+    let mut change = insert_of(collection, id, &stored.shown);
+    for (field, _) in stored.shown.texts.iter() {
+        let place = TextPlace {
+            collection: collection.id,
+            document: id.clone(),
+            field,
+        };
+        let edit = text::as_one_edit(tx.conn(), tx.layout(), &file, &place, &stored.shown)?;
+        if let Some(edit) = edit.filter(|_| collection.field_by_id(field).is_some()) {
+            change.texts.insert(field, edit);
+        }
+    }
     let op = free_id(tx, &file, &change)?;
     let written = written(&stored.shown);
     let schema = std::sync::Arc::clone(tx.schema());
@@ -185,6 +193,7 @@ fn turn(tx: &WriteTx<'_>, collection: &Collection, id: &DocumentId) -> Result<Op
     let shown = predict(None, &body.changes, collection, head, false)?;
     let mut after = StoredDocument::new(shown, Some(BaseImage::Absent), Some(op));
     tx.store(collection.id, id, Some(&stored), &mut after)?;
+    text::forget_guests(tx.conn(), (collection.id, id), &stored.shown, &after.shown)?;
     let body = encoded(&body)?;
     insert(tx.conn(), op, &body, written, None)?;
     tx.touch_queue();
@@ -207,7 +216,7 @@ fn free_id(tx: &WriteTx<'_>, file: &str, change: &Change) -> Result<OpId> {
 }
 
 /// The same for a document named by its numbers. Returns whether it was the guest's.
-pub(super) fn turn_at(tx: &WriteTx<'_>, collection: CollectionId, id: &DocumentId) -> Result<bool> {
+pub(crate) fn turn_at(tx: &WriteTx<'_>, collection: CollectionId, id: &DocumentId) -> Result<bool> {
     let schema = std::sync::Arc::clone(tx.schema());
     match schema.collection_by_id(collection) {
         Some(collection) => Ok(turn(tx, collection, id)?.is_some()),
@@ -220,13 +229,8 @@ fn is_guests(stored: &StoredDocument) -> bool {
     stored.pending.is_none() && stored.image.is_none() && stored.shown.generation.version == 0
 }
 
-/// What the document says now, as one insert. Nothing of how it came to be is in it.
-fn insert_of(collection: &Collection, id: &DocumentId, shown: &DocumentState) -> Result<Change> {
-    if !shown.texts.is_empty() {
-        return Err(StorageError::Internal(
-            "a guest's text was not seen before the attach".to_owned(),
-        ));
-    }
+/// What the document says now, but for its texts, as one insert. Nothing of how it came to be is in it.
+fn insert_of(collection: &Collection, id: &DocumentId, shown: &DocumentState) -> Change {
     let mut change = Change::new(collection.id, id.clone(), ChangeKind::Insert);
     for (field, register) in shown.registers.iter() {
         if collection.field_by_id(field).is_some() && register.value != Value::Null {
@@ -250,7 +254,7 @@ fn insert_of(collection: &Collection, id: &DocumentId, shown: &DocumentState) ->
         }
     }
     change.clock = shown.clock;
-    Ok(change)
+    change
 }
 
 /// When the guest last wrote it, by the clock as it was then: no boot session is known any more.

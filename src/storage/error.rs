@@ -49,8 +49,6 @@ pub(crate) enum StorageError {
     OtherIdentity(&'static str),
     #[error("the file holds documents written without an account")]
     GuestFile,
-    #[error("the guest's file holds texts or lists, which cannot be attached")]
-    GuestTexts,
     #[error(transparent)]
     Schema(#[from] SchemaError),
     #[error("the database is suspended")]

@@ -3,7 +3,7 @@ use driftline_core::op::ChangeKind;
 use super::{Fixture, SCHEMA, config, ops_in, path};
 use crate::storage::Origin;
 use crate::storage::attach::{self, Pace};
-use crate::{Config, Database, Value, file_for};
+use crate::{Config, Database, TextEdit, Value, file_for};
 
 fn guest() -> Fixture {
     let dir = tempfile::tempdir().unwrap();
@@ -198,23 +198,104 @@ fn every_account_and_workspace_has_a_file_of_its_own() {
     }
 }
 
-/// A text by a guest has no op that could carry it: the file is left as it was.
+/// The insert that a guest's document becomes carries its texts, byte for byte the same from a copy of
+/// the file.
 #[test]
-fn a_guests_texts_are_refused_before_anything_is_recorded() {
+fn a_guests_texts_are_part_of_the_insert_and_the_same_from_a_copy() {
     let dir = tempfile::tempdir().unwrap();
+    let guest = |path: &std::path::Path| {
+        let config = Config {
+            account: None,
+            path: path.to_owned(),
+            ..config(&dir, super::texts::SCHEMA)
+        };
+        Database::open(config).unwrap()
+    };
+    let (path, copy) = (dir.path().join("guest.db"), dir.path().join("copy.db"));
+    let db = guest(&path);
+    let (id, gone) = (super::texts::page(&db), super::texts::page(&db));
+    db.write(|tx| {
+        let mut body = tx.rich_text("pages", &id, "body")?;
+        body.insert(0, "plain bold both")?;
+        let formats = |names: &[&str]| names.iter().map(|n| ((*n).to_owned(), true)).collect();
+        let (one, many): (Vec<_>, Vec<_>) =
+            (formats(&["bold"]), formats(&["bold", "link", "mark"]));
+        body.edit([TextEdit::format(6, 4, one), TextEdit::format(11, 4, many)])?;
+        tx.list("pages", &id, "steps")?
+            .insert(0, ["1", r#"{"b":1,"a":[null]}"#])?;
+        tx.rich_text("pages", &gone, "body")?.insert(0, "gone")
+    })
+    .unwrap();
+    db.write(|tx| tx.delete("pages", &gone)).unwrap();
+    let shown = |db: &Database| {
+        let text = db.rich_text("pages", &id, "body").unwrap().unwrap();
+        let rows = db.query("SELECT body, steps FROM pages", ()).unwrap();
+        let found = db.query("SELECT id FROM pages_search('both')", ()).unwrap();
+        (text.delta().to_owned(), format!("{rows:?}"), found.len())
+    };
+    let before = shown(&db);
+    db.close().unwrap();
+    std::fs::copy(&path, &copy).unwrap();
+    let mut queues = Vec::new();
+    for path in [&path, &copy] {
+        let db = guest(path);
+        assert_eq!(db.attach_account("ann", "w1").unwrap().queued, 1);
+        assert_eq!(shown(&db), before);
+        let ops = ops_in(&rusqlite::Connection::open(path).unwrap());
+        let changes = ops.iter().flat_map(|op| &op.changes);
+        assert_eq!(changes.map(|c| c.texts.len()).collect::<Vec<_>>(), [2]);
+        let queued = db.outbox().list(None, 10).unwrap();
+        queues.push((queued[0].id.clone(), ops));
+        // It goes on where it was, under the file's own writer.
+        db.write(|tx| tx.rich_text("pages", &id, "body")?.insert(0, "more "))
+            .unwrap();
+        let text = db.rich_text("pages", &id, "body").unwrap().unwrap();
+        assert_eq!(text.text(), "more plain bold both");
+        let rows = db.query("SELECT id FROM pages_search('gone')", ()).unwrap();
+        assert!(rows.is_empty());
+    }
+    assert_eq!(queues[0], queues[1]);
+}
+
+/// An editor that was opened before goes on after, also where nobody has turned its document yet.
+#[test]
+fn an_editor_that_is_open_while_a_guests_file_is_attached_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    // Room for one write: the attach stops behind it.
+    let schema = format!("{}\n[limits]\nmax_queue_ops = 1\n", super::texts::SCHEMA);
     let config = Config {
         account: None,
-        ..config(&dir, super::texts::SCHEMA)
+        ..config(&dir, &schema)
     };
-    let guest = Database::open(config).unwrap();
-    let id = super::texts::page(&guest);
-    guest
-        .write(|tx| tx.rich_text("pages", &id, "body")?.insert(0, "kept"))
-        .unwrap();
-    let refused = guest.attach_account("ann", "w1").unwrap_err();
-    assert_eq!(refused.code(), "guest_texts");
-    assert_eq!(guest.account().unwrap(), None);
-    assert_eq!(guest.unsynced().unwrap(), 0);
-    let page = guest.get("pages", &id).unwrap().unwrap();
-    assert_eq!(page.text("body"), Some("kept"));
+    let db = Database::open(config).unwrap();
+    let mut ids = [super::texts::page(&db), super::texts::page(&db)];
+    ids.sort();
+    let editors: Vec<_> = ids
+        .iter()
+        .map(|id| {
+            db.write(|tx| tx.rich_text("pages", id, "body")?.insert(0, "base"))
+                .unwrap();
+            db.open_text("pages", id, "body").unwrap()
+        })
+        .collect();
+    for editor in &editors {
+        editor.edit([TextEdit::insert(0, "before ")]).unwrap();
+        editor.flush().unwrap();
+        editor.edit([TextEdit::insert(0, "typed ")]).unwrap();
+    }
+    assert!(!db.attach_account("ann", "w1").unwrap().complete);
+    for (editor, id) in editors.iter().zip(&ids) {
+        // Nothing of what is typed fits into the queue; it shows, and is kept.
+        assert_eq!(editor.flush().unwrap_err().code(), "queue_full");
+        assert_eq!(editor.content().unwrap().text(), "typed before base");
+        let stored = db.rich_text("pages", id, "body").unwrap().unwrap();
+        assert_eq!(stored.text(), "before base");
+    }
+    attach::turn_all(db.storage(), Pace::AtOnce).unwrap();
+    assert_eq!(db.outbox().size().unwrap().pending, 2);
+    for (editor, id) in editors.iter().zip(&ids) {
+        assert_eq!(editor.content().unwrap().text(), "typed before base");
+        let stored = db.rich_text("pages", id, "body").unwrap().unwrap();
+        assert_eq!(stored.text(), "before base");
+    }
 }

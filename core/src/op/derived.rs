@@ -1,9 +1,10 @@
-//! Ids of ops that say what a guest's document was: the same document of the same file gets the same
-//! id whenever and wherever it is asked, so an attach that was interrupted, repeated, or made from a
-//! copy of the file is applied once.
+//! Ids of ops that say what a guest's document was, and writers of its texts: the same document of the
+//! same file gets the same ones whenever and wherever it is asked, so an attach that was interrupted,
+//! repeated, or made from a copy of the file is applied once.
 
 use super::Change;
-use crate::id::OpId;
+use crate::id::{CollectionId, DocumentId, FieldId, OpId};
+use crate::text::MAX_WRITER;
 
 /// Bits of the time that derived ids fill: up to the year 1987, below what a clock draws.
 const TIME_BITS: u32 = 39;
@@ -35,10 +36,29 @@ impl OpId {
     }
 }
 
+/// Who writes a guest's text again for the account: nobody else, and nothing but this `content`. A copy
+/// of the file in which it has other content by now does so under another name.
+pub fn derived_writer(
+    file: &str,
+    (collection, document, field): (CollectionId, &DocumentId, FieldId),
+    content: &[u8],
+) -> u64 {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(b"driftline attach text 1");
+    for part in [file.as_bytes(), document.as_str().as_bytes(), content] {
+        hasher.update(&(part.len() as u64).to_be_bytes());
+        hasher.update(part);
+    }
+    hasher.update(&collection.to_be_bytes());
+    hasher.update(&field.to_be_bytes());
+    let mut writer = [0; 8];
+    hasher.finalize_xof().fill(&mut writer);
+    (u64::from_be_bytes(writer) & MAX_WRITER).max(1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::DocumentId;
     use crate::op::ChangeKind;
     use crate::value::Value;
 
@@ -70,5 +90,24 @@ mod tests {
             "below whatever a clock draws"
         );
         assert!(id > OpId::ZERO);
+    }
+
+    #[test]
+    fn the_same_text_of_the_same_file_has_one_writer() {
+        let id = |id: &str| DocumentId::new(id).unwrap();
+        let of = |file: &str, document: &str, field, content: &[u8]| {
+            derived_writer(file, (1, &id(document), field), content)
+        };
+        let writer = of("f", "a", 7, b"words");
+        assert_eq!(writer, of("f", "a", 7, b"words"));
+        for other in [
+            of("g", "a", 7, b"words"),
+            of("f", "b", 7, b"words"),
+            of("f", "a", 8, b"words"),
+            of("f", "a", 7, b"word"),
+        ] {
+            assert_ne!(writer, other);
+        }
+        assert!((1..=MAX_WRITER).contains(&writer));
     }
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 pub use admit::{Refusal, admit, admit_register, frame_of, refusal, weight};
 pub use coalesce::{absorbs, take_over};
+pub use derived::derived_writer;
 pub use fields::FieldMap;
 pub use text::{TextEdit, Update};
 

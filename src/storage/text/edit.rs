@@ -128,15 +128,16 @@ impl LocalWrite<'_> {
         let writer = writer(tx)?;
         let opening = opening(tx.layout(), place, writer);
         let opening = opening.ok_or(TextError::WrongText)?;
+        // Before it is read: a guest's document becomes an op by being looked at.
+        let shown = self.shown(place.collection, &place.document)?;
+        let shown = shown
+            .and_then(|shown| shown.texts.get(place.field))
+            .cloned();
         let stored = tx.load(place.collection, &place.document)?;
         let pending = match &stored {
             Some(stored) => edits_in(tx.conn(), place, stored)?,
             None => Vec::new(),
         };
-        let shown = self.shown(place.collection, &place.document)?;
-        let shown = shown
-            .and_then(|shown| shown.texts.get(place.field))
-            .cloned();
         let open = open(tx.conn(), place, opening, shown.as_ref(), &pending)?;
         Ok(EditedText {
             place: place.clone(),

@@ -6,6 +6,7 @@ use driftline_core::op::{Change, ChangeKind, Refusal, TextEdit, Update, refusal}
 use driftline_core::text::guard::{self, Check};
 use driftline_core::text::{Delta, Mark, Step, TextBody, TextError};
 
+use super::super::attach;
 use super::super::error::{Result, StorageError};
 use super::super::local::LocalWrite;
 use super::super::read::ReadTx;
@@ -154,6 +155,9 @@ impl Editing {
     /// Stores what was edited since the last time, in one op of its own, on top of what the file has
     /// got meanwhile.
     pub(crate) fn store(&mut self, tx: &WriteTx<'_>) -> Result<News> {
+        if tx.storage().is_attaching() {
+            attach::turn_at(tx, self.place.collection, &self.place.document)?;
+        }
         let stored = live(tx, &self.place)?;
         let news = self.follow(tx, &stored)?;
         if let News::Edits(_) = &news

@@ -37,6 +37,7 @@ count = { id = 4, kind = "counter" }
 tags = { id = 5, kind = "set" }
 rank = { id = 6, kind = "integer" }
 story = { id = 7, kind = "rich_text" }
+steps = { id = 8, kind = "list" }
 
 [collections.tasks]
 id = 2

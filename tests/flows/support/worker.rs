@@ -87,6 +87,11 @@ impl Worker {
         self.said.recv_timeout(PATIENCE).unwrap()
     }
 
+    /// What it said that nobody has heard, once it has ended.
+    pub fn rest(&self) -> Vec<String> {
+        self.said.iter().collect()
+    }
+
     /// Asks again and again until the answer is what is waited for; returns how long that took.
     pub fn until(&mut self, order: &str, done: impl Fn(&str) -> bool) -> Duration {
         let began = Instant::now();
@@ -168,6 +173,8 @@ pub fn obey() {
                 }
                 say("written");
             }
+            ["session", id, count] => say(session(&device, &label, id, count.parse().unwrap())),
+            ["chatter", id] => chatter(&device, &label, id),
             ["hold", millis] => {
                 let millis = millis.parse().unwrap();
                 let held = device.db.write(|_| {
@@ -227,6 +234,35 @@ fn write(device: &Device, label: &str, n: i64) {
         )
     });
     written.unwrap();
+}
+
+/// Types into an open editor, at the beginning and at the end of what it shows.
+fn session(device: &Device, label: &str, id: &str, count: usize) -> String {
+    let editor = device.db.open_text("notes", id, "story").unwrap();
+    for n in 0..count {
+        let at = if n % 2 == 0 { 0 } else { editor.len().unwrap() };
+        let word = driftline::TextEdit::insert(at, format!(" {label}-{n} "));
+        editor.edit([word]).unwrap();
+        if n % 5 == 0 {
+            editor.news().unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(4));
+    }
+    let closed = editor.close();
+    closed.map_or_else(|error| error.code().to_owned(), |()| "typed".to_owned())
+}
+
+/// Types for ever, and says each word once it is stored.
+fn chatter(device: &Device, label: &str, id: &str) {
+    let editor = device.db.open_text("notes", id, "story").unwrap();
+    for n in 0.. {
+        let end = editor.len().unwrap();
+        let word = format!("{label}-{n}");
+        let edit = driftline::TextEdit::insert(end, format!("{word} "));
+        editor.edit([edit]).unwrap();
+        editor.flush().unwrap();
+        say(word);
+    }
 }
 
 /// Says how many notes there are, whenever that changes.

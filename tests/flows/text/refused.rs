@@ -1,0 +1,141 @@
+//! Texts that the server refuses.
+
+use driftline::OpState;
+
+use super::{agree, go_on, lost, newcomer, once, settle, story, tell, words};
+use crate::support::{Device, SCHEMA, Server};
+
+/// The server allows shorter stories than the app.
+fn strict_server() -> Server {
+    let strict = SCHEMA.replace(
+        r#"kind = "rich_text" }"#,
+        r#"kind = "rich_text", max_bytes = 60 }"#,
+    );
+    assert_ne!(strict, SCHEMA);
+    Server::start(&strict)
+}
+
+const LONG: &str = "more than the sixty bytes that the server of this flow lets in ";
+
+/// One edit of several is refused: what was typed before and after it stands, here and elsewhere, and
+/// its words can be found.
+#[test]
+fn a_refused_edit_takes_no_other_with_it() {
+    let server = strict_server();
+    let (a, b) = (Device::new("a"), Device::new("b"));
+    let id = a.note("a journal");
+    tell(&a.db, &id, "base ");
+    a.connect(&server);
+    b.connect(&server);
+    settle(&[&a, &b]);
+    go_on(&a.db, &id, "before ");
+    go_on(&a.db, &id, LONG);
+    go_on(&a.db, &id, "after ");
+    tell(&a.db, &id, "first ");
+    let typed = format!("first base before {LONG}after ");
+    assert_eq!(story(&a.db, &id), typed, "until somebody says no");
+    a.sync();
+    assert_eq!(story(&a.db, &id), "first base before after ");
+    let refused = a.db.outbox().quarantined(None, 10).unwrap();
+    assert_eq!(refused.len(), 1);
+    assert_eq!(refused[0].state, OpState::Quarantined);
+    assert!(refused[0].error_code.is_some());
+    let words_lost: Vec<String> = lost(&a)
+        .iter()
+        .map(|loss| format!("{:?}", loss.value))
+        .collect();
+    assert!(
+        words_lost.iter().any(|value| value.contains(LONG)),
+        "{words_lost:?}"
+    );
+    b.sync();
+    a.sync();
+    assert_eq!(
+        agree(&[&a, &b, &newcomer(&server)], &id),
+        "first base before after "
+    );
+    // Once the server takes it, it stands behind what it was typed behind.
+    let mut server = server;
+    server.kill();
+    server.replace_schema(SCHEMA);
+    server.run();
+    assert_eq!(a.db.outbox().retry(&refused[0].id).unwrap().len(), 1);
+    settle(&[&a, &b]);
+    let told = agree(&[&a, &b, &newcomer(&server)], &id);
+    assert!(told.starts_with("first base before "), "{told}");
+    assert_eq!(words(&told), words(&typed));
+}
+
+/// An edit in one transaction with records: nothing of the transaction reaches anybody.
+#[test]
+fn a_refused_group_with_text_in_it_is_refused_whole() {
+    let server = strict_server();
+    let (a, b) = (Device::new("a"), Device::new("b"));
+    let id = a.note("a journal");
+    let other = a.note("another");
+    tell(&a.db, &id, "base ");
+    a.connect(&server);
+    b.connect(&server);
+    settle(&[&a, &b]);
+    a.db.write(|tx| {
+        tx.insert("tasks", [("title", "half of a group")])?;
+        tx.update("notes", &id, [("rank", 7)])?;
+        tx.rich_text("notes", &other, "story")?
+            .insert(0, "short ")?;
+        tx.rich_text("notes", &id, "story")?.insert(0, LONG)
+    })
+    .unwrap();
+    go_on(&a.db, &id, "after ");
+    go_on(&a.db, &other, "too ");
+    a.set(&id, "body", "a later register");
+    assert_eq!(a.count("tasks"), 1);
+    settle_but_quarantined(&a);
+    b.sync();
+    for device in [&a, &b, &newcomer(&server)] {
+        assert_eq!(device.count("tasks"), 0);
+        assert_eq!(device.count("notes WHERE rank = 7"), 0);
+        assert_eq!(device.count("notes WHERE body = 'a later register'"), 1);
+        assert_eq!(story(&device.db, &id), "base after ");
+        assert_eq!(story(&device.db, &other), "too ");
+    }
+    let refused = a.db.outbox().quarantined(None, 10).unwrap();
+    assert_eq!(refused.len(), 1);
+    // Given up for good, nothing of it is left.
+    a.db.outbox().discard(&refused[0].id).unwrap();
+    settle(&[&a, &b]);
+    agree(&[&a, &b], &id);
+}
+
+fn settle_but_quarantined(device: &Device) {
+    device.sync();
+    device.sync();
+    assert_eq!(device.pending(), 0);
+}
+
+/// Rejections come while both devices type into the same field.
+#[test]
+fn what_two_type_around_refused_edits_ends_equal() {
+    let server = strict_server();
+    let (a, b) = (Device::new("a"), Device::new("b"));
+    let id = a.note("a journal");
+    a.connect(&server);
+    b.connect(&server);
+    settle(&[&a, &b]);
+    let mut expected = Vec::new();
+    for round in 0..4 {
+        for (device, name) in [(&a, "a"), (&b, "b")] {
+            tell(&device.db, &id, LONG);
+            let word = format!("{name}{round}");
+            go_on(&device.db, &id, &format!("{word} "));
+            expected.push(word);
+        }
+        [&a, &b][round % 2].sync();
+    }
+    for device in [&a, &b, &a, &b] {
+        settle_but_quarantined(device);
+    }
+    let told = agree(&[&a, &b, &newcomer(&server)], &id);
+    assert_eq!(words(&told), once(expected));
+    let refused = |device: &Device| device.db.outbox().quarantined(None, 10).unwrap().len();
+    assert_eq!((refused(&a), refused(&b)), (4, 4));
+}
