@@ -19,6 +19,13 @@ title = { id = 1, kind = "text" }
 "#;
 
 fn device(durability: Durability) -> Device {
+    let mut device = unopened(durability);
+    device.start(|_| {});
+    device.open().unwrap();
+    device
+}
+
+fn unopened(durability: Durability) -> Device {
     let options = DeviceOptions {
         number: 0,
         account: Account::writer("ann"),
@@ -27,15 +34,12 @@ fn device(durability: Durability) -> Device {
         host_token: false,
         seed: 7,
     };
-    let mut device = Device::new(
+    Device::new(
         &Tasks::new(None),
         &Network::default(),
         Disk::new(1),
         options,
-    );
-    device.start(|_| {});
-    device.open().unwrap();
-    device
+    )
 }
 
 fn write(device: &Device, id: &str) -> driftline::Result<()> {
@@ -113,4 +117,26 @@ fn a_suspend_after_a_failed_write_settles_what_was_written_before() {
     device.database().unwrap().suspend().unwrap();
     device.power_loss(PowerLoss::LoseUnsynced);
     assert_eq!(titles(&mut device), ["1/first"]);
+}
+
+/// SQLite answers `PRAGMA journal_mode=WAL` before it commits the switch. A switch that failed left a
+/// file with a rollback journal, whose removal is all that makes a commit, and not durable at once.
+#[test]
+fn a_first_open_that_cannot_switch_to_the_log_fails() {
+    let calls = device(Durability::Full).process().unwrap().calls();
+    let mut refused = 0;
+    for call in 1..=calls {
+        let mut device = unopened(Durability::Full);
+        device.start(|process| process.arm(call, Fault::IoError));
+        if device.open().is_err() {
+            refused += 1;
+            device.open().unwrap();
+        }
+        let files = device.disk.files();
+        assert!(files.iter().any(|file| file.ends_with("-wal")), "{files:?}");
+        write(&device, "first").unwrap();
+        device.power_loss(PowerLoss::LoseUnsynced);
+        assert_eq!(titles(&mut device), ["1/first"], "call {call}");
+    }
+    assert!(refused > 20, "{refused} of {calls}");
 }

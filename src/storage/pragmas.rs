@@ -40,14 +40,7 @@ pub(super) fn check_version() -> Result<()> {
 pub(super) fn set_up_writer(conn: &Connection, durability: Durability) -> Result<()> {
     harden(conn)?;
     conn.busy_timeout(BUSY_TIMEOUT)?;
-    let mode: String =
-        conn.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
-    // A VFS without shared memory answers with another mode: say so instead of running without.
-    if mode != "wal" {
-        return Err(StorageError::CannotOpen(format!(
-            "journal mode {mode} instead of wal"
-        )));
-    }
+    write_ahead(conn)?;
     set_durability(conn, durability)?;
     conn.execute_batch(&format!(
         "PRAGMA wal_autocheckpoint=0; PRAGMA journal_size_limit={LARGEST_IDLE_LOG}; PRAGMA temp_store=MEMORY;"
@@ -55,6 +48,26 @@ pub(super) fn set_up_writer(conn: &Connection, durability: Durability) -> Result
     conn.set_prepared_statement_cache_capacity(256);
     conn.busy_timeout(BUSY_TURN)?;
     Ok(())
+}
+
+/// Switches the file to a write-ahead log, unless it has one.
+fn write_ahead(conn: &Connection) -> Result<()> {
+    let mut statement = conn.prepare("PRAGMA journal_mode=WAL")?;
+    let mut rows = statement.query([])?;
+    let mut mode = String::new();
+    // SQLite answers first and commits the switch then: only the statement's end says that it took
+    // place. One that failed leaves a rollback journal, whose commits a loss of power may take back.
+    while let Some(row) = rows.next()? {
+        mode = row.get(0)?;
+    }
+    // A VFS without shared memory answers with another mode: say so instead of running without.
+    if mode == "wal" {
+        Ok(())
+    } else {
+        Err(StorageError::CannotOpen(format!(
+            "journal mode {mode} instead of wal"
+        )))
+    }
 }
 
 /// Begins a transaction that writes, once no other process is in one.

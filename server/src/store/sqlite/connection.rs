@@ -36,12 +36,7 @@ pub(super) fn open_writer(
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = open(path, vfs, flags)?;
-    let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
-    if mode != "wal" {
-        return Err(StoreError::Unavailable(format!(
-            "the journal mode is {mode}, not wal"
-        )));
-    }
+    write_ahead(&connection)?;
     // FULL: an answer is given only for what survives a loss of power. Checkpoints run beside the
     // writer, not within its commits. On Apple a plain fsync leaves content in the drive's cache.
     connection.execute_batch(
@@ -50,6 +45,25 @@ pub(super) fn open_writer(
     )?;
     migrate(&mut connection, format)?;
     Ok(connection)
+}
+
+/// Switches the file to a write-ahead log, unless it has one.
+fn write_ahead(connection: &Connection) -> Result<(), StoreError> {
+    let mut statement = connection.prepare("PRAGMA journal_mode = WAL")?;
+    let mut rows = statement.query([])?;
+    let mut mode = String::new();
+    // SQLite answers first and commits the switch then: only the statement's end says that it took
+    // place. One that failed leaves a rollback journal, whose commits a loss of power may take back.
+    while let Some(row) = rows.next()? {
+        mode = row.get(0)?;
+    }
+    if mode == "wal" {
+        Ok(())
+    } else {
+        Err(StoreError::Unavailable(format!(
+            "the journal mode is {mode}, not wal"
+        )))
+    }
 }
 
 /// Opens a file for reading.
