@@ -2,6 +2,7 @@
 //!
 //! `docs/benchmarks.md` says what each figure means and what was seen.
 
+mod bare;
 mod bench;
 mod child;
 mod figure;
@@ -11,6 +12,7 @@ mod ours;
 mod payload;
 mod process;
 mod raw;
+mod recording;
 mod report;
 mod simulated;
 mod stats;

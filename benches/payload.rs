@@ -2,7 +2,7 @@
 
 use driftline_core::id::OpId;
 
-/// The schema of [`Document`]. The queue's limits are out of the way of figures that fill it.
+/// The schema of [`Document`], and of a page that people write. The queue's limits are out of the way of figures that fill it.
 pub(crate) const SCHEMA: &str = r#"
 [schema]
 name = "bench"
@@ -24,6 +24,12 @@ done = { id = 5, kind = "boolean" }
 priority = { id = 6, kind = "integer" }
 estimate = { id = 7, kind = "real" }
 due = { id = 8, kind = "timestamp" }
+
+[collections.pages]
+id = 2
+
+[collections.pages.fields]
+body = { id = 1, kind = "rich_text" }
 "#;
 
 /// A task: an id and 8 fields, 200 bytes in all.

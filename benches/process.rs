@@ -1,4 +1,4 @@
-//! This process's memory, as Linux tells it.
+//! This process's memory and writing, as Linux tells it.
 
 use std::fs;
 
@@ -28,6 +28,17 @@ fn status(key: &str) -> Outcome<u64> {
         .ok_or("no such line in /proc/self/status")?;
     let kibibytes: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
     Ok(kibibytes << 10)
+}
+
+/// The bytes that this process has handed to the system to be written, since its start.
+pub(crate) fn written() -> Outcome<u64> {
+    let text = fs::read_to_string("/proc/self/io")
+        .map_err(|error| format!("writing is measured on Linux only: {error}"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("wchar:"));
+    Ok(line
+        .ok_or("no such line in /proc/self/io")?
+        .trim()
+        .parse()?)
 }
 
 /// Mebibytes.

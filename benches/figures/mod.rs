@@ -5,13 +5,16 @@ mod disk;
 mod drain;
 mod entry;
 mod growth;
+mod guard;
 mod idle;
 mod insert;
 mod live;
 mod open;
 mod receive;
+mod recordings;
 mod shared;
 mod transfer;
+mod typing;
 mod update;
 
 use crate::Outcome;
@@ -92,6 +95,26 @@ const GROUPS: &[Group] = &[
         name: "a write beside another process",
         figures: &["shared_write_p99"],
         measure: shared::measure,
+    },
+    Group {
+        name: "typing in a long text",
+        figures: &["typing_outside", "typing_bytes", "typing_whole"],
+        measure: typing::measure,
+    },
+    Group {
+        name: "the recording of one author",
+        figures: &["recording_one", "open_text"],
+        measure: recordings::one_author,
+    },
+    Group {
+        name: "the recording of two people",
+        figures: &["recording_two"],
+        measure: recordings::two_people,
+    },
+    Group {
+        name: "the guard of updates",
+        figures: &["guard_share"],
+        measure: guard::measure,
     },
     Group {
         name: "an hour at rest",

@@ -2,6 +2,7 @@
 
 mod link;
 mod meeting;
+mod page;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use driftline::{Config, Database, NewDocument, Schema, SyncConfig, Value};
 
 pub(crate) use link::Link;
 pub(crate) use meeting::Meeting;
+pub(crate) use page::Page;
 
 use crate::Outcome;
 use crate::payload::{Document, SCHEMA};

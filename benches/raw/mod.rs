@@ -106,6 +106,12 @@ impl Raw {
         })
     }
 
+    /// An entry of the queue alone, durable on return.
+    pub(crate) fn queue_update(&mut self, update: Vec<u8>) -> Outcome<()> {
+        self.op = update;
+        self.in_transaction(|raw| raw.queue())
+    }
+
     /// What the last transaction queued.
     pub(crate) fn last_op(&self) -> &[u8] {
         &self.op

@@ -17,6 +17,9 @@ use crate::storage::{Changes, Origin, Storage};
 
 /// What is typed is stored so many milliseconds later at the latest.
 const FRAME: u64 = 16;
+/// After so many milliseconds without an edit the next one begins another step to undo, as in other
+/// editors; without it one undo would take back all of a session.
+const PAUSE: i64 = 500;
 
 /// What others did to an open text.
 #[derive(Clone, PartialEq, Debug)]
@@ -66,6 +69,8 @@ struct State {
     selection: (u32, u32),
     /// Whether the last attempt to store failed.
     failed: bool,
+    /// When the last edit was made, on the monotonic clock.
+    edited: i64,
 }
 
 impl TextSession {
@@ -79,6 +84,7 @@ impl TextSession {
                 news: Vec::new(),
                 selection: (0, 0),
                 failed: false,
+                edited: 0,
             }),
             signal: Mutex::default(),
             raised: Condvar::new(),
@@ -145,7 +151,8 @@ impl TextSession {
         Ok(told(&made))
     }
 
-    /// Ends the step that the next undo takes back: after a pause, or a word.
+    /// Ends the step that the next undo takes back: after a word, say. A step also ends by itself,
+    /// after half a second without an edit or a hundred changes.
     ///
     /// # Errors
     /// `text_closed`.
@@ -288,6 +295,10 @@ impl Session {
         if state.failed {
             // What cannot be stored must not grow without end.
             self.store(&mut state)?;
+        }
+        let now = self.storage.environment().clock.monotonic();
+        if now.saturating_sub(std::mem::replace(&mut state.edited, now)) > PAUSE {
+            state.editing()?.body()?.close_undo_step();
         }
         let made = edit(state.editing()?)?;
         made.iter().for_each(|change| state.move_selection(change));
