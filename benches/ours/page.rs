@@ -78,14 +78,6 @@ impl Page {
         Ok(!self.session.news()?.is_empty())
     }
 
-    pub(crate) fn hear2(&self) -> Outcome<bool> {
-        Ok(self
-            .session
-            .news()?
-            .iter()
-            .any(|n| matches!(n, driftline::TextNews::Anew)))
-    }
-
     /// What the editor shows.
     pub(crate) fn content(&self) -> Outcome<String> {
         Ok(self.session.content()?.text().to_owned())
