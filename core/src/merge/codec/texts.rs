@@ -3,7 +3,7 @@
 use minicbor::decode::{self, Decoder};
 use minicbor::encode::{self, Encoder, Write as Output};
 
-use super::{length, op_or, op_unless, read_version, version};
+use super::parts::{length, op_or, op_unless, read_version, version};
 use crate::id::OpId;
 use crate::merge::TextState;
 use crate::text::Mark;
