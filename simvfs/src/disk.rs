@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::content::{Content, PowerLoss};
 use crate::fault::{Call, CallKind, Fault, Plan, Recording};
+use crate::fingerprint::Mixer;
 use crate::locks::{FileLocks, HandleId, Level};
 use crate::memory::SharedMemory;
 use crate::random::Random;
@@ -136,6 +137,53 @@ impl Disk {
         }
     }
 
+    /// Another disk with the same on it, and the same of that still to be synced: this one, had every
+    /// process ended now. `seed` decides what a loss of power leaves there.
+    pub fn fork(&self, seed: u64) -> Disk {
+        let state = self.lock();
+        let mut inodes = BTreeMap::new();
+        let reachable = state.names.values().chain(state.durable_names.values());
+        let changed = state
+            .unsynced_names
+            .iter()
+            .filter_map(|(_, id)| id.as_ref());
+        for id in reachable.chain(changed) {
+            if let Some(inode) = state.inodes.get(id) {
+                inodes.entry(*id).or_insert_with(|| Inode {
+                    content: inode.content.clone(),
+                    ..Inode::default()
+                });
+            }
+        }
+        let fork = DiskState {
+            names: state.names.clone(),
+            durable_names: state.durable_names.clone(),
+            unsynced_names: state.unsynced_names.clone(),
+            inodes,
+            handles: BTreeMap::new(),
+            processes: BTreeMap::new(),
+            numbers: state.numbers,
+            random: Random::new(seed),
+            capacity: state.capacity,
+        };
+        Disk {
+            state: Arc::new(Mutex::new(fork)),
+        }
+    }
+
+    /// Equal for two disks on which SQLite finds the same, as processes see it now: the same files, and
+    /// in a write-ahead log the same transactions.
+    pub fn fingerprint(&self) -> u64 {
+        let state = self.lock();
+        let mut mixer = Mixer::new();
+        for (name, id) in &state.names {
+            if let Some(inode) = state.inodes.get(id) {
+                mixer.file(name, inode.content.bytes());
+            }
+        }
+        mixer.value()
+    }
+
     /// Puts `image` in place of everything, as somebody does who restores a backup. All processes
     /// end.
     pub fn restore(&self, image: &Image) {
@@ -212,6 +260,13 @@ impl std::fmt::Debug for Image {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let sizes = self.files.iter().map(|(name, bytes)| (name, bytes.len()));
         f.debug_map().entries(sizes).finish()
+    }
+}
+
+impl ProcessState {
+    /// Randomness for the call that is being made: another one at each call, whatever was drawn before.
+    pub(crate) fn draw(&mut self) -> Random {
+        Random::new(self.random.next() ^ self.calls.rotate_left(32))
     }
 }
 

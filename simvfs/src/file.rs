@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::disk::{Extent, Failure, Inode, Intent};
+use crate::disk::{Extent, Failure, Inode, Intent, ProcessState};
 use crate::fault::CallKind;
 use crate::locks::{Busy, HandleId, Level};
 use crate::memory::Region;
@@ -105,8 +105,8 @@ impl OpenFile {
             }
             let part = match extent {
                 Extent::Part => {
-                    let drawn = disk.process(self.process.id).map(|p| p.random.next());
-                    (drawn.unwrap_or_default() % bytes.len().max(1) as u64) as usize
+                    let drawn = disk.process(self.process.id).map(ProcessState::draw);
+                    drawn.map_or(0, |mut random| random.below(bytes.len()))
                 }
                 _ => bytes.len(),
             };

@@ -36,6 +36,7 @@ mod content;
 mod disk;
 mod fault;
 mod file;
+mod fingerprint;
 mod locks;
 mod memory;
 mod process;

@@ -104,6 +104,11 @@ impl Process {
 }
 
 impl Life {
+    /// That of a process which has ended.
+    pub fn ended() -> Life {
+        Life(Weak::new())
+    }
+
     /// Whether the process has not ended.
     pub fn is_alive(&self) -> bool {
         self.0.upgrade().is_some_and(|tenancy| {

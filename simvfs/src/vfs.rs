@@ -58,7 +58,17 @@ impl Slot {
 /// The longest path.
 const LONGEST_PATH: c_int = 512;
 
+/// Has SQLite keep no statistics of its memory: it would take one lock for the whole program at each
+/// allocation, and tests run on all cores. Too late, and without effect, where a connection was opened
+/// before the first process was started.
+fn keep_no_statistics() {
+    // SAFETY: the option takes one `int`, and SQLite itself refuses the call once it is initialised.
+    unsafe { ffi::sqlite3_config(ffi::SQLITE_CONFIG_MEMSTATUS, 0 as c_int) };
+}
+
 fn register() -> &'static Slot {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(keep_no_statistics);
     let name = format!("driftline-sim-{}", MADE.fetch_add(1, Ordering::Relaxed));
     // No format of a number has a NUL in it.
     let c_name = CString::new(name.clone()).unwrap_or_default();

@@ -40,42 +40,75 @@ pub struct Point {
     pub ending: Ending,
 }
 
-const AFTER_A_CRASH: [Ending; 4] = [
+/// A fault at an I/O call, and all the endings that are tried after it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Trial {
+    pub(super) call: u64,
+    pub(super) fault: Fault,
+    /// The first one happens to the very processes that met the fault, the others to copies of what
+    /// they left.
+    pub(super) endings: &'static [Ending],
+}
+
+const AFTER_A_CRASH: &[Ending] = &[
     Ending::Kill,
     Ending::Power,
     Ending::Torn(0),
     Ending::Torn(1),
 ];
-const AFTER_AN_ERROR: [Ending; 3] = [Ending::Stop, Ending::Kill, Ending::Torn(0)];
+const AFTER_AN_ERROR: &[Ending] = &[Ending::Stop, Ending::Kill, Ending::Power, Ending::Torn(0)];
+
+const CRASHES: [Fault; 3] = [Fault::CrashBefore, Fault::CrashDuring, Fault::CrashAfter];
+const ERRORS: [Fault; 6] = [
+    Fault::IoError,
+    Fault::StickyIoError,
+    Fault::SyncLoss,
+    Fault::DiskFull,
+    Fault::StickyDiskFull,
+    Fault::ShortWrite,
+];
 
 /// Everything that can go wrong at a call.
 ///
 /// A crash at a call that changes nothing leaves what one before the next change leaves, so it is
 /// not tried twice.
-pub(super) fn points_of(call: &Call) -> impl Iterator<Item = Point> {
-    let number = call.number;
-    let crashes = [Fault::CrashBefore, Fault::CrashDuring, Fault::CrashAfter]
+pub(super) fn trials_of(call: &Call) -> impl Iterator<Item = Trial> {
+    let (number, kind) = (call.number, call.kind);
+    CRASHES
         .into_iter()
-        .filter(move |_| call.kind.changes())
-        .flat_map(|fault| AFTER_A_CRASH.map(|ending| (fault, ending)));
-    let errors = [
-        Fault::IoError,
-        Fault::StickyIoError,
-        Fault::SyncLoss,
-        Fault::DiskFull,
-        Fault::StickyDiskFull,
-        Fault::ShortWrite,
-    ]
-    .into_iter()
-    .flat_map(|fault| AFTER_AN_ERROR.map(|ending| (fault, ending)));
-    crashes
-        .chain(errors)
-        .filter(move |(fault, _)| fault.applies_to(call.kind))
-        .map(move |(fault, ending)| Point {
-            call: number,
+        .filter(move |_| kind.changes())
+        .chain(ERRORS)
+        .filter(move |fault| fault.applies_to(kind))
+        .map(move |fault| Trial::new(number, fault))
+}
+
+impl Trial {
+    fn new(call: u64, fault: Fault) -> Trial {
+        let endings = match CRASHES.contains(&fault) {
+            true => AFTER_A_CRASH,
+            false => AFTER_AN_ERROR,
+        };
+        Trial {
+            call,
             fault,
+            endings,
+        }
+    }
+
+    pub(super) fn point(&self, ending: Ending) -> Point {
+        Point {
+            call: self.call,
+            fault: self.fault,
             ending,
-        })
+        }
+    }
+}
+
+impl Point {
+    /// What it is one ending of.
+    pub(super) fn trial(self) -> Trial {
+        Trial::new(self.call, self.fault)
+    }
 }
 
 const FAULTS: [(&str, Fault); 9] = [
@@ -137,14 +170,16 @@ mod tests {
             offset: 0,
             len: 1,
         };
-        points_of(&call).collect()
+        let points = trials_of(&call)
+            .flat_map(|trial| trial.endings.iter().map(move |ending| trial.point(*ending)));
+        points.collect()
     }
 
     #[test]
     fn a_call_has_the_points_that_make_a_difference() {
-        assert_eq!(points(CallKind::Write).len(), 3 * 4 + 5 * 3);
-        assert_eq!(points(CallKind::Sync).len(), 2 * 4 + 3 * 3);
-        assert_eq!(points(CallKind::Read).len(), 2 * 3);
+        assert_eq!(points(CallKind::Write).len(), 3 * 4 + 5 * 4);
+        assert_eq!(points(CallKind::Sync).len(), 2 * 4 + 3 * 4);
+        assert_eq!(points(CallKind::Read).len(), 2 * 4);
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub struct Row {
     pub calls: usize,
     /// What was tried.
     pub points: usize,
+    /// Different states that were left on disks.
+    pub states: usize,
     /// The time it took, on all threads together.
     pub micros: usize,
 }
@@ -54,16 +56,16 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{:<28}{:>8}{:>9}{:>10}{:>10}",
-            "scenario", "calls", "points", "failed", "ms each"
+            "{:<28}{:>8}{:>9}{:>9}{:>10}{:>10}",
+            "scenario", "calls", "points", "states", "failed", "ms each"
         )?;
         for row in &self.rows {
             let failed = self.failures_of(row.scenario).count();
             let each = row.micros as f64 / 1000.0 / row.points.max(1) as f64;
             writeln!(
                 f,
-                "{:<28}{:>8}{:>9}{failed:>10}{each:>10.2}",
-                row.scenario, row.calls, row.points
+                "{:<28}{:>8}{:>9}{:>9}{failed:>10}{each:>10.2}",
+                row.scenario, row.calls, row.points, row.states
             )?;
         }
         for row in &self.rows {

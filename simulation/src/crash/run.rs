@@ -1,6 +1,7 @@
 //! Running scenarios: once to list the calls, then once for each point, on all cores.
 
 use std::cell::OnceCell;
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Mutex;
@@ -10,10 +11,10 @@ use std::time::Instant;
 
 use driftline_simvfs::{Call, Recording};
 
-use super::point::{Ending, Point, points_of};
+use super::point::{Ending, Point, Trial, trials_of};
 use super::report::{Failure, Report, Row};
-use super::scenarios::{Scenario, all};
-use super::verify::verify;
+use super::scenarios::{Scenario, Victim, all};
+use super::verify::{end, verify};
 use super::world::{Beginning, Ended, OnStart, Schemas, Setup, World};
 
 /// What to run.
@@ -32,11 +33,15 @@ struct Prepared {
     scenario: &'static Scenario,
     beginning: Beginning,
     calls: Vec<Call>,
-    points: Vec<Point>,
+    trials: Vec<Trial>,
+    /// What came of the states that were looked at. Equal ones have equal fates.
+    verdicts: Mutex<HashMap<u64, Verdict>>,
 }
 
-/// Points that a thread takes at once.
-const CHUNK: usize = 16;
+type Verdict = Result<(), String>;
+
+/// Trials that a thread takes at once.
+const CHUNK: usize = 4;
 
 /// Tries every point of every scenario.
 ///
@@ -52,16 +57,19 @@ pub fn enumerate(options: &Options) -> Result<Report, String> {
     let prepared: Vec<Prepared> = chosen
         .map(|scenario| prepare(scenario, &schemas))
         .collect::<Result<_, _>>()?;
-    let work: Vec<(usize, &Point)> = prepared
+    let work: Vec<(usize, &Trial)> = prepared
         .iter()
         .enumerate()
-        .flat_map(|(index, prepared)| prepared.points.iter().map(move |point| (index, point)))
+        .flat_map(|(index, prepared)| prepared.trials.iter().map(move |trial| (index, trial)))
         .step_by(options.one_in.max(1))
         .collect();
     let next = AtomicUsize::new(0);
     let failures: Mutex<Vec<Failure>> = Mutex::default();
     let spent: Vec<AtomicUsize> = prepared.iter().map(|_| AtomicUsize::new(0)).collect();
-    let tried = |index: usize| work.iter().filter(|(of, _)| *of == index).count();
+    let tried = |index: usize| {
+        let of_it = work.iter().filter(|(of, _)| *of == index);
+        of_it.map(|(_, trial)| trial.endings.len()).sum()
+    };
     let threads = match options.threads {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         given => given,
@@ -78,18 +86,14 @@ pub fn enumerate(options: &Options) -> Result<Report, String> {
                     if chunk.is_empty() {
                         return;
                     }
-                    for (index, point) in chunk {
+                    for (index, trial) in chunk {
                         let began = Instant::now();
                         let prepared = &prepared[*index];
-                        if let Err(reason) = attempt(prepared, &schemas, **point) {
-                            let mut failures =
-                                failures.lock().unwrap_or_else(PoisonError::into_inner);
-                            failures.push(Failure {
-                                scenario: prepared.scenario.name,
-                                point: **point,
-                                reason,
-                            });
-                        }
+                        let found = attempt(prepared, &schemas, **trial, trial.endings);
+                        failures
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .extend(found);
                         let micros = began.elapsed().as_micros() as usize;
                         spent[*index].fetch_add(micros, Ordering::Relaxed);
                     }
@@ -102,6 +106,11 @@ pub fn enumerate(options: &Options) -> Result<Report, String> {
         scenario: prepared.scenario.name,
         calls: prepared.calls.len(),
         points: tried(index),
+        states: prepared
+            .verdicts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len(),
         micros: spent[index].load(Ordering::Relaxed),
     });
     Ok(Report {
@@ -113,7 +122,7 @@ pub fn enumerate(options: &Options) -> Result<Report, String> {
     })
 }
 
-/// Tries one point again, and says what came of it; panics come through.
+/// Tries one point again, and says what came of it.
 ///
 /// # Errors
 /// No such scenario; what does not hold.
@@ -133,7 +142,11 @@ pub fn replay(name: &str, point: Point) -> Result<(), String> {
             call.number, call.kind, call.file, call.offset, call.len
         );
     }
-    one(&prepared, &schemas, point)
+    let found = attempt(&prepared, &schemas, point.trial(), &[point.ending]);
+    match found.into_iter().next() {
+        Some(failure) => Err(failure.reason),
+        None => Ok(()),
+    }
 }
 
 fn prepare(scenario: &'static Scenario, schemas: &Schemas) -> Result<Prepared, String> {
@@ -158,14 +171,16 @@ fn prepare(scenario: &'static Scenario, schemas: &Schemas) -> Result<Prepared, S
         return Err(failed("does not end well without a fault"));
     }
     let calls = recorded.get().map(Recording::calls).unwrap_or_default();
+    end(&mut world, scenario.victim, Ending::Stop);
     verify(&mut world, scenario.victim, Ending::Stop)
         .map_err(|reason| failed(&format!("without a fault: {reason}")))?;
-    let points = calls.iter().flat_map(points_of).collect();
+    let trials = calls.iter().flat_map(trials_of).collect();
     Ok(Prepared {
         scenario,
         beginning,
         calls,
-        points,
+        trials,
+        verdicts: Mutex::default(),
     })
 }
 
@@ -188,29 +203,91 @@ fn park(world: &mut World, unclean: bool) -> Beginning {
     }
 }
 
-fn attempt(prepared: &Prepared, schemas: &Schemas, point: Point) -> Result<(), String> {
-    catch_unwind(AssertUnwindSafe(|| one(prepared, schemas, point))).unwrap_or_else(|panic| {
+/// Runs a scenario once with a fault, and looks at what it leaves after each of these endings.
+fn attempt(
+    prepared: &Prepared,
+    schemas: &Schemas,
+    trial: Trial,
+    endings: &[Ending],
+) -> Vec<Failure> {
+    let Scenario { name, victim, .. } = *prepared.scenario;
+    let failed = |ending: Ending, reason: String| Failure {
+        scenario: name,
+        point: trial.point(ending),
+        reason,
+    };
+    let mut world = match unpanicked(|| Ok(lived_through(prepared, schemas, trial))) {
+        Ok(world) => world,
+        Err(reason) => {
+            let of_all = endings.iter();
+            return of_all.map(|end| failed(*end, reason.clone())).collect();
+        }
+    };
+    let mut failures = Vec::new();
+    // The world itself last: it is another one when it has ended.
+    for ending in endings.iter().rev() {
+        let verdict = unpanicked(|| {
+            let mut copy = None;
+            let ended = match trial.endings.first() == Some(ending) {
+                true => &mut world,
+                false => copy.insert(world.fork(seed_of(trial, *ending))),
+            };
+            end(ended, victim, *ending);
+            judge(prepared, ended, *ending)
+        });
+        failures.extend(verdict.err().map(|reason| failed(*ending, reason)));
+    }
+    failures
+}
+
+/// Whether what must hold does. A device that goes on while the server's disk fails knows more than is
+/// on a disk; else all that counts is, and each state is looked at once.
+fn judge(prepared: &Prepared, world: &mut World, ending: Ending) -> Verdict {
+    let victim = prepared.scenario.victim;
+    if victim == Victim::Server && world.device.is_alive() {
+        return verify(world, victim, ending);
+    }
+    let state = world.fingerprint(ending.loss().is_some());
+    let verdicts = || {
+        let verdicts = prepared.verdicts.lock();
+        verdicts.unwrap_or_else(PoisonError::into_inner)
+    };
+    let known = verdicts().get(&state).cloned();
+    if let Some(verdict) = known {
+        return verdict;
+    }
+    let verdict = unpanicked(|| verify(&mut world.fork(0), victim, ending));
+    verdicts().insert(state, verdict.clone());
+    verdict
+}
+
+/// The world after a scenario with a fault.
+fn lived_through(prepared: &Prepared, schemas: &Schemas, trial: Trial) -> World {
+    let scenario = prepared.scenario;
+    let mut world = World::new(schemas, scenario.setup, &prepared.beginning, 2);
+    let arm: OnStart = Box::new(move |process| process.arm(trial.call, trial.fault));
+    world.on_start(scenario.victim, arm);
+    // Where its process ended it is over.
+    let (Ok(()) | Err(Ended)) = (scenario.run)(&mut world);
+    world
+}
+
+fn seed_of(trial: Trial, ending: Ending) -> u64 {
+    let way = match ending {
+        Ending::Torn(way) => u64::from(way) + 1,
+        _ => 0,
+    };
+    trial.call << 8 | way
+}
+
+fn unpanicked<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let text = panic
             .downcast_ref::<String>()
             .cloned()
             .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
         Err(format!("panicked: {}", text.unwrap_or_default()))
     })
-}
-
-fn one(prepared: &Prepared, schemas: &Schemas, point: Point) -> Result<(), String> {
-    let scenario = prepared.scenario;
-    let torn = match point.ending {
-        Ending::Torn(way) => u64::from(way) + 1,
-        _ => 0,
-    };
-    let seed = point.call << 8 | torn;
-    let mut world = World::new(schemas, scenario.setup, &prepared.beginning, seed);
-    let arm: OnStart = Box::new(move |process| process.arm(point.call, point.fault));
-    world.on_start(scenario.victim, arm);
-    match (scenario.run)(&mut world) {
-        Ok(()) | Err(Ended) => verify(&mut world, scenario.victim, point.ending),
-    }
 }
 
 /// Panics of points are reported with them, not as they happen.

@@ -14,17 +14,24 @@ use super::world::{World, is_settled};
 /// the slowest retry.
 const PATIENCE_MS: i64 = 20 * 60_000;
 
-/// Puts the machine right and checks everything.
+/// Ends the victim's process, or its power.
+pub(super) fn end(world: &mut World, victim: Victim, ending: Ending) {
+    match victim {
+        Victim::Device => end_device(world, ending),
+        Victim::Server => end_server(world, ending),
+    }
+}
+
+/// Puts the machine right after an end and checks everything.
 pub(super) fn verify(world: &mut World, victim: Victim, ending: Ending) -> Result<(), String> {
     match victim {
         Victim::Device => verify_device(world, ending)?,
-        Victim::Server => verify_server(world, ending)?,
+        Victim::Server => verify_server(world)?,
     }
     verify_meeting(world)
 }
 
 fn verify_device(world: &mut World, ending: Ending) -> Result<(), String> {
-    end_device(world, ending);
     world.device.check()?;
     let lossy = ending.loss().is_some() && world.setup().durability == Durability::Normal;
     reopen(world)?;
@@ -53,7 +60,7 @@ fn end_device(world: &mut World, ending: Ending) {
     }
 }
 
-fn verify_server(world: &mut World, ending: Ending) -> Result<(), String> {
+fn end_server(world: &mut World, ending: Ending) {
     match (ending, ending.loss()) {
         (_, Some(loss)) => world.server.power_loss(loss),
         (Ending::Stop, None) => {
@@ -64,6 +71,9 @@ fn verify_server(world: &mut World, ending: Ending) -> Result<(), String> {
         }
         (_, None) => world.server.kill(),
     }
+}
+
+fn verify_server(world: &mut World) -> Result<(), String> {
     world.server.check()?;
     let told = |error| format!("the server does not start again: {error}");
     world.server.start(|_| {}).map_err(told)

@@ -1,6 +1,7 @@
 //! One device, one server, and what the device's app was told: where a scenario happens.
 
 use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use driftline::{Database, Durability, NewDocument, Schema, State, Transaction};
 use driftline_simvfs::{Disk, Image, Process};
@@ -212,6 +213,37 @@ impl World {
             victim: Victim::Device,
             seed,
         }
+    }
+
+    /// The same world, had every process ended now. `seed` decides what a loss of power leaves there.
+    pub(super) fn fork(&self, seed: u64) -> World {
+        let tasks = Tasks::starting_at(self.tasks.now(), None);
+        let network = Network::default();
+        World {
+            server: self.server.fork(&tasks, &network, seed),
+            device: self.device.fork(&tasks, &network, seed),
+            tasks,
+            network,
+            model: self.model.clone(),
+            backup: self.backup.clone(),
+            setup: self.setup,
+            on_start: None,
+            victim: self.victim,
+            seed,
+        }
+    }
+
+    /// What becomes of this world depends on, once every process has ended: the disks, what was told,
+    /// the time, and whether the last writes may be gone.
+    pub(super) fn fingerprint(&self, lossy: bool) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        let disks = (
+            self.device.disk.fingerprint(),
+            self.server.disk.fingerprint(),
+        );
+        (disks, self.tasks.now(), lossy).hash(&mut hasher);
+        format!("{:?}", self.model).hash(&mut hasher);
+        hasher.finish()
     }
 
     /// Another device that nothing happens to, for what others do.

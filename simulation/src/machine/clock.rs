@@ -28,6 +28,17 @@ impl MachineClock {
         }
     }
 
+    /// The same clocks, moved on by other tasks.
+    pub(super) fn fork(&self, tasks: &Tasks) -> MachineClock {
+        let copy = |number: &AtomicI64| AtomicI64::new(number.load(Ordering::Relaxed));
+        MachineClock {
+            tasks: tasks.clone(),
+            skew: copy(&self.skew),
+            boot: AtomicU32::new(self.boot.load(Ordering::Relaxed)),
+            booted_at: copy(&self.booted_at),
+        }
+    }
+
     /// Sets the wall clock so many milliseconds ahead of the truth.
     pub fn set_skew(&self, millis: i64) {
         self.skew.store(millis, Ordering::Relaxed);

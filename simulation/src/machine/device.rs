@@ -59,6 +59,13 @@ struct Open {
 #[derive(Clone, Default)]
 struct Keychain(Arc<Mutex<Option<Vec<u8>>>>);
 
+impl Keychain {
+    fn fork(&self) -> Keychain {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Keychain(Arc::new(Mutex::new(kept.clone())))
+    }
+}
+
 impl HostToken for Keychain {
     fn load(&self) -> std::io::Result<Option<Vec<u8>>> {
         Ok(self
@@ -86,6 +93,23 @@ impl Device {
             tasks: tasks.clone(),
             network: network.clone(),
             keychain: Keychain::default(),
+            process: None,
+            open: None,
+        }
+    }
+
+    /// The same machine among others, had its processes ended now. `seed` decides what a loss of power
+    /// leaves of what is not synced.
+    pub fn fork(&self, tasks: &Tasks, network: &Network, seed: u64) -> Device {
+        let clock = Arc::new(self.clock.fork(tasks));
+        Device {
+            disk: self.disk.fork(seed),
+            processes: self.processes.fork(Arc::clone(&clock)),
+            clock,
+            options: self.options.clone(),
+            tasks: tasks.clone(),
+            network: network.clone(),
+            keychain: self.keychain.fork(),
             process: None,
             open: None,
         }

@@ -26,6 +26,17 @@ impl ProcessTable {
         }
     }
 
+    /// The same machine with nothing running any more.
+    pub(super) fn fork(&self, clock: Arc<MachineClock>) -> ProcessTable {
+        let known = self.known();
+        let ended = known.keys().map(|name| (name.clone(), Life::ended()));
+        ProcessTable {
+            machine: self.machine,
+            clock,
+            known: Arc::new(Mutex::new(ended.collect())),
+        }
+    }
+
     /// What the names of this machine's processes begin with, until it is started anew.
     fn session(&self) -> String {
         format!("{}/{}/", self.machine, self.clock.boot().0)

@@ -96,6 +96,21 @@ impl ServerHost {
         }
     }
 
+    /// The same machine among others, had its process ended now. `seed` decides what a loss of power
+    /// leaves of what is not synced.
+    pub fn fork(&self, tasks: &Tasks, network: &Network, seed: u64) -> ServerHost {
+        ServerHost {
+            disk: self.disk.fork(seed),
+            clock: Arc::new(self.clock.fork(tasks)),
+            limits: self.limits.clone(),
+            tasks: tasks.clone(),
+            network: network.clone(),
+            schema: self.schema.clone(),
+            seed: self.seed,
+            running: None,
+        }
+    }
+
     /// Starts the server, which must not be running; faults are armed by `prepare` before it opens
     /// anything.
     ///

@@ -4,6 +4,7 @@
 
 mod crashes;
 mod faults;
+mod fingerprints;
 mod processes;
 
 use driftline_simvfs::Process;
