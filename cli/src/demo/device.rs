@@ -15,6 +15,7 @@ use driftline_core::id::BootId;
 use serde_json::{Map, Value as Json, json};
 
 use super::birds::SCHEMA;
+use super::editor::{self, Desk};
 use super::messages::{Change, Document, Lost, Order, Quarantined, Reply, Report, What};
 use crate::failure::{Exit, Failure, Outcome};
 use crate::logs;
@@ -42,6 +43,7 @@ const MANY: usize = 100_000;
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     logs::start(false, "warn");
     let db = open(arguments)?;
+    let mut desk = Desk::default();
     say(&Reply::Ready)?;
     for line in std::io::stdin().lock().lines() {
         // Whoever gave the orders is gone.
@@ -49,7 +51,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         let order = serde_json::from_str(&line)
             .map_err(|error| Failure::fault("an order cannot be read").because(&error))?;
         let closing = matches!(order, Order::Close);
-        say(&obey(&db, order))?;
+        say(&obey(&db, &mut desk, order))?;
         if closing {
             break;
         }
@@ -84,7 +86,7 @@ fn say(reply: &Reply) -> Result<(), Failure> {
     said.map_err(|error| Failure::unavailable("nobody_listens", "nobody listens").because(&error))
 }
 
-fn obey(db: &Database, order: Order) -> Reply {
+fn obey(db: &Database, desk: &mut Desk, order: Order) -> Reply {
     let failed = |error: driftline::Error| Reply::Failed {
         code: error.code().to_owned(),
         message: error.to_string(),
@@ -112,6 +114,23 @@ fn obey(db: &Database, order: Order) -> Reply {
             Reply::Done
         }
         Order::Settle { timeout_ms } => settle(db, Duration::from_millis(timeout_ms)),
+        Order::OpenText {
+            collection,
+            id,
+            field,
+        } => done(desk.open(db, &collection, &id, &field)),
+        Order::Type { strokes, pause_ms } => desk
+            .type_all(&strokes, Duration::from_millis(pause_ms))
+            .map_or_else(failed, |heard| Reply::Typed { heard }),
+        Order::CloseText => desk.close().map_or_else(failed, |text| editor::told(&text)),
+        Order::ReadText {
+            collection,
+            id,
+            field,
+        } => match db.rich_text(&collection, &id, &field) {
+            Ok(text) => editor::told(&text.unwrap_or_default()),
+            Err(error) => failed(error),
+        },
         Order::Have { collection, ids } => have(db, &collection, ids).unwrap_or_else(failed),
         Order::Documents => {
             documents(db).map_or_else(failed, |documents| Reply::Documents { documents })
@@ -143,6 +162,12 @@ fn apply(tx: &mut Transaction<'_>, change: &Change) -> driftline::Result<()> {
         What::Remove { field, elements } => {
             tx.remove_from_set(collection, id, field, elements.clone())
         }
+        What::Append { field, paragraph } => {
+            editor::append(&mut tx.rich_text(collection, id, field)?, paragraph)
+        }
+        What::Italicise { field, sentence } => {
+            editor::italicise(tx.rich_text(collection, id, field)?, sentence)
+        }
     }
 }
 
@@ -173,6 +198,8 @@ fn have(db: &Database, collection: &str, ids: Vec<String>) -> driftline::Result<
 }
 
 fn documents(db: &Database) -> driftline::Result<Vec<Document>> {
+    // Queries see what editors typed a second later; this asks for it now.
+    db.flush()?;
     let mut documents = Vec::new();
     for collection in &db.schema().collections {
         let ids = db.query(
@@ -258,6 +285,7 @@ fn report(db: &Database) -> driftline::Result<Report> {
         });
     Ok(Report {
         state: format!("{:?}", status.state),
+        live: status.live,
         birds: match birds.scalar() {
             Some(Value::Integer(n)) => n.unsigned_abs(),
             _ => 0,

@@ -2,6 +2,7 @@
 
 use driftline_core::value::Value;
 use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
 
 use super::birds::Fields;
 
@@ -17,6 +18,22 @@ pub(super) enum Order {
     Network { online: bool },
     /// Wait until everything is sent and received.
     Settle { timeout_ms: u64 },
+    /// Open a text in an editor, the caret at its end.
+    OpenText {
+        collection: String,
+        id: String,
+        field: String,
+    },
+    /// Do this in the open editor, one after the other.
+    Type { strokes: Vec<Stroke>, pause_ms: u64 },
+    /// Close the editor; answers what it showed.
+    CloseText,
+    /// What a text holds.
+    ReadText {
+        collection: String,
+        id: String,
+        field: String,
+    },
     /// Which of these documents are there?
     Have {
         collection: String,
@@ -62,6 +79,13 @@ pub(super) enum Reply {
         state: String,
         pending: u64,
     },
+    /// Everything is typed.
+    Typed {
+        /// Edits of others that arrived while the editor was at work.
+        heard: u64,
+    },
+    /// What a text holds: its plain text and, with formats, its delta.
+    Text { text: String, delta: Json },
     /// Those that are there.
     Having { ids: Vec<String> },
     /// Everything there is.
@@ -104,6 +128,49 @@ pub(super) enum What {
         field: String,
         elements: Vec<String>,
     },
+    /// Puts a paragraph at the end of a text.
+    Append {
+        field: String,
+        paragraph: Paragraph,
+    },
+    /// Puts a sentence of a text into italics, wherever it stands.
+    Italicise {
+        field: String,
+        sentence: String,
+    },
+}
+
+/// A paragraph of a journal: a heading in bold, then sentences.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Paragraph {
+    pub(super) heading: String,
+    pub(super) sentences: Vec<String>,
+}
+
+impl Paragraph {
+    /// As it stands in the text.
+    pub(super) fn text(&self) -> String {
+        format!("{}\n{}", self.heading, self.body())
+    }
+
+    /// What stands below the heading.
+    pub(super) fn body(&self) -> String {
+        format!("{}\n", self.sentences.join(" "))
+    }
+}
+
+/// What a person does at an editor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "stroke", rename_all = "snake_case")]
+pub(super) enum Stroke {
+    /// Types at the caret.
+    Type { text: String, bold: bool },
+    /// Erases characters left of the caret.
+    Erase { characters: u32 },
+    /// Pauses: what follows can be undone without what came before.
+    Pause,
+    /// Takes the last step back.
+    Undo,
 }
 
 /// A document as the app reads it: no field without a value, sets as sorted lists.
@@ -111,13 +178,15 @@ pub(super) enum What {
 pub(super) struct Document {
     pub(super) collection: String,
     pub(super) id: String,
-    pub(super) fields: serde_json::Map<String, serde_json::Value>,
+    pub(super) fields: serde_json::Map<String, Json>,
 }
 
 /// How a device stands.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Report {
     pub(super) state: String,
+    /// Whether others' changes arrive at once.
+    pub(super) live: bool,
     pub(super) birds: u64,
     pub(super) pending: u64,
     pub(super) quarantined: Vec<Quarantined>,
@@ -194,6 +263,28 @@ impl Change {
             What::Add {
                 field: field.to_owned(),
                 elements,
+            },
+        )
+    }
+
+    pub(super) fn append(collection: &str, id: &str, field: &str, paragraph: Paragraph) -> Change {
+        Change::new(
+            collection,
+            id,
+            What::Append {
+                field: field.to_owned(),
+                paragraph,
+            },
+        )
+    }
+
+    pub(super) fn italicise(collection: &str, id: &str, field: &str, sentence: &str) -> Change {
+        Change::new(
+            collection,
+            id,
+            What::Italicise {
+                field: field.to_owned(),
+                sentence: sentence.to_owned(),
             },
         )
     }

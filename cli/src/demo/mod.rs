@@ -8,6 +8,7 @@
 mod acts;
 mod birds;
 pub(crate) mod device;
+mod editor;
 mod messages;
 mod paper;
 mod random;
@@ -112,6 +113,7 @@ fn play(place: &Place, seed: u64, output: &Output) -> Outcome {
         server,
         paper: Paper::default(),
         random,
+        notes: acts::Notes::of(&birds),
         birds,
         directory: place.directory.clone(),
         bytes_before: Vec::new(),
@@ -123,6 +125,7 @@ fn play(place: &Place, seed: u64, output: &Output) -> Outcome {
     let plot = acts::conflicts(&mut world)?;
     acts::healing(&mut world, &plot)?;
     acts::mending(&mut world, &plot)?;
+    acts::journal(&mut world)?;
     acts::verdict(world)
 }
 

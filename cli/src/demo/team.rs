@@ -9,7 +9,9 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
-use super::messages::{Change, Document, Order, Reply, Report};
+use serde_json::Value as Json;
+
+use super::messages::{Change, Document, Order, Reply, Report, Stroke};
 use crate::failure::Failure;
 
 /// How long a device may take for one order.
@@ -38,6 +40,17 @@ struct Process {
     child: Child,
     orders: ChildStdin,
     replies: Receiver<Reply>,
+}
+
+/// A field of a document: collection, id, field.
+pub(super) type Place = (&'static str, &'static str, &'static str);
+
+/// What a text holds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Content {
+    pub(super) text: String,
+    /// With formats.
+    pub(super) delta: Json,
 }
 
 /// What became of a transaction.
@@ -229,6 +242,51 @@ impl Team {
             .into_iter()
             .map(|number| (number - first) as usize)
             .collect())
+    }
+
+    /// Opens a text in an editor.
+    pub(super) fn open_text(&mut self, (collection, id, field): Place) -> Result<(), Failure> {
+        let (collection, id, field) = (collection.to_owned(), id.to_owned(), field.to_owned());
+        self.order(&Order::OpenText {
+            collection,
+            id,
+            field,
+        })
+    }
+
+    /// Types in the open editor; says how many edits of others arrived meanwhile.
+    pub(super) fn type_all(
+        &mut self,
+        strokes: Vec<Stroke>,
+        pause: Duration,
+    ) -> Result<u64, Failure> {
+        let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+        match self.ask(&Order::Type { strokes, pause_ms })? {
+            Reply::Typed { heard } => Ok(heard),
+            other => Err(self.unexpected(&other)),
+        }
+    }
+
+    /// Closes the editor; what it showed.
+    pub(super) fn close_text(&mut self) -> Result<Content, Failure> {
+        self.content(&Order::CloseText)
+    }
+
+    /// What a text holds.
+    pub(super) fn read_text(&mut self, (collection, id, field): Place) -> Result<Content, Failure> {
+        let (collection, id, field) = (collection.to_owned(), id.to_owned(), field.to_owned());
+        self.content(&Order::ReadText {
+            collection,
+            id,
+            field,
+        })
+    }
+
+    fn content(&mut self, order: &Order) -> Result<Content, Failure> {
+        match self.ask(order)? {
+            Reply::Text { text, delta } => Ok(Content { text, delta }),
+            other => Err(self.unexpected(&other)),
+        }
     }
 
     /// Which of these documents are there.

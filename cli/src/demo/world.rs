@@ -3,15 +3,19 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use driftline_server::inspect::FieldValue;
+use driftline_server::store::StoreError;
+use serde_json::json;
 use tokio::runtime::Runtime;
 
+use super::acts::Notes;
 use super::birds::Bird;
 use super::messages::{Change, Document, Report};
-use super::paper::Paper;
+use super::paper::{JOURNAL, Paper};
 use super::random::Random;
 use super::server::Server;
 use super::stage::Stage;
-use super::team::{Identity, Team, Written};
+use super::team::{Content, Identity, Team, Written};
 use super::weather::{Network, Weather};
 use crate::failure::Failure;
 
@@ -40,6 +44,8 @@ pub(super) struct World<'a> {
     pub(super) paper: Paper,
     pub(super) random: Random,
     pub(super) birds: Vec<Bird>,
+    /// What is still to be written into the journal.
+    pub(super) notes: Notes,
     pub(super) directory: PathBuf,
     /// What the devices reported before they were opened anew: bytes up and down.
     pub(super) bytes_before: Vec<(u64, u64)>,
@@ -192,14 +198,14 @@ impl World<'_> {
     /// The server's documents, as its files have them now.
     pub(super) fn server_documents(&self) -> Result<Vec<Document>, Failure> {
         let read = driftline_server::inspect::documents(&self.server.data, WORKSPACE);
-        let documents = read.map_err(|error| {
-            Failure::file("server_unreadable", "cannot read the server's files").because(&error)
-        })?;
+        let documents = read.map_err(server_unreadable)?;
         let told = |document: driftline_server::inspect::InspectedDocument| {
-            let fields = document
-                .fields
-                .into_iter()
-                .map(|(name, value)| (name, serde_json::json!(value)));
+            let told = |value| match value {
+                FieldValue::Text { text, .. } => json!(text),
+                value => json!(value),
+            };
+            let fields = document.fields.into_iter();
+            let fields = fields.map(|(name, value)| (name, told(value)));
             Document {
                 collection: document.collection,
                 id: document.id,
@@ -213,19 +219,36 @@ impl World<'_> {
             .collect())
     }
 
+    /// The journal, as the server's files have it now.
+    pub(super) fn server_journal(&self) -> Result<Content, Failure> {
+        let (collection, id, field) = JOURNAL;
+        let read = driftline_server::inspect::documents(&self.server.data, WORKSPACE);
+        let documents = read.map_err(server_unreadable)?.unwrap_or_default();
+        let journal = documents
+            .into_iter()
+            .find(|document| document.collection == collection && document.id == id);
+        Ok(match journal.and_then(|mut j| j.fields.remove(field)) {
+            Some(FieldValue::Text { text, delta }) => Content { text, delta },
+            _ => Content::default(),
+        })
+    }
+
     /// The server's facts, as its files have them now; `None` before the first device came.
     pub(super) fn server_facts(
         &self,
     ) -> Result<Option<driftline_server::inspect::WorkspaceFacts>, Failure> {
-        driftline_server::inspect::workspace(&self.server.data, WORKSPACE).map_err(|error| {
-            Failure::file("server_unreadable", "cannot read the server's files").because(&error)
-        })
+        driftline_server::inspect::workspace(&self.server.data, WORKSPACE)
+            .map_err(server_unreadable)
     }
 
     /// The server's last version.
     pub(super) fn server_version(&self) -> Result<u64, Failure> {
         Ok(self.server_facts()?.map_or(0, |facts| facts.version))
     }
+}
+
+fn server_unreadable(error: StoreError) -> Failure {
+    Failure::file("server_unreadable", "cannot read the server's files").because(&error)
 }
 
 /// See [`World::settle`].

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::entry::EMPTY_ISLAND;
+use super::journal;
 use crate::demo::messages::Change;
 use crate::demo::team::copy_file;
 use crate::demo::weather::Weather;
@@ -186,6 +187,7 @@ fn torgersen(world: &mut World<'_>, plot: &Plot) -> Result<(), Failure> {
     let notes = Change::set("islands", EMPTY_ISLAND, "notes", "Nothing but shags.");
     world.write_in_vain(TORGERSEN, vec![notes])?;
 
+    journal::torgersen_alone(world)?;
     let [before, after] = &plot.neighbours;
     world.write(
         TORGERSEN,
@@ -223,6 +225,7 @@ fn dream(world: &mut World<'_>, plot: &Plot) -> Result<(), Failure> {
             vec![Change::set("birds", bird, "culmen_depth_mm", depth)],
         )?;
     }
+    journal::dream_alone(world)?;
     world.write(DREAM, vec![Change::delete("islands", EMPTY_ISLAND)])?;
     // Biscoe corrects the bird: it stays.
     world.write_in_vain(DREAM, vec![Change::delete("birds", &plot.revived)])
@@ -288,6 +291,7 @@ fn copied(world: &mut World<'_>, plot: &Plot) -> Result<(), Failure> {
         DREAM,
         vec![Change::set("birds", &plot.cloned, "body_mass_g", 4_001)],
     )?;
+    journal::copies(world)?;
     std::thread::sleep(SHIFT_CHANGE);
     world.write(
         COPY,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
+use super::journal;
 use crate::demo::birds::{Bird, Fields};
 use crate::demo::messages::{Change, What};
 use crate::demo::team::{Team, Written};
@@ -132,11 +133,11 @@ fn enter_all(world: &mut World<'_>, kill: Kill) -> Result<Vec<Entered>, Failure>
                 .filter(|bird| bird.island == *name)
                 .collect();
             let kill = if at == DREAM { kill.take() } else { None };
-            (
-                transactions(name, &birds),
-                kill,
-                bar(&bars, name, birds.len()),
-            )
+            let mut writes = transactions(name, &birds);
+            if at == BISCOE {
+                writes.push(journal::opening(&mut world.notes));
+            }
+            (writes, kill, bar(&bars, name, birds.len()))
         })
         .collect();
     let entered = std::thread::scope(|scope| {

@@ -3,6 +3,7 @@
 mod conflicts;
 mod entry;
 mod healing;
+mod journal;
 mod meeting;
 mod mending;
 mod verdict;
@@ -10,6 +11,7 @@ mod verdict;
 pub(super) use conflicts::conflicts;
 pub(super) use entry::entry;
 pub(super) use healing::healing;
+pub(super) use journal::{Notes, journal};
 pub(super) use meeting::meeting;
 pub(super) use mending::mending;
 pub(super) use verdict::verdict;

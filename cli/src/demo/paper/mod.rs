@@ -5,10 +5,12 @@
 //! last writer of a field wins, by real time, whatever the teams' clocks say.
 
 mod accounts;
+mod journal;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) use accounts::Written;
+pub(super) use journal::{ENTRIES, JOURNAL, Journal};
 use serde_json::{Value as Json, json};
 
 use super::messages::{Change, Document, What};
@@ -24,6 +26,7 @@ const DRAWN: &str = "position";
 pub(super) struct Paper {
     documents: BTreeMap<Key, BTreeMap<String, Json>>,
     entries: Vec<Entry>,
+    journal: Journal,
     phase: u32,
 }
 
@@ -44,7 +47,7 @@ impl Paper {
     pub(super) fn note(&mut self, team: &str, changes: &[Change]) {
         for change in changes {
             self.enter(team, change, true);
-            self.replay(change);
+            self.replay(team, change);
         }
     }
 
@@ -78,8 +81,12 @@ impl Paper {
                 .map(|(field, value)| (Some(field.clone()), json!(value)))
                 .collect(),
             What::Delete => vec![(None, Json::Null)],
-            // Counters and sets have no last writer; their content is compared instead.
-            What::Increment { .. } | What::Add { .. } | What::Remove { .. } => Vec::new(),
+            // These have no last writer; their content is compared instead.
+            What::Increment { .. }
+            | What::Add { .. }
+            | What::Remove { .. }
+            | What::Append { .. }
+            | What::Italicise { .. } => Vec::new(),
         };
         for (field, value) in values {
             let (team, key) = (team.to_owned(), key.clone());
@@ -94,7 +101,7 @@ impl Paper {
         }
     }
 
-    fn replay(&mut self, change: &Change) {
+    fn replay(&mut self, team: &str, change: &Change) {
         let key = (change.collection.clone(), change.id.clone());
         if change.what == What::Delete {
             self.documents.remove(&key);
@@ -123,8 +130,15 @@ impl Paper {
                 set.retain(|element| !elements.contains(element));
                 document.insert(field.clone(), json!(set));
             }
+            What::Append { paragraph, .. } => self.journal.append(team, paragraph),
+            What::Italicise { sentence, .. } => self.journal.italicise(sentence),
             What::Delete => {}
         }
+    }
+
+    /// The journal.
+    pub(super) fn journal(&self) -> &Journal {
+        &self.journal
     }
 
     /// How many documents a collection has.
@@ -164,7 +178,10 @@ impl Paper {
                 continue;
             };
             let fields: BTreeSet<&String> = document.keys().chain(found.fields.keys()).collect();
-            for field in fields.into_iter().filter(|field| *field != DRAWN) {
+            for field in fields {
+                if field == DRAWN || (key.0 == JOURNAL.0 && field == ENTRIES) {
+                    continue;
+                }
                 let expected = document.get(field).filter(|value| !is_nothing(value));
                 let found = found.fields.get(field).filter(|value| !is_nothing(value));
                 if expected != found {
@@ -178,6 +195,10 @@ impl Paper {
                 }
             }
         }
+        let written = found
+            .get(&(JOURNAL.0.to_owned(), JOURNAL.1.to_owned()))
+            .and_then(|journal| journal.fields.get(ENTRIES)?.as_str());
+        differences.extend(self.journal.differences(written.unwrap_or_default()));
         let unknown = found
             .keys()
             .filter(|key| !self.documents.contains_key(*key));
