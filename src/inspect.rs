@@ -277,7 +277,8 @@ mod tests {
 
     const SCHEMA: &str = "[schema]\nname = \"birds\"\nversion = 1\n\n[collections.birds]\nid = 1\n\n\
         [collections.birds.fields]\nname = { id = 1, kind = \"text\" }\nseen = { id = 2, kind = \"counter\" }\n\
-        tags = { id = 3, kind = \"set\" }\n";
+        tags = { id = 3, kind = \"set\" }\n\
+        story = { id = 4, kind = \"rich_text\" }\nsteps = { id = 5, kind = \"list\" }\n";
 
     fn open(path: &Path) -> Database {
         let schema = Schema::parse(SCHEMA).unwrap();
@@ -369,6 +370,30 @@ mod tests {
         // And it goes on working.
         write(&db, "c");
         db.close().unwrap();
+    }
+
+    #[test]
+    fn texts_and_lists_are_read_as_queries_see_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.db");
+        let db = open(&path);
+        write(&db, "a");
+        write(&db, "b");
+        let fields = |id: &str| {
+            let documents = read(&path, |view| view.documents("birds")).unwrap();
+            let documents = documents.unwrap().into_iter();
+            documents.filter(|d| d.id == id).last().unwrap().fields
+        };
+        assert!(!fields("a").contains_key("story"));
+        db.write(|tx| {
+            tx.rich_text("birds", "a", "story")?.insert(0, "It flew.")?;
+            tx.list("birds", "a", "steps")?.insert(0, ["1"]).map(drop)
+        })
+        .unwrap();
+        let text = |text: &str| Some(FieldValue::Value(text.into()));
+        assert_eq!(fields("a").get("story").cloned(), text("It flew."));
+        assert_eq!(fields("a").get("steps").cloned(), text("[1]"));
+        assert!(!fields("b").contains_key("story"));
     }
 
     #[test]

@@ -244,6 +244,23 @@ pub(crate) fn clipped(text: &str, most: usize) -> String {
         .collect()
 }
 
+/// Text in lines of at most so many characters, broken between words where it can be.
+pub(crate) fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let room = width.saturating_sub(lines.last().map_or(0, |line| line.chars().count()));
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) if word.chars().count() < room => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
 /// Bytes for a person.
 pub(crate) fn bytes(n: u64) -> String {
     match n {
@@ -389,6 +406,15 @@ mod tests {
             output.line("b");
             assert_eq!(output.broken().is_some(), fails);
         }
+    }
+
+    #[test]
+    fn long_text_is_broken_between_words() {
+        let lines = wrapped("nothing is lost, nothing is doubled", 15);
+        assert_eq!(lines, ["nothing is", "lost, nothing", "is doubled"]);
+        assert_eq!(wrapped("a b", 3), ["a b"]);
+        assert_eq!(wrapped("unbreakable", 3), ["unbreakable"]);
+        assert_eq!(wrapped("", 3), [""]);
     }
 
     #[test]

@@ -29,6 +29,14 @@ fn of_type<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
         .collect()
 }
 
+/// What the journal holds in a file.
+fn journal(file: &[&str]) -> Value {
+    let arguments = [&["inspect"], file, &["--collection", "journals"]].concat();
+    let (code, parts) = driftline(&arguments);
+    assert_eq!(code, Some(0), "{file:?}");
+    of_type(&parts, "document")[0]["fields"]["entries"].clone()
+}
+
 #[test]
 fn every_promise_holds_and_every_file_can_be_looked_at() {
     let directory = tempfile::tempdir().unwrap();
@@ -61,7 +69,15 @@ fn every_promise_holds_and_every_file_can_be_looked_at() {
         "{rules:?}"
     );
 
+    // What somebody brought back stands, and says that it was lost.
+    let restored = losses.iter().filter(|row| row["loss"]["restored"] == true);
+    assert_eq!(restored.count(), 1);
+
     // The files themselves say the same as the demo did.
+    let shown = of_type(&told, "journal")[0]["entries"].clone();
+    let data = format!("{kept}/data");
+    assert_eq!(shown.as_str().unwrap().lines().count(), 18, "{shown}");
+    assert_eq!(journal(&["--server", &data])["text"], shown);
     let mut digests = BTreeSet::new();
     for device in ["biscoe", "dream", "torgersen", "dreams-copy"] {
         let (code, parts) = driftline(&["inspect", &format!("{kept}/{device}.db")]);
@@ -83,6 +99,11 @@ fn every_promise_holds_and_every_file_can_be_looked_at() {
             "{device}"
         );
         assert!(!of_type(&parts, "run").is_empty(), "{device}");
+        assert_eq!(
+            journal(&[&format!("{kept}/{device}.db")]),
+            shown,
+            "{device}"
+        );
     }
     let (_, parts) = driftline(&["inspect", "--server", &format!("{kept}/data")]);
     digests.insert(

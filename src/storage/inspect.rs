@@ -1,5 +1,6 @@
 //! Reading a file from outside: whoever has it open notices nothing, and nothing in it changes.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -14,7 +15,7 @@ use super::error::{Result, StorageError};
 use super::history::OpState;
 use super::reshape::SchemaRecord;
 use super::row::read_row;
-use super::tables::{Column, Table, kind_named, start};
+use super::tables::{Column, TEXTS, Table, kind_named, start};
 use super::{election, ledger, meta, migrations, open, outbox, pragmas, runs};
 use crate::document::FieldValue;
 use crate::inspect::{
@@ -205,12 +206,18 @@ impl Inspected {
             .iter()
             .filter_map(|(id, (name, kind))| Some((*id, name.as_str(), kind_named(kind)?)))
             .collect();
+        let mut texts = self.texts(*id)?;
         let mut documents = Vec::new();
         self.each_document(*id, &mut |document, state| {
             if state.is_alive() {
-                let fields = kinds.iter().filter_map(|(id, name, kind)| {
-                    Some(((*name).to_owned(), shown(state, *id, *kind)?))
-                });
+                let mut texts = texts.remove(document.as_str()).unwrap_or_default();
+                let mut held = |field, kind: FieldKind| match kind.is_text() {
+                    true => texts.remove(&field).map(FieldValue::Value),
+                    false => shown(state, field, kind),
+                };
+                let fields = kinds
+                    .iter()
+                    .filter_map(|(id, name, kind)| Some(((*name).to_owned(), held(*id, *kind)?)));
                 documents.push(InspectedDocument {
                     id: document.as_str().to_owned(),
                     fields: fields.collect(),
@@ -218,6 +225,23 @@ impl Inspected {
             }
         })?;
         Ok(Some(documents))
+    }
+
+    /// What the texts and lists of a collection show to queries, by document.
+    fn texts(&self, id: CollectionId) -> Result<HashMap<String, HashMap<FieldId, Value>>> {
+        let mut texts: HashMap<String, HashMap<FieldId, Value>> = HashMap::new();
+        let mut statement = self.conn.prepare(&format!(
+            "SELECT document, field, body FROM {TEXTS} WHERE collection = ?1 AND body <> ''"
+        ))?;
+        let mut rows = statement.query([id])?;
+        while let Some(row) = rows.next()? {
+            let body = Value::Text(row.get(2)?);
+            texts
+                .entry(row.get(0)?)
+                .or_default()
+                .insert(row.get(1)?, body);
+        }
+        Ok(texts)
     }
 
     fn each_document(

@@ -15,6 +15,7 @@ mod random;
 mod server;
 mod stage;
 mod team;
+mod watcher;
 mod weather;
 mod world;
 
@@ -118,6 +119,7 @@ fn play(place: &Place, seed: u64, output: &Output) -> Outcome {
         directory: place.directory.clone(),
         bytes_before: Vec::new(),
         settled_in: Vec::new(),
+        watcher: None,
         runtime,
     };
     acts::entry(&mut world)?;
@@ -126,6 +128,7 @@ fn play(place: &Place, seed: u64, output: &Output) -> Outcome {
     acts::healing(&mut world, &plot)?;
     acts::mending(&mut world, &plot)?;
     acts::journal(&mut world)?;
+    acts::watched(&mut world, &plot)?;
     acts::verdict(world)
 }
 

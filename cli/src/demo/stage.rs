@@ -7,7 +7,10 @@ use serde::Serialize;
 use serde_json::{Value as Json, json};
 
 use crate::failure::Exit;
-use crate::output::{Output, Tone, count, span};
+use crate::output::{Output, Tone, count, span, wrapped};
+
+/// No line is wider, on a terminal or not.
+const WIDTH: usize = 80;
 
 /// One promise, and whether it held.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -42,7 +45,10 @@ impl<'a> Stage<'a> {
     pub(super) fn step(&mut self, text: &str) {
         self.step += 1;
         let number = self.output.tone(Tone::Strong, &format!("{:>2}", self.step));
-        self.output.line(format!("{number}  {text}"));
+        for (at, line) in wrapped(text, WIDTH - 4).iter().enumerate() {
+            let margin = if at == 0 { number.as_str() } else { "  " };
+            self.output.line(format!("{margin}  {line}"));
+        }
         self.output.object(&json!({
             "type": "step", "step": self.step, "text": text, "at_ms": self.millis(),
         }));
@@ -50,8 +56,10 @@ impl<'a> Stage<'a> {
 
     /// Something that happened within the step.
     pub(super) fn note(&self, text: &str, data: Json) {
-        self.output
-            .line(format!("      {}", self.output.tone(Tone::Faint, text)));
+        for line in wrapped(text, WIDTH - 6) {
+            self.output
+                .line(format!("      {}", self.output.tone(Tone::Faint, &line)));
+        }
         self.output.object(&json!({
             "type": "note", "step": self.step, "text": text, "data": data, "at_ms": self.millis(),
         }));
@@ -102,20 +110,20 @@ impl<'a> Stage<'a> {
             found,
             held,
         };
-        let line = match held {
-            true => format!(
-                "    {} {name}: {}",
+        let (sign, line) = match held {
+            true => (
                 self.output.tone(Tone::Good, "✓"),
-                check.found
+                format!("{name}: {}", check.found),
             ),
-            false => format!(
-                "    {} {name}: expected {}, found {}",
+            false => (
                 self.output.tone(Tone::Bad, "✗"),
-                check.expected,
-                check.found
+                format!("{name}: expected {}, found {}", check.expected, check.found),
             ),
         };
-        self.output.line(line);
+        for (at, line) in wrapped(&line, WIDTH - 6).iter().enumerate() {
+            let margin = if at == 0 { sign.as_str() } else { " " };
+            self.output.line(format!("    {margin} {line}"));
+        }
         let mut object = json!(check);
         if let Some(object) = object.as_object_mut() {
             object.insert("type".to_owned(), json!("check"));

@@ -16,6 +16,7 @@ use super::random::Random;
 use super::server::Server;
 use super::stage::Stage;
 use super::team::{Content, Identity, Team, Written};
+use super::watcher::Watcher;
 use super::weather::{Network, Weather};
 use crate::failure::Failure;
 
@@ -51,6 +52,8 @@ pub(super) struct World<'a> {
     pub(super) bytes_before: Vec<(u64, u64)>,
     /// How long each device took to settle at the end.
     pub(super) settled_in: Vec<Duration>,
+    /// The process that watches Torgersen's file.
+    pub(super) watcher: Option<Watcher>,
     pub(super) runtime: Runtime,
 }
 
@@ -94,6 +97,13 @@ impl World<'_> {
         self.networks
             .get(at)
             .ok_or_else(|| Failure::fault("no such network"))
+    }
+
+    /// The process that watches Torgersen's file.
+    pub(super) fn watcher(&mut self) -> Result<&mut Watcher, Failure> {
+        self.watcher
+            .as_mut()
+            .ok_or_else(|| Failure::fault("nobody watches"))
     }
 
     /// Lets a device begin to sync over its network.

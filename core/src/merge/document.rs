@@ -183,19 +183,27 @@ fn delete(
     cx: &Incoming<'_>,
 ) -> Merged {
     let update_wins = collection.on_conflict_delete == DeletePolicy::UpdateWins;
-    let unseen_update = state
-        .updates
-        .iter()
-        .any(|(op, version)| !cx.seen.has(*op, *version))
-        || (state.updates_forgotten > 0 && !cx.seen.has(OpId::ZERO, state.updates_forgotten));
+    let unseen_update = (state.updates.iter().copied())
+        .filter(|(op, version)| !cx.seen.has(*op, *version))
+        .max_by_key(|(_, version)| *version);
+    let unseen_forgotten =
+        state.updates_forgotten > 0 && !cx.seen.has(OpId::ZERO, state.updates_forgotten);
     // A delete that was mapped here from a generation its author opened, not knowing of this one.
     let opener = state.generation;
     let unseen_opener = change
         .generation
         .is_some_and(|meant| meant != opener.opener)
         && !cx.seen.has(opener.opener, opener.version);
-    if update_wins && (unseen_update || unseen_opener) {
-        return ledgered(state, (change, collection), cx, LossRule::DeleteCancelled);
+    if update_wins && (unseen_update.is_some() || unseen_forgotten || unseen_opener) {
+        // What cancelled it is what its author is shown; of forgotten updates nobody knows which.
+        let (op, version) = unseen_update.unwrap_or((opener.opener, opener.version));
+        let standing = Write {
+            op,
+            stamp: Stamp::ZERO,
+            version,
+        };
+        let rule = LossRule::DeleteCancelled;
+        return ledgered_by(state, (change, collection), cx, rule, standing);
     }
     let write = Write {
         op: cx.op,
@@ -299,11 +307,6 @@ fn ledgered(
     cx: &Incoming<'_>,
     rule: LossRule,
 ) -> Merged {
-    let loser = Write {
-        op: cx.op,
-        stamp: cx.stamp,
-        version: cx.version,
-    };
     let standing = match state.life {
         Life::Deleted(by) => by,
         Life::Alive => Write {
@@ -311,6 +314,22 @@ fn ledgered(
             stamp: Stamp::ZERO,
             version: state.generation.version,
         },
+    };
+    ledgered_by(state, (change, collection), cx, rule, standing)
+}
+
+/// The same, where another write than the document's opener or its delete is why.
+fn ledgered_by(
+    state: DocumentState,
+    (change, collection): (&Change, &Collection),
+    cx: &Incoming<'_>,
+    rule: LossRule,
+    standing: Write,
+) -> Merged {
+    let loser = Write {
+        op: cx.op,
+        stamp: cx.stamp,
+        version: cx.version,
     };
     let mut parts: Vec<LostPart> = change
         .registers

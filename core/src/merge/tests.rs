@@ -451,6 +451,11 @@ fn more_concurrent_updates_than_are_remembered_cancel_a_delete() {
     let delete = || vec![aimed(1, change(UPDATE_WINS, ChangeKind::Delete))];
     let lost = server.accepts(&op(90, 5, delete())).lost;
     assert_eq!(lost[0].2.rule, LossRule::DeleteCancelled);
+    assert_eq!(
+        lost[0].2.winner.op,
+        id(70),
+        "the latest update it had not seen"
+    );
     assert!(
         server.accepts(&op(91, 71, delete())).lost.is_empty(),
         "one that saw them all deletes"

@@ -3,7 +3,9 @@
 use serde_json::{Value as Json, json};
 
 use super::conflicts::{Plot, long_for_now, mass};
+use super::watched;
 use crate::demo::messages::{Change, Quarantined};
+use crate::demo::weather::Weather;
 use crate::demo::world::{BISCOE, TORGERSEN, World};
 use crate::demo::{LONG_COMMENTS, schema_with_comments_of};
 use crate::failure::Failure;
@@ -42,6 +44,7 @@ fn refused(world: &mut World<'_>, plot: &Plot) -> Result<Vec<Quarantined>, Failu
             .stage
             .note(&format!("{}: {}", write.code, write.message), json!(write));
     }
+    watched::watch(world)?;
     let documents = world.team(BISCOE)?.documents()?;
     let there = plot.neighbours.iter().filter(|id| {
         let comment = documents
@@ -108,7 +111,8 @@ fn bring_back(world: &mut World<'_>, plot: &Plot) -> Result<(), Failure> {
     };
     world
         .stage
-        .step("Torgersen finds an overwritten body mass in its ledger and restores it");
+        .step("Offline, Torgersen finds an overwritten body mass in its ledger and restores it");
+    world.weather(TORGERSEN, Weather::Down)?;
     let (lost, stands) = (
         mass(0, TORGERSEN),
         world.paper.value("birds", bird, "body_mass_g"),
@@ -127,6 +131,11 @@ fn bring_back(world: &mut World<'_>, plot: &Plot) -> Result<(), Failure> {
     world.paper.everybody_saw();
     let again = Change::set("birds", bird, "body_mass_g", lost);
     world.paper.note("Torgersen", &[again]);
+    let waits = watched::tells_of_pending(world, 1)?;
+    world
+        .stage
+        .happens("the second process sees it wait in the outbox", waits);
+    world.weather(TORGERSEN, Weather::Fair)?;
     world.all_settle("all four")?;
     everybody_shows(world, bird, "body_mass_g")?;
     let report = world.team(TORGERSEN)?.report()?;

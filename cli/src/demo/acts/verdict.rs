@@ -5,24 +5,28 @@ use std::collections::BTreeSet;
 use driftline::inspect;
 use serde_json::{Value as Json, json};
 
+use super::tables::{self, AtServer};
 use crate::demo::messages::{Lost, Quarantined, Report};
-use crate::demo::paper::Written;
+use crate::demo::paper::{JOURNAL, Written};
 use crate::demo::world::World;
 use crate::failure::{Exit, Failure};
-use crate::output::{Align, Tone, bytes, clipped, count, span};
+use crate::output::count;
 
 /// A device at the end.
-struct Final {
-    name: String,
-    report: Report,
-    digest: String,
-    millis: i64,
+pub(super) struct Final {
+    pub(super) name: String,
+    pub(super) report: Report,
+    /// Sentences of the journal that are there exactly once.
+    pub(super) sentences: usize,
+    pub(super) digest: String,
+    pub(super) millis: i64,
 }
 
 pub(in crate::demo) fn verdict(mut world: World<'_>) -> Result<Exit, Failure> {
     world
         .stage
         .step("Everybody's content is compared: four devices, the server, and the paper");
+    let journal = world.server_journal()?;
     let mut finals = Vec::new();
     let (mut ledgers, mut quarantine): (Vec<(String, Lost)>, Vec<Quarantined>) =
         (Vec::new(), Vec::new());
@@ -41,14 +45,14 @@ pub(in crate::demo) fn verdict(mut world: World<'_>) -> Result<Exit, Failure> {
             &format!("differences between {name} and the paper"),
             &differences,
         );
-        world
-            .stage
-            .equal(&format!("writes still queued on {name}"), 0, report.pending);
         world.stage.equal(
-            &format!("writes in quarantine on {name}"),
-            0,
-            report.quarantined.len(),
+            &format!("writes still queued, and in quarantine, on {name}"),
+            "0, 0",
+            format!("{}, {}", report.pending, report.quarantined.len()),
         );
+        let written = world.team(at)?.read_text(JOURNAL)?;
+        let sentences = world.paper.journal().once(&written.text);
+        check_journal(&mut world, &name, sentences, written == journal);
         let (up, down) = world.bytes_before.get(at).copied().unwrap_or_default();
         report.bytes_up += up;
         report.bytes_down += down;
@@ -66,6 +70,7 @@ pub(in crate::demo) fn verdict(mut world: World<'_>) -> Result<Exit, Failure> {
         finals.push(Final {
             name,
             report,
+            sentences,
             digest: digest.to_string(),
             millis,
         });
@@ -74,6 +79,10 @@ pub(in crate::demo) fn verdict(mut world: World<'_>) -> Result<Exit, Failure> {
     world.stage.none(
         "differences between the server and the paper",
         &world.paper.differences(&documents),
+    );
+    world.stage.none(
+        "formats of the journal that stand elsewhere than they were put",
+        &world.paper.journal().format_differences(&journal.delta),
     );
 
     let facts = world.server_facts()?;
@@ -149,15 +158,33 @@ pub(in crate::demo) fn verdict(mut world: World<'_>) -> Result<Exit, Failure> {
         .stage
         .none("listed as overwritten without having been", &surplus);
 
-    show_losses(&world, ledgers);
-    show_devices(
-        &world,
-        &finals,
-        facts
-            .as_ref()
-            .map(|facts| (facts.documents, facts.digest.as_str())),
-    );
+    tables::losses(world.stage.output, ledgers);
+    let at_server = AtServer {
+        birds,
+        sentences: world.paper.journal().once(&journal.text),
+        digest: &server,
+    };
+    tables::devices(world.stage.output, &finals, &at_server);
     stop(world, &finals, &server)
+}
+
+/// Checks that every sentence of the journal is there once, and that it is the server's journal.
+fn check_journal(world: &mut World<'_>, name: &str, sentences: usize, as_on_server: bool) {
+    let told = |sentences: usize, same| {
+        let sentences = count(sentences as u64, "sentence", "sentences");
+        let same = if same {
+            "as on the server"
+        } else {
+            "not as on the server"
+        };
+        format!("{sentences} once, {same}")
+    };
+    let all = world.paper.journal().sentences();
+    world.stage.equal(
+        &format!("journal of {name}"),
+        told(all, true),
+        told(sentences, as_on_server),
+    );
 }
 
 /// The server ends as a service does; what it acknowledged is in its files.
@@ -179,117 +206,10 @@ fn stop(mut world: World<'_>, finals: &[Final], digest: &str) -> Result<Exit, Fa
         .stage
         .equal("digest of the server's files after that", digest, &after);
     let devices: Vec<Json> = finals.iter().map(|device| json!({
-        "device": device.name, "report": device.report, "digest": device.digest, "settled_in_ms": device.millis,
+        "device": device.name, "report": device.report, "journal_sentences": device.sentences,
+        "digest": device.digest, "settled_in_ms": device.millis,
     })).collect();
     Ok(world
         .stage
         .verdict(json!({ "devices": devices, "server": { "digest": digest } })))
-}
-
-fn show_losses(world: &World<'_>, ledgers: Vec<(String, Lost)>) {
-    let output = world.stage.output;
-    output.line("");
-    output.line(output.tone(
-        Tone::Strong,
-        "Every value that was written and does not stand",
-    ));
-    let columns = [
-        ("document", Align::Left),
-        ("field", Align::Left),
-        ("lost", Align::Right),
-        ("before", Align::Right),
-        ("won", Align::Right),
-        ("written by", Align::Left),
-        ("won by", Align::Left),
-        ("rule", Align::Left),
-    ];
-    let text = |value: &driftline::Value| match value {
-        driftline::Value::Null => "-".to_owned(),
-        driftline::Value::Text(text) => clipped(text, 24),
-        other => json!(other).to_string(),
-    };
-    let row = |(authors, loss): &(String, Lost)| {
-        vec![
-            format!("{}/{}", loss.collection, loss.id),
-            loss.field
-                .clone()
-                .unwrap_or_else(|| "(the delete)".to_owned()),
-            text(&loss.value),
-            text(&loss.base_value),
-            text(&loss.winner_value),
-            authors.clone(),
-            loss.winner_device.clone(),
-            loss.rule.clone(),
-        ]
-    };
-    let rows = joined(ledgers);
-    output.table(&columns, rows.iter().map(row).collect());
-    for (authors, loss) in &rows {
-        output.object(&json!({ "type": "loss", "written_by": authors, "loss": loss }));
-    }
-}
-
-/// A file and its copy are one device to the server: what it says of one it says of both.
-fn joined(ledgers: Vec<(String, Lost)>) -> Vec<(String, Lost)> {
-    let mut rows: Vec<(String, Lost)> = Vec::new();
-    for (author, loss) in ledgers {
-        match rows.iter_mut().find(|(_, known)| *known == loss) {
-            Some((authors, _)) => *authors += &format!(" / {author}"),
-            None => rows.push((author, loss)),
-        }
-    }
-    rows.sort_by(|(_, a), (_, b)| {
-        (&a.collection, &a.id, &a.field).cmp(&(&b.collection, &b.id, &b.field))
-    });
-    rows
-}
-
-fn show_devices(world: &World<'_>, finals: &[Final], server: Option<(u64, &str)>) {
-    let output = world.stage.output;
-    output.line("");
-    let columns = [
-        ("device", Align::Left),
-        ("birds", Align::Right),
-        ("pending", Align::Right),
-        ("quarantined", Align::Right),
-        ("overwritten", Align::Right),
-        ("up", Align::Right),
-        ("down", Align::Right),
-        ("synced in", Align::Right),
-        ("content", Align::Left),
-    ];
-    let overwritten = |report: &Report| {
-        report
-            .losses
-            .iter()
-            .filter(|l| l.rule != "rejected")
-            .count()
-    };
-    let row = |device: &Final| {
-        vec![
-            device.name.clone(),
-            device.report.birds.to_string(),
-            device.report.pending.to_string(),
-            device.report.quarantined.len().to_string(),
-            overwritten(&device.report).to_string(),
-            bytes(device.report.bytes_up),
-            bytes(device.report.bytes_down),
-            span(device.millis),
-            device.digest.clone(),
-        ]
-    };
-    let mut rows: Vec<Vec<String>> = finals.iter().map(row).collect();
-    if let Some((_, digest)) = server {
-        let mut row = vec![
-            "(server)".to_owned(),
-            finals
-                .first()
-                .map_or(0, |_| world.paper.count("birds"))
-                .to_string(),
-        ];
-        row.extend(std::iter::repeat_n(String::new(), 6));
-        row.push(digest.to_owned());
-        rows.push(row);
-    }
-    output.table(&columns, rows);
 }

@@ -170,7 +170,7 @@ mod tests {
         let torn = journal.differences("Dream\nN1: snow. Biscoe\nN3: fog.\nN2: wind.\n");
         assert_eq!(torn, ["the paragraph \"Dream\" is not in one piece"]);
         let foreign = journal.differences("x Dream\nN1: snow. N2: wind.\nBiscoe\nN3: fog.\n");
-        assert_eq!(foreign, ["the journal has 42 characters, not 40"]);
+        assert_eq!(foreign, ["the journal has 44 characters, not 42"]);
     }
 
     #[test]
