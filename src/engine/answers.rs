@@ -1,5 +1,6 @@
 //! What comes back: one transaction an answer, then the machine and the subscribers are told.
 
+use driftline_core::op::refusal::READ_ONLY;
 use driftline_core::protocol::{Cursor, Quota, SyncResponse};
 use driftline_core::sync::{Answer, Event, Purpose, State};
 use driftline_core::time::Contact;
@@ -295,6 +296,12 @@ impl Driver {
             });
         }
         for (op, refusal) in &applied.quarantined {
+            // A token that is no JWT told nobody what it allows.
+            if refusal.code == READ_ONLY
+                && let Err(error) = self.store.note_reader(true)
+            {
+                tracing::debug!(%error, "the account's role could not be noted");
+            }
             self.shared.emit(SyncEvent::Rejected {
                 op: op.to_string(),
                 code: refusal.code.clone(),

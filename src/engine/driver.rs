@@ -372,6 +372,7 @@ impl Driver {
                     self.connection.environment.clock.read(),
                 );
                 self.subject = super::token::subject(&token);
+                self.note_role(super::token::reads_only(&token, &self.connection.workspace));
                 self.token = token;
                 self.tell(Event::Token { expires });
             }
@@ -382,6 +383,17 @@ impl Driver {
                 });
                 self.tell(Event::NoToken);
             }
+        }
+    }
+
+    /// Remembers what the account may do, unless the token is another account's.
+    fn note_role(&mut self, reads_only: bool) {
+        let account = self.store.account();
+        if account.is_some() && self.subject.is_some() && account != self.subject {
+            return;
+        }
+        if let Err(error) = self.store.note_reader(reads_only) {
+            tracing::debug!(%error, "the account's role could not be noted");
         }
     }
 

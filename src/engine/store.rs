@@ -327,6 +327,11 @@ impl Store {
         })
     }
 
+    /// Remembers whether the account may only read.
+    pub(super) fn note_reader(&self, reader: bool) -> Result<()> {
+        self.storage.note_reader(reader)
+    }
+
     /// Whether the file waits for its first answer to learn whose it is.
     pub(super) fn is_guest(&self) -> bool {
         self.storage.is_guest()

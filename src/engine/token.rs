@@ -28,6 +28,16 @@ pub(super) fn subject(token: &str) -> Option<String> {
     claims::<Claims>(token).map(|claims| claims.sub)
 }
 
+/// Whether it lets its holder read `workspace` and no more. One that is no JWT does not tell.
+pub(super) fn reads_only(token: &str, workspace: &str) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Claims {
+        workspaces: std::collections::BTreeMap<String, serde_json::Value>,
+    }
+    let roles = claims::<Claims>(token).map(|claims| claims.workspaces);
+    roles.is_some_and(|roles| roles.get(workspace).is_some_and(|role| role == "reader"))
+}
+
 /// The claims, taken at their word: the server judges the signature.
 fn claims<T: serde::de::DeserializeOwned>(token: &str) -> Option<T> {
     let payload = token.split('.').nth(1)?;
@@ -79,6 +89,26 @@ mod tests {
         assert_eq!(subject(&ada).as_deref(), Some("ada"));
         for none in [encode("{}"), encode(r#"{"sub":7}"#), "opaque".to_owned()] {
             assert_eq!(subject(&none), None);
+        }
+    }
+
+    #[test]
+    fn the_role_is_read_where_there_is_one() {
+        let encode = |json: &str| {
+            let engine = base64::engine::general_purpose::URL_SAFE_NO_PAD;
+            format!("e30.{}.x", engine.encode(json))
+        };
+        let token = encode(r#"{"workspaces":{"here":"reader","there":"writer","new":{"x":1}}}"#);
+        assert!(reads_only(&token, "here"));
+        for other in ["there", "new", "elsewhere"] {
+            assert!(!reads_only(&token, other), "{other}");
+        }
+        for none in [
+            encode("{}"),
+            encode(r#"{"workspaces":7}"#),
+            "opaque".to_owned(),
+        ] {
+            assert!(!reads_only(&none, "here"));
         }
     }
 

@@ -6,7 +6,7 @@ use rusqlite::Connection;
 use super::error::{Result, StorageError};
 use super::meta;
 use super::open::random_writer;
-use super::pragmas;
+use super::pragmas::Within;
 use crate::config::HostToken;
 
 const LENGTH: usize = 16;
@@ -46,29 +46,5 @@ pub(super) fn renew(conn: &Connection, host: &dyn HostToken, ids: &dyn Ids) -> R
     match latest.is_some_and(|known| known.ends_with(&next)) {
         true => host.store(&next).map_err(failed),
         false => Ok(()),
-    }
-}
-
-/// A transaction that is rolled back unless it is committed.
-struct Within<'c>(&'c Connection);
-
-impl<'c> Within<'c> {
-    fn begin(conn: &'c Connection) -> Result<Within<'c>> {
-        pragmas::begin(conn)?;
-        Ok(Within(conn))
-    }
-
-    fn commit(self) -> Result<()> {
-        Ok(self.0.execute_batch("COMMIT")?)
-    }
-}
-
-impl Drop for Within<'_> {
-    fn drop(&mut self) {
-        if !self.0.is_autocommit()
-            && let Err(error) = self.0.execute_batch("ROLLBACK")
-        {
-            tracing::warn!(%error, "a transaction could not be rolled back");
-        }
     }
 }

@@ -19,6 +19,10 @@ pub(super) struct Facts {
     pub(super) account: bool,
     /// Whether a guest's documents are still being turned into ops.
     pub(super) attaching: bool,
+    /// Whether the account may only read.
+    pub(super) reader: bool,
+    /// The boot session whose commits may not be on the disk.
+    pub(super) unsettled: Option<i64>,
 }
 
 impl Facts {
@@ -26,16 +30,21 @@ impl Facts {
         let mut statement = conn.prepare_cached(
             "SELECT (SELECT value FROM _dl_meta WHERE key = 'schema'), \
              EXISTS (SELECT 1 FROM _dl_meta WHERE key = 'account'), \
-             EXISTS (SELECT 1 FROM _dl_meta WHERE key = 'attach')",
+             EXISTS (SELECT 1 FROM _dl_meta WHERE key = 'attach'), \
+             EXISTS (SELECT 1 FROM _dl_meta WHERE key = 'role'), \
+             (SELECT value FROM _dl_meta WHERE key = 'unsettled')",
         )?;
-        let (schema, account, attaching) =
-            statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-        Ok(Facts {
-            tables: migrations::version(conn)?,
-            schema,
-            account,
-            attaching,
-        })
+        let tables = migrations::version(conn)?;
+        Ok(statement.query_row([], |row| {
+            Ok(Facts {
+                tables,
+                schema: row.get(0)?,
+                account: row.get(1)?,
+                attaching: row.get(2)?,
+                reader: row.get(3)?,
+                unsettled: row.get(4)?,
+            })
+        })?)
     }
 
     /// Whether a file of which this was true can be written to now that `now` is.

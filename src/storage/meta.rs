@@ -38,6 +38,11 @@ pub(crate) mod key {
     pub(crate) const ATTACH: &str = "attach";
     /// Collections whose rows may hold fields that the schema does not declare, JSON.
     pub(crate) const OPAQUE: &str = "opaque";
+    /// The boot session in which commits were made that may not be on the disk yet, integer; absent if
+    /// none were.
+    pub(crate) const UNSETTLED: &str = "unsettled";
+    /// `reader` while the account is known to be no more than that here, text.
+    pub(crate) const ROLE: &str = "role";
     /// Counts what only has to reach the disk.
     pub(crate) const FENCE: &str = "fence";
 }

@@ -46,6 +46,7 @@ pub(crate) mod meta;
 mod migrations;
 mod open;
 pub(crate) mod outbox;
+mod power;
 mod pragmas;
 mod predict;
 mod queue;
@@ -112,6 +113,8 @@ pub(crate) struct Storage {
     guest: AtomicBool,
     /// Whether documents of a guest are still to be turned into ops.
     attaching: AtomicBool,
+    /// Whether the account may only read.
+    reader: AtomicBool,
     facts: Facts,
     /// What this open file is called in elections.
     name: election::Name,
@@ -130,6 +133,8 @@ struct Writer {
     told: Option<i64>,
     /// The same when a write last found the file to be what it was opened as.
     verified: Cell<Option<i64>>,
+    /// Whether the boot session was compared with the one that the file notes.
+    session_compared: Cell<bool>,
     /// What the connection's commits wait for now.
     waits: Cell<Durability>,
     /// What holds while `verified` does.
@@ -208,23 +213,7 @@ impl Storage {
         self.connected(&mut writer)?;
         let open: &Writer = &writer;
         let connection = open.connection.as_ref().ok_or(StorageError::Closed)?;
-        if open.waits.get() != durability {
-            pragmas::set_durability(&connection.conn, durability)?;
-            open.waits.set(durability);
-        }
-        let layout = self.layout();
-        let now = self.environment.clock.read();
-        let read = ReadTx::new(connection, layout);
-        let tx = WriteTx::begin(read, self, &open.known, origin, now)?;
-        let version = data_version(&connection.conn)?;
-        if open.verified.get() != Some(version) {
-            let facts = Facts::read(&connection.conn)?;
-            self.facts.check(&facts)?;
-            self.follow_identity(facts.account, facts.attaching);
-            self.queue.another_wrote(now.mono);
-            open.known.take();
-            open.verified.set(Some(version));
-        }
+        let tx = self.begin(open, connection, durability, origin)?;
         let value = match work(&tx) {
             Ok(value) => value,
             Err(error) => {
@@ -266,6 +255,47 @@ impl Storage {
         }
         self.checkpoints.after_commit();
         Ok(value)
+    }
+
+    /// Begins a transaction of a file that is as it was opened, and in which nothing is lost.
+    fn begin<'w>(
+        &'w self,
+        writer: &'w Writer,
+        connection: &'w GatedConnection,
+        durability: Durability,
+        origin: Origin,
+    ) -> Result<WriteTx<'w>> {
+        let conn = &connection.conn;
+        loop {
+            if writer.waits.get() != durability {
+                pragmas::set_durability(conn, durability)?;
+                writer.waits.set(durability);
+            }
+            let now = self.environment.clock.read();
+            let read = ReadTx::new(connection, self.layout());
+            let tx = WriteTx::begin(read, self, &writer.known, origin, now)?;
+            let version = data_version(conn)?;
+            if writer.verified.get() == Some(version) {
+                return Ok(tx);
+            }
+            let facts = Facts::read(conn)?;
+            self.facts.check(&facts)?;
+            let boot = self.environment.clock.boot();
+            let (normal, compared) = (self.spec.durability, writer.session_compared.get());
+            if power::is_noted(&facts, normal, boot, compared) {
+                self.follow_identity(facts.account, facts.attaching);
+                self.reader.store(facts.reader, Ordering::Release);
+                self.queue.another_wrote(now.mono);
+                writer.known.take();
+                writer.session_compared.set(true);
+                writer.verified.set(Some(version));
+                return Ok(tx);
+            }
+            drop(tx);
+            writer.waits.set(Durability::Full);
+            power::note(conn, normal, boot, &*self.environment.ids)?;
+            writer.session_compared.set(true);
+        }
     }
 
     /// A failed COMMIT says nothing about durability: opens the file anew and looks.
@@ -371,6 +401,24 @@ impl Storage {
         self.attaching.load(Ordering::Acquire)
     }
 
+    /// Whether the account is known to be no more than a reader here.
+    pub(crate) fn is_reader(&self) -> bool {
+        self.reader.load(Ordering::Acquire)
+    }
+
+    /// Remembers whether it is.
+    pub(crate) fn note_reader(&self, reader: bool) -> Result<()> {
+        if self.is_reader() == reader {
+            return Ok(());
+        }
+        self.write_tx(Origin::Remote, |tx| match reader {
+            true => tx.set_meta(meta::key::ROLE, "reader"),
+            false => tx.clear_meta(meta::key::ROLE),
+        })?;
+        self.reader.store(reader, Ordering::Release);
+        Ok(())
+    }
+
     /// Notes whose file it is; within the transaction that reads or changes it.
     fn follow_identity(&self, account: bool, attaching: bool) {
         self.guest.store(!account, Ordering::Release);
@@ -472,8 +520,11 @@ impl Storage {
             // not settled by that.
             None => self.spec.open_writer(&self.shared)?,
         };
-        let flushed = full_commit(&connection.conn, &self.spec)
-            .and_then(|()| checkpoint::passive(&connection.conn).map(drop));
+        let settled = match self.spec.durability {
+            Durability::Full => Ok(()),
+            Durability::Normal => power::settle(&connection.conn),
+        };
+        let flushed = settled.and_then(|()| checkpoint::passive(&connection.conn).map(drop));
         // The file is let go of whatever the checkpoint said: the log holds what it did not move.
         drop(connection);
         writer.unsettled = flushed.is_err();

@@ -21,7 +21,7 @@ use super::queue::Queue;
 use super::read::Readers;
 use super::reshape::{self, SchemaRecord};
 use super::tables::Layout;
-use super::{Lifecycle, Storage, Writer, data_version, election, meta, migrations, pragmas};
+use super::{Lifecycle, Storage, Writer, data_version, election, meta, migrations, power, pragmas};
 use crate::config::{Durability, HostToken};
 use crate::environment::Environment;
 
@@ -83,6 +83,8 @@ impl Storage {
         if facts.attaching {
             queue.draw_above(OpId::ABOVE_DERIVED);
         }
+        let boot = environment.clock.boot();
+        let noted = power::is_noted(&facts, *durability, boot, false);
         let mut name = [0; 16];
         environment.ids.fill(&mut name);
         Ok(Storage {
@@ -94,7 +96,8 @@ impl Storage {
                 told: Some(version),
                 waits: Cell::new(spec.durability),
                 known: RefCell::default(),
-                verified: Cell::new(Some(version)),
+                verified: Cell::new(noted.then_some(version)),
+                session_compared: Cell::new(noted),
             }),
             spec,
             shared,
@@ -104,6 +107,7 @@ impl Storage {
             showing: super::text::Showing::default(),
             guest: AtomicBool::new(!facts.account),
             attaching: AtomicBool::new(facts.attaching),
+            reader: AtomicBool::new(facts.reader),
             facts,
             name,
             environment: options.environment,
@@ -222,6 +226,11 @@ fn needed(conn: &Connection, options: &OpenOptions) -> Result<Needed> {
             meta::key::WRITER,
             random_writer(&*options.environment.ids).into(),
         ));
+        // With the file itself: whatever is lost of a new one, this is not lost alone.
+        if options.durability == Durability::Normal {
+            let session = options.environment.clock.boot();
+            identity.push((meta::key::UNSETTLED, i64::from(session.0).into()));
+        }
     }
     let record = SchemaRecord::read(conn)?
         .filter(|record| record.fingerprint == options.schema.fingerprint());

@@ -83,6 +83,30 @@ pub(super) fn begin(conn: &Connection) -> Result<()> {
     }
 }
 
+/// A transaction that is rolled back unless it is committed.
+pub(super) struct Within<'c>(&'c Connection);
+
+impl<'c> Within<'c> {
+    pub(super) fn begin(conn: &'c Connection) -> Result<Within<'c>> {
+        begin(conn)?;
+        Ok(Within(conn))
+    }
+
+    pub(super) fn commit(self) -> Result<()> {
+        Ok(self.0.execute_batch("COMMIT")?)
+    }
+}
+
+impl Drop for Within<'_> {
+    fn drop(&mut self) {
+        if !self.0.is_autocommit()
+            && let Err(error) = self.0.execute_batch("ROLLBACK")
+        {
+            tracing::warn!(%error, "a transaction could not be rolled back");
+        }
+    }
+}
+
 /// Whether a returned commit survives a power loss.
 pub(super) fn set_durability(conn: &Connection, durability: Durability) -> Result<()> {
     match durability {

@@ -7,6 +7,7 @@ mod bad_input;
 mod coalesce;
 mod files;
 mod lifecycle;
+mod power;
 mod queries;
 mod schemas;
 mod sharing;

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 use super::{Offsets, RichText, TextEdit, failed};
 use crate::error::{Error, Fault, Result, Retry};
-use crate::storage::text::{Editing, News, TextPlace};
+use crate::storage::text::{Editing, News, TextPlace, refuse_readers};
 use crate::storage::{Changes, Origin, Storage};
 
 /// What is typed is stored so many milliseconds later at the latest.
@@ -102,7 +102,7 @@ impl TextSession {
     /// and are stored within a frame, all edits of a frame as one.
     ///
     /// # Errors
-    /// The first that does not fit; `text_closed` after the session was closed; the last frame could
+    /// The first that does not fit; `read_only` if the account is known to be a reader; `text_closed` after the session was closed; the last frame could
     /// not be stored (it is kept, and stored with the next).
     pub fn edit(&self, edits: impl IntoIterator<Item = TextEdit>) -> Result<()> {
         self.edit_in(Offsets::Utf16, edits)
@@ -291,6 +291,7 @@ impl Session {
 
     /// Edits what is shown.
     fn stage(&self, edit: impl FnOnce(&mut Editing) -> Result<Vec<Delta>>) -> Result<Vec<Delta>> {
+        refuse_readers(&self.storage)?;
         let mut state = self.state();
         if state.failed {
             // What cannot be stored must not grow without end.

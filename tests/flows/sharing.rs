@@ -222,6 +222,71 @@ fn a_sleeper_holds_nothing_and_wakes_up_to_what_happened() {
     assert_eq!(received(&server).count("notes"), 5);
 }
 
+/// K23: base is replaced, by a server that was restored and by a snapshot, while another process has the
+/// file open and goes on writing: it is the same file before and after, and every write that returned
+/// is in it.
+#[test]
+fn k23_a_base_is_swapped_under_a_process_that_has_the_file_open() {
+    let mut server = Server::start(SCHEMA);
+    let (folder, path) = file();
+    let other = Device::new("other");
+    other.connect(&server);
+    for n in 0..50 {
+        other.note(&format!("before {n}"));
+    }
+    other.sync();
+    let backup = folder.path().join("backup");
+    server.kill();
+    server.backup(&backup);
+    server.run();
+    let (mut one, mut two) = (Worker::start(&path, "one"), Worker::start(&path, "two"));
+    one.connect(&server);
+    one.until("count", |count| count == "50");
+    assert_eq!(two.ask("write 1"), "written");
+    one.until("pending", |pending| pending == "0");
+    let named = std::fs::metadata(&path).unwrap();
+    // What the device has seen is gone from the server: it takes the server's base anew.
+    server.kill();
+    server.restore(&backup);
+    server.run();
+    two.tell("write 400");
+    other.note("after");
+    other.sync();
+    one.until("count", |count| count.parse::<i64>().unwrap() >= 51);
+    assert_eq!(two.hear(), "written");
+    one.until("status", |status| status == "Idle None");
+    one.until("pending", |pending| pending == "0");
+    let now = std::fs::metadata(&path).unwrap();
+    use std::os::unix::fs::MetadataExt;
+    assert_eq!((named.dev(), named.ino()), (now.dev(), now.ino()));
+    let copies = std::fs::read_dir(folder.path()).unwrap();
+    let copies = copies.filter(|e| {
+        e.as_ref()
+            .unwrap()
+            .file_name()
+            .to_string_lossy()
+            .contains(".aside-")
+    });
+    assert!(
+        copies.count() > 0,
+        "a copy was set aside: base was replaced"
+    );
+    let raw = rusqlite::Connection::open(&path).unwrap();
+    let sound: String = raw
+        .query_row("PRAGMA integrity_check", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(sound, "ok");
+    assert_eq!(two.ask("write 1"), "written");
+    one.until("pending", |pending| pending == "0");
+    let device = Device::at(&path, "reader");
+    for n in 0..400 {
+        let found = device.count(&format!("notes WHERE title = 'two {n}'"));
+        assert!(found >= 1, "{n} is gone");
+    }
+    other.sync();
+    assert_eq!(received(&server).content(), device.content());
+}
+
 fn open_files(worker: &Worker, folder: &std::path::Path) -> usize {
     let descriptors = std::fs::read_dir(format!("/proc/{}/fd", worker.id()));
     let Ok(descriptors) = descriptors else {

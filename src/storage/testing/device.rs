@@ -212,6 +212,11 @@ impl Device {
         let conn = rusqlite::Connection::open(&self.path).unwrap();
         conn.execute("VACUUM INTO ?1", [target.to_str().unwrap()])
             .unwrap();
+        // As if it had been made where it is opened: the copy keeps its writer.
+        let copied = rusqlite::Connection::open(&target).unwrap();
+        let session = "UPDATE _dl_meta SET value = ?1 WHERE key = 'unsettled'";
+        copied.execute(session, [seed as u32]).unwrap();
+        drop(copied);
         let mut copy = Device::open(directory, name, &self.clock.time, seed);
         copy.known = self.known.clone();
         copy

@@ -2,13 +2,13 @@
 
 use driftline_core::id::{CollectionId, DocumentId, FieldId};
 use driftline_core::merge::TextState;
-use driftline_core::op::{Change, ChangeKind, TextEdit, Update};
+use driftline_core::op::{Change, ChangeKind, Refusal, TextEdit, Update, refusal};
 use driftline_core::text::{Delta, ListChange, Mark, OffsetUnit, TextBody, TextChange, TextError};
 
 use super::super::error::{Result, StorageError};
 use super::super::local::LocalWrite;
 use super::super::read::ReadTx;
-use super::super::{meta, row};
+use super::super::{Storage, meta, row};
 use super::body::{Body, Elements};
 use super::crdt::TextPlace;
 use super::open::{OpenText, Opening, PendingEdit, edits_in, open, open_stored};
@@ -38,6 +38,7 @@ impl LocalWrite<'_> {
         changes: &[TextChange],
         unit: OffsetUnit,
     ) -> Result<()> {
+        refuse_readers(self.tx().storage())?;
         let text = self.open_text(place)?;
         let Body::RichText(body) = &mut text.open.body else {
             return Err(TextError::WrongText.into());
@@ -48,6 +49,7 @@ impl LocalWrite<'_> {
 
     /// Edits a list; checked in full before anything is done.
     pub(crate) fn edit_list(&mut self, place: &TextPlace, changes: Vec<ListChange>) -> Result<()> {
+        refuse_readers(self.tx().storage())?;
         let text = self.open_text(place)?;
         let Body::List(body) = &mut text.open.body else {
             return Err(TextError::WrongText.into());
@@ -218,6 +220,14 @@ impl LocalWrite<'_> {
                 .note_text(text.place.collection, &text.place.document);
         }
         Ok(())
+    }
+}
+
+/// What a reader types the server would refuse, and spoil the writer's clocks with it.
+pub(crate) fn refuse_readers(storage: &Storage) -> Result<()> {
+    match storage.is_reader() {
+        true => Err(Refusal::new(refusal::READ_ONLY, "the token's role is reader").into()),
+        false => Ok(()),
     }
 }
 

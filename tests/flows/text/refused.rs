@@ -1,9 +1,9 @@
 //! Texts that the server refuses.
 
-use driftline::OpState;
+use driftline::{OpState, TextEdit};
 
-use super::{agree, go_on, lost, newcomer, once, settle, story, tell, words};
-use crate::support::{Device, SCHEMA, Server};
+use super::{agree, go_on, lost, newcomer, once, settle, story, tell, until, words};
+use crate::support::{Device, Fault, SCHEMA, Server};
 
 /// The server allows shorter stories than the app.
 fn strict_server() -> Server {
@@ -138,4 +138,79 @@ fn what_two_type_around_refused_edits_ends_equal() {
     assert_eq!(words(&told), once(expected));
     let refused = |device: &Device| device.db.outbox().quarantined(None, 10).unwrap().len();
     assert_eq!((refused(&a), refused(&b)), (4, 4));
+}
+
+/// K17: an edit is accepted, its answer is lost, its author takes it back and types on: what is accepted
+/// stays, and no clock is used twice.
+#[test]
+fn k17_text_typed_after_a_discard_of_something_accepted_is_kept() {
+    let server = Server::start(SCHEMA);
+    let (a, b) = (Device::new("a"), Device::new("b"));
+    let id = a.note("a journal");
+    tell(&a.db, &id, "base ");
+    let sync = a.connect(&server);
+    b.connect(&server);
+    settle(&[&a, &b]);
+    a.network.always(Some(Fault::LoseAnswer));
+    go_on(&a.db, &id, "first ");
+    sync.sync_now();
+    until("it is accepted", || {
+        b.sync();
+        story(&b.db, &id) == "base first "
+    });
+    let queued = a.db.outbox().list(None, 10).unwrap();
+    a.db.outbox().discard(&queued[0].id).unwrap();
+    assert_eq!(story(&a.db, &id), "base ");
+    go_on(&a.db, &id, "second ");
+    tell(&b.db, &id, "by b ");
+    a.network.always(None);
+    settle(&[&a, &b]);
+    let told = agree(&[&a, &b, &newcomer(&server)], &id);
+    assert_eq!(words(&told), once(["by", "b", "base", "first", "second"]));
+}
+
+/// A reader's editor and transactions refuse at once, without a server, also after the app was opened
+/// again; what a record says is judged by the server.
+#[test]
+fn a_readers_text_is_refused_on_the_device() {
+    let server = Server::start(SCHEMA);
+    let a = Device::new("a");
+    let id = a.note("a journal");
+    tell(&a.db, &id, "base ");
+    a.connect(&server);
+    a.sync();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("reader.db");
+    let reader = Device::at(&path, "reader");
+    reader.connect_as(&server, "reader", false);
+    reader.sync();
+    let refuses = |reader: &Device| {
+        let editor = reader.db.open_text("notes", &id, "story").unwrap();
+        let typed = editor.edit([TextEdit::insert(0, "x")]).unwrap_err();
+        assert_eq!(editor.content().unwrap().text(), "base ");
+        let told = reader
+            .db
+            .write(|tx| tx.rich_text("notes", &id, "story")?.insert(0, "x"));
+        let listed = reader
+            .db
+            .write(|tx| tx.list("notes", &id, "steps")?.insert(0, ["1"]));
+        let codes = [
+            typed.code(),
+            told.unwrap_err().code(),
+            listed.unwrap_err().code(),
+        ];
+        assert_eq!(codes, ["read_only"; 3]);
+        assert_eq!(reader.db.unsynced().unwrap(), 0);
+        assert_eq!(story(&reader.db, &id), "base ");
+    };
+    refuses(&reader);
+    reader.db.close().unwrap();
+    let reader = Device::at(&path, "reader");
+    refuses(&reader);
+    // With another token it writes.
+    reader.connect_as(&server, "writer", false);
+    reader.sync();
+    go_on(&reader.db, &id, "by a writer ");
+    settle(&[&reader, &a]);
+    assert_eq!(agree(&[&reader, &a], &id), "base by a writer ");
 }
