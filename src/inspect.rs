@@ -381,8 +381,8 @@ mod tests {
         write(&db, "b");
         let fields = |id: &str| {
             let documents = read(&path, |view| view.documents("birds")).unwrap();
-            let documents = documents.unwrap().into_iter();
-            documents.filter(|d| d.id == id).last().unwrap().fields
+            let mut documents = documents.unwrap().into_iter();
+            documents.rfind(|d| d.id == id).unwrap().fields
         };
         assert!(!fields("a").contains_key("story"));
         db.write(|tx| {

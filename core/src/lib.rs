@@ -15,6 +15,8 @@ pub mod fold;
 pub mod id;
 pub mod ledger;
 pub mod merge;
+#[doc(hidden)]
+pub mod mutant;
 pub mod op;
 pub mod order_key;
 pub mod protocol;

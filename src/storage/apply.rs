@@ -22,6 +22,7 @@ use super::queued::{OpState, QueuedOp};
 use super::rebase::Rebase;
 use super::write::WriteTx;
 use super::{attach, ledger, repeal, stage};
+use driftline_core::mutant::{Mutant, planted};
 
 /// Applies a whole answer. `contact` is the request's readings and the server's time in the answer.
 /// If this fails the transaction must not be committed.
@@ -45,6 +46,10 @@ pub(crate) fn apply_answer(
         for result in documents {
             attach::turn_at(tx, result.collection, &result.document)?;
         }
+    }
+    if let Some(page) = page.as_ref().filter(|_| planted(Mutant::CursorApart)) {
+        tx.set_cursor(page.to)?;
+        tx.conn().execute_batch("COMMIT; BEGIN IMMEDIATE")?;
     }
     let mut applying = Applying::new(tx)?;
     applying.verdicts(verdicts, standing)?;
@@ -106,7 +111,7 @@ fn check(
     if stage::is_under_way(tx.conn())? {
         return Err(PageError::Bootstrapping);
     }
-    if page.from != standing {
+    if page.from != standing && !planted(Mutant::StaleFrameApplied) {
         return Err(PageError::NotAtCursor);
     }
     check_span(page.from, page.to, page.versions)
@@ -152,7 +157,9 @@ impl<'t, 'c> Applying<'t, 'c> {
                 continue;
             };
             match &result.outcome {
-                Outcome::Accepted { version } if *version <= in_base => {
+                Outcome::Accepted { version }
+                    if *version <= in_base || planted(Mutant::VerdictEarly) =>
+                {
                     let landed = Leaving::landings(&op, *version, |c, d| self.rebase.base(c, d))?;
                     let accepted = Some(*version);
                     let leaving = Leaving {
@@ -164,7 +171,9 @@ impl<'t, 'c> Applying<'t, 'c> {
                     self.leave(leaving, false)?;
                 }
                 Outcome::Accepted { version } => self.applied.accepted.push((result.id, *version)),
-                Outcome::Rejected { .. } if op.body.withdraw => {
+                Outcome::Rejected { .. }
+                    if op.body.withdraw || planted(Mutant::RejectedForgotten) =>
+                {
                     self.leave(Leaving::unnamed(op), false)?;
                 }
                 Outcome::Rejected { refusal } => self.quarantine(&op, refusal)?,
@@ -192,8 +201,10 @@ impl<'t, 'c> Applying<'t, 'c> {
             ledger::keep_rejected(self.tx, op, (collection, document), base.as_ref())?;
         }
         repeal::set_quarantined(self.tx, op.id, &refused)?;
-        self.rebase.leave_out(op);
-        self.rebase.refold(op.id)?;
+        if !planted(Mutant::RejectedShown) {
+            self.rebase.leave_out(op);
+            self.rebase.refold(op.id)?;
+        }
         self.applied.quarantined.push((op.id, refused));
         Ok(())
     }
@@ -223,6 +234,9 @@ impl<'t, 'c> Applying<'t, 'c> {
             }
         };
         for op in named {
+            if planted(Mutant::NamedStays) && entry.echo.is_none() {
+                continue;
+            }
             let in_order = in_order == Some(op.id);
             let leaving = Leaving {
                 op,

@@ -8,6 +8,7 @@ use super::meta;
 use super::open::random_writer;
 use super::pragmas::Within;
 use crate::config::HostToken;
+use driftline_core::mutant::{Mutant, planted};
 
 const LENGTH: usize = 16;
 
@@ -34,7 +35,7 @@ pub(super) fn renew(conn: &Connection, host: &dyn HostToken, ids: &dyn Ids) -> R
     ids.fill(&mut next);
     let mut remembered = held.filter(|_| fits).unwrap_or_default();
     remembered.extend_from_slice(&next);
-    if !fits {
+    if !fits && !planted(Mutant::WriterKept) {
         tracing::warn!("the host's token does not fit the file: it is a copy, or was restored");
         meta::set(conn, meta::key::WRITER, random_writer(ids))?;
     }

@@ -23,6 +23,7 @@ use super::row::StoredDocument;
 use super::text::{self, EditedText, TextPlace};
 use super::write::WriteTx;
 use super::{attach, meta, refold};
+use driftline_core::mutant::{Mutant, planted};
 
 /// The transaction under way.
 pub(crate) struct LocalWrite<'t> {
@@ -393,6 +394,9 @@ impl<'t> LocalWrite<'t> {
         }
         let absorbed = self.absorb(&mut body)?;
         self.write_rows(true)?;
+        if planted(Mutant::OutboxApart) {
+            self.tx.conn().execute_batch("COMMIT; BEGIN IMMEDIATE")?;
+        }
         let op = Op {
             id: head.op,
             written: self.tx.now(),
@@ -425,7 +429,8 @@ impl<'t> LocalWrite<'t> {
         else {
             return Ok(None);
         };
-        if old.base != body.base || !absorbs(body, &old) {
+        let apart = old.base != body.base && !planted(Mutant::JoinsAcrossAPage);
+        if apart || !absorbs(body, &old) {
             return Ok(None);
         }
         let bytes: i64 = self

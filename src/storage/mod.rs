@@ -19,6 +19,8 @@
 //! `migrations/*.sql` for the private tables. Modules below this one that add words to these doors
 //! do so as `impl ReadTx<'_>`, `impl WriteTx<'_>` or `impl Storage`.
 
+use driftline_core::mutant::{Mutant, planted};
+
 mod answer;
 pub(crate) mod apply;
 mod aside;
@@ -250,7 +252,8 @@ impl Storage {
         }
         drop(writer);
         drop(entered);
-        if !changes.is_empty() {
+        let untold = planted(Mutant::NotNotified) && origin == Origin::Remote;
+        if !changes.is_empty() && !untold {
             self.hooks.committed(&changes);
         }
         self.checkpoints.after_commit();
@@ -303,6 +306,9 @@ impl Storage {
         tracing::warn!(error = %failed.error, "a commit failed; looking it up");
         writer.connection = None;
         self.readers.close_idle();
+        if planted(Mutant::FailedCommitTrusted) {
+            return Err(failed.error);
+        }
         let unknown = |error: &StorageError| StorageError::CommitUnknown(error.to_string());
         let connection = self.connected(writer).map_err(|_| unknown(&failed.error))?;
         if failed

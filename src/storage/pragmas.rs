@@ -7,6 +7,7 @@ use rusqlite::config::DbConfig;
 
 use super::error::{Result, StorageError};
 use crate::config::Durability;
+use driftline_core::mutant::{Mutant, planted};
 
 /// Below this, WAL mode with two connections can corrupt a file (fixed in 3.51.3).
 const OLDEST_SQLITE: i32 = 3_051_003;
@@ -110,6 +111,9 @@ impl Drop for Within<'_> {
 /// Whether a returned commit survives a power loss.
 pub(super) fn set_durability(conn: &Connection, durability: Durability) -> Result<()> {
     match durability {
+        Durability::Full if planted(Mutant::NormalInsteadOfFull) => {
+            conn.execute_batch("PRAGMA synchronous=NORMAL;")?
+        }
         Durability::Full => conn.execute_batch("PRAGMA synchronous=FULL;")?,
         Durability::Normal => conn.execute_batch("PRAGMA synchronous=NORMAL;")?,
     }

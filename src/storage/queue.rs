@@ -13,6 +13,7 @@ use super::election::{self, Lease, Seat};
 use super::error::Result;
 use super::hooks::{Capacity, Origin};
 use super::{Storage, meta};
+use driftline_core::mutant::{Mutant, planted};
 
 /// Facts that may be lost: all of them are derived again from the file or forgotten safely.
 #[derive(Default)]
@@ -126,7 +127,9 @@ impl Storage {
         let mut exposure = self.queue.exposure_released();
         let (chosen, ids) = choose()?;
         for id in &ids {
-            exposure.fresh.remove(id);
+            if !planted(Mutant::JoinsWhatWasSent) {
+                exposure.fresh.remove(id);
+            }
         }
         exposure.in_flight = ids.into_iter().collect();
         Ok(chosen)
@@ -269,7 +272,9 @@ impl Storage {
         let mut random = [0; 10];
         self.environment().ids.fill(&mut random);
         let millis = u64::try_from(now.wall).unwrap_or(0);
-        let id = OpId::next(millis, random, greatest.max(*newest));
+        let last = greatest.max(*newest);
+        let last = last.filter(|_| !planted(Mutant::IdsNotAboveTheLast));
+        let id = OpId::next(millis, random, last);
         *newest = Some(id);
         id
     }

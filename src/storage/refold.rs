@@ -20,6 +20,7 @@ use super::rebase::{Key, Moved, Rebase, Touched};
 use super::row::StoredDocument;
 use super::text;
 use super::write::WriteTx;
+use driftline_core::mutant::{Mutant, planted};
 
 impl Rebase<'_, '_> {
     /// Folds and stores everything touched.
@@ -269,7 +270,7 @@ pub(super) fn keep_links(
     id: &DocumentId,
     leaving: &[Rc<Leaving>],
 ) -> Result<()> {
-    for leaving in leaving {
+    for leaving in leaving.iter().filter(|_| !planted(Mutant::LinksForgotten)) {
         let names = leaving.names.iter().filter(|name| **name != leaving.op.id);
         let covers = leaving.op.body.stands_for();
         for op in std::iter::once(&leaving.op.id).chain(names) {

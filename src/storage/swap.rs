@@ -19,6 +19,7 @@ use super::tables::quoted;
 use super::text;
 use super::write::WriteTx;
 use super::{ledger, refold};
+use driftline_core::mutant::{Mutant, planted};
 
 /// Documents with own ops folded in one go: they are held in memory.
 const FOLDED_AT_ONCE: usize = 1_000;
@@ -40,6 +41,7 @@ pub(crate) fn swap(
     };
     let mut applied = apply_results(tx, verdicts, &[], None)?;
     let behind = stage.cursor.version < stage.highest;
+    let behind = behind && !planted(Mutant::BootstrapWithoutCatchUp);
     if !stage.complete || behind || !stage::unanswered(tx.conn(), 1)?.is_empty() {
         return Err(PageError::NotReady);
     }
@@ -67,7 +69,9 @@ fn replace_base(tx: &WriteTx<'_>, version: Version) -> std::result::Result<Vec<O
     clear_base(tx)?;
     unpack(tx)?;
     keep_links(tx, &queue)?;
-    fold_on_top(tx, queue.newest, &queue.older)?;
+    if !planted(Mutant::BootstrapWithoutPending) {
+        fold_on_top(tx, queue.newest, &queue.older)?;
+    }
     Ok(queue.left)
 }
 
@@ -109,7 +113,10 @@ struct Sorted {
 
 fn sort_queue(tx: &WriteTx<'_>, version: Version) -> Result<Sorted> {
     let conn = tx.conn();
-    let fates = fates(conn, version)?;
+    let mut fates = fates(conn, version)?;
+    if planted(Mutant::BootstrapForgetsFates) {
+        fates.clear();
+    }
     let mut sorted = Sorted {
         left: Vec::new(),
         linked: Vec::new(),

@@ -19,6 +19,7 @@ use super::reshape;
 use super::row::{self, Insert, Stored, StoredDocument};
 use super::tables::Table;
 use super::{Storage, meta, pragmas, text};
+use driftline_core::mutant::{Mutant, planted};
 
 /// A write transaction. Everything a [`ReadTx`] can do, it can do too.
 ///
@@ -317,10 +318,15 @@ impl<'c> WriteTx<'c> {
     }
 
     pub(super) fn commit(mut self) -> std::result::Result<Changes, FailedCommit> {
+        let local = self.changes.borrow().origin == Origin::Local;
+        let end = match planted(Mutant::AckBeforeCommit) && local && self.now.mono % 4 == 0 {
+            true => "ROLLBACK",
+            false => "COMMIT",
+        };
         let committed = self
             .read
             .conn()
-            .prepare_cached("COMMIT")
+            .prepare_cached(end)
             .and_then(|mut statement| statement.raw_execute());
         match committed {
             Ok(_) => {

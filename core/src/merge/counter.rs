@@ -1,5 +1,6 @@
 //! Counters: an op carries its delta, and the server adds it once per op id.
 
+use crate::mutant::{Mutant, planted};
 use crate::op::{Refusal, refusal};
 
 /// Adds `delta` to what the counter shows.
@@ -7,6 +8,7 @@ use crate::op::{Refusal, refusal};
 /// # Errors
 /// When the sum leaves the 64-bit range: wrapping would turn a count into nonsense for everyone.
 pub(super) fn add(current: Option<i64>, delta: i64) -> Result<i64, Refusal> {
+    let current = current.filter(|_| !planted(Mutant::CounterForgets));
     current.unwrap_or(0).checked_add(delta).ok_or_else(|| {
         Refusal::new(
             refusal::COUNTER_OVERFLOW,

@@ -7,6 +7,7 @@ use super::record::{Record, Verdict, answered, records};
 use super::{Difference, DocumentState, History, Seen, echo};
 use crate::id::{CollectionId, DocumentId, FieldId, OpId, Version};
 use crate::ledger::Lost;
+use crate::mutant::{Mutant, planted};
 use crate::op::{Change, ChangeKind, FieldMap, Op, Refusal, Update, admit, refusal};
 use crate::protocol::limits::MAX_VERSION;
 use crate::protocol::{DocumentResult, encode_cbor};
@@ -104,7 +105,8 @@ impl Touched {
         DocumentResult {
             collection: self.collection,
             document: self.document.clone(),
-            whole: self.is_told_whole(),
+            whole: self.is_told_whole()
+                && !(planted(Mutant::WholeForgotten) && self.before.is_some()),
             state: self.part(),
             texts: self.texts.clone(),
         }
@@ -146,7 +148,8 @@ pub fn decide<W: Workspace>(
     version: Version,
     refused: Option<Refusal>,
 ) -> Result<Decision, W::Error> {
-    if let Some(known) = workspace.record(op.id)? {
+    let known = workspace.record(op.id)?;
+    if let Some(known) = known.filter(|_| !planted(Mutant::DuplicateDecidedAgain)) {
         let verdict = match known.account == account {
             true => known.verdict,
             false => Verdict::Rejected(id_taken()),
@@ -159,7 +162,10 @@ pub fn decide<W: Workspace>(
         let verdict = Verdict::Rejected(id_taken());
         return Ok(Decision::without_record(Some(verdict)));
     }
-    if let Some(first) = op.body.retry_of.filter(|_| !op.body.withdraw)
+    if let Some(first) = op
+        .body
+        .retry_of
+        .filter(|_| !op.body.withdraw && !planted(Mutant::RetryDecidedAgain))
         && let Some(known) = workspace.record(first)?
         && matches!(known.verdict, Verdict::Accepted(_))
     {
@@ -265,7 +271,9 @@ fn apply_all<W: Workspace>(
                 Err(refusal) => return Ok(Err(refusal.into())),
             };
         let prev = op.body.prev_on(change.collection, &change.document);
-        let behind = op.body.stands_for().into_iter().chain(prev).collect();
+        let behind = op.body.stands_for().into_iter().chain(prev);
+        let behind = behind.filter(|_| !planted(Mutant::OwnEarlierOpUnseen));
+        let behind = behind.collect();
         let meets = (change, collection);
         let seen = Seen::of_change(
             workspace,
@@ -287,6 +295,7 @@ fn apply_all<W: Workspace>(
         recount(workspace, change, start.as_mut())?;
         let merged = match merge(start, change, collection, &incoming) {
             Ok(merged) => merged,
+            Err(_) if planted(Mutant::GroupHalfApplied) && !touched.is_empty() => break,
             Err(unmerged) => return Ok(Err(unmerged)),
         };
         if let Err(refusal) = within_limits(schema, collection, before.as_ref(), &merged.after) {
@@ -311,16 +320,17 @@ fn apply_all<W: Workspace>(
                 .find(|(_, r)| r.write.op == op.id)
                 .map_or(stamp, |(_, r)| r.write.stamp);
             plain = echoed.is_none_or(|e| e == effective)
-                && echo(
-                    before.as_ref(),
-                    change,
-                    collection,
-                    (op.id, name),
-                    effective,
-                    version,
-                )
-                .as_ref()
-                    == Some(&merged.after);
+                && (planted(Mutant::EchoUnchecked)
+                    || echo(
+                        before.as_ref(),
+                        change,
+                        collection,
+                        (op.id, name),
+                        effective,
+                        version,
+                    )
+                    .as_ref()
+                        == Some(&merged.after));
             echoed = Some(effective);
         }
         match known {
@@ -358,13 +368,20 @@ fn apply_all<W: Workspace>(
             .filter(|c| **c != op.id && Some(**c) != op.body.retry_of),
     );
     let accepted = Accepted {
-        names,
+        names: names_told(names),
         documents: touched,
         lost,
         echo: echoed.filter(|_| plain),
         new_writers,
     };
     Ok(Ok((accepted, landings)))
+}
+
+fn names_told(mut names: Vec<OpId>) -> Vec<OpId> {
+    if planted(Mutant::NamesForgotten) {
+        names.truncate(1);
+    }
+    names
 }
 
 /// Takes off what the texts about to be edited count although it was deleted again.
@@ -406,7 +423,7 @@ fn claim_writers<W: Workspace>(
         }
         match workspace.writer(edit.writer)? {
             None => new_writers.push(edit.writer),
-            Some(owner) if owner == account => {}
+            Some(owner) if owner == account || planted(Mutant::ForeignWriterAccepted) => {}
             Some(_) => return Ok(false),
         }
     }

@@ -5,6 +5,7 @@
 
 use super::{DocumentState, SetState, TextState};
 use crate::id::{FieldId, OpId};
+use crate::mutant::{Mutant, planted};
 use crate::op::FieldMap;
 use crate::text::Mark;
 
@@ -33,7 +34,9 @@ impl Difference {
         let counters = to
             .counters
             .iter()
-            .filter(|(f, n)| from.counters.get(*f) != Some(n))
+            .filter(|(f, n)| {
+                from.counters.get(*f) != Some(n) && !planted(Mutant::BaseCounterForgotten)
+            })
             .map(|(f, n)| (f, *n))
             .collect();
         Difference {
@@ -49,7 +52,9 @@ impl Difference {
                 .registers
                 .iter()
                 .map(|(f, _)| f)
-                .filter(|f| to.registers.get(*f).is_none())
+                .filter(|f| {
+                    to.registers.get(*f).is_none() && !planted(Mutant::BaseAbsenceForgotten)
+                })
                 .collect(),
             absent_counters: from
                 .counters
@@ -113,6 +118,7 @@ fn set_differences(from: &DocumentState, to: &DocumentState) -> FieldMap<SetStat
             .elements
             .keys()
             .filter(|element| !new.elements.contains_key(*element))
+            .filter(|_| !planted(Mutant::BaseElementForgotten))
         {
             changed.elements.insert(element.clone(), Vec::new());
         }

@@ -4,6 +4,7 @@ use super::register::{Contest, contest};
 use super::{DocumentState, Life, Register, Reopened, Seen, SetState, Write, counter, set, text};
 use crate::id::{FieldId, OpId, Version};
 use crate::ledger::{LossRule, Lost, LostPart};
+use crate::mutant::{Mutant, planted};
 use crate::op::{Change, ChangeKind, FieldMap, Refusal, Update, refusal};
 use crate::schema::{Collection, DeletePolicy, MergePolicy};
 use crate::text::guard::Why;
@@ -137,7 +138,7 @@ fn aimed(
     let current = cx
         .generation
         .is_none_or(|meant| meant == before.generation.opener);
-    if !current {
+    if !current && !planted(Mutant::GenerationIgnored) {
         // A late op that had not seen the delete which an update undid still applies (K13).
         let undone = before.reopened.filter(|r| {
             Some(r.generation) == cx.generation && !cx.seen.has(r.delete, r.delete_version)
@@ -155,7 +156,10 @@ fn aimed(
         (ChangeKind::Delete, Life::Deleted(_)) => Ok(applied(before)),
         (ChangeKind::Delete, Life::Alive) => Ok(delete(before, (change, collection), cx)),
         (_, Life::Alive) => write_fields(before, change, collection, cx),
-        (_, Life::Deleted(by)) if update_wins && !cx.seen.has(by.op, by.version) => {
+        (_, Life::Deleted(by))
+            if planted(Mutant::UpdateRevivesDeleted)
+                || update_wins && !cx.seen.has(by.op, by.version) =>
+        {
             let undone = Reopened {
                 generation: before.generation.opener,
                 delete: by.op,
@@ -194,7 +198,8 @@ fn delete(
         .generation
         .is_some_and(|meant| meant != opener.opener)
         && !cx.seen.has(opener.opener, opener.version);
-    if update_wins && (unseen_update.is_some() || unseen_forgotten || unseen_opener) {
+    let cancelled = unseen_update.is_some() || unseen_forgotten || unseen_opener;
+    if update_wins && cancelled && !planted(Mutant::UpdateWinsForgotten) {
         // What cancelled it is what its author is shown; of forgotten updates nobody knows which.
         let (op, version) = unseen_update.unwrap_or((opener.opener, opener.version));
         let standing = Write {
@@ -387,7 +392,9 @@ fn write_fields(
 ) -> Result<Merged, Unmerged> {
     let mut lost = Vec::new();
     match collection.merge {
-        MergePolicy::Field => {
+        MergePolicy::Field | MergePolicy::Document
+            if collection.merge == MergePolicy::Field || planted(Mutant::DocumentMergedByField) =>
+        {
             if state.registers.is_empty() {
                 state.registers.reserve(change.registers.len());
             }
@@ -404,7 +411,7 @@ fn write_fields(
                 settle(&mut state, (field, value), outcome, current, cx, &mut lost);
             }
         }
-        MergePolicy::Document => {}
+        _ => {}
     }
     for (field, delta) in change.increments.iter() {
         let sum = counter::add(state.counters.get(field).copied(), *delta)?;

@@ -2,6 +2,7 @@
 
 use super::{Seen, Write};
 use crate::id::OpId;
+use crate::mutant::{Mutant, planted};
 use crate::time::Stamp;
 
 /// How a write fared against the value that was there.
@@ -24,9 +25,16 @@ pub fn contest(op: OpId, stamp: Stamp, current: Option<Write>, seen: &Seen) -> C
     match current {
         None => Contest::Follows(stamp),
         Some(current) if seen.has(current.op, current.version) => {
-            Contest::Follows(stamp.max(current.stamp.after()))
+            Contest::Follows(match planted(Mutant::NotRaisedAboveSeen) {
+                true => stamp,
+                false => stamp.max(current.stamp.after()),
+            })
         }
-        Some(current) if (stamp, op) > (current.stamp, current.op) => Contest::Beats(stamp),
+        Some(current)
+            if ((stamp, op) > (current.stamp, current.op)) != planted(Mutant::EarlierWins) =>
+        {
+            Contest::Beats(stamp)
+        }
         Some(_) => Contest::Loses,
     }
 }

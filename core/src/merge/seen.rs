@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::{DocumentState, Life};
 use crate::id::{CollectionId, DocumentId, OpId, Version};
+use crate::mutant::{Mutant, planted};
 use crate::op::{Change, ChangeKind};
 use crate::schema::{Collection, DeletePolicy, MergePolicy};
 
@@ -141,7 +142,7 @@ impl Seen {
 
     /// Whether the op had seen what `op` wrote at `version`.
     pub fn has(&self, op: OpId, version: Version) -> bool {
-        version <= self.base || self.chain.contains(&op)
+        (version <= self.base && !planted(Mutant::BaseUnseen)) || self.chain.contains(&op)
     }
 
     /// How many ops of its own file stand behind it and are not in its base.

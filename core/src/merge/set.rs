@@ -2,6 +2,7 @@
 
 use super::{Seen, SetState};
 use crate::id::{OpId, Version};
+use crate::mutant::{Mutant, planted};
 
 /// Adds `element` by `op`. Tags the op had seen are replaced by its own: whoever removes what they
 /// saw of the older tag does not reach this one, and the list stays short.
@@ -14,7 +15,7 @@ pub(super) fn add(set: &mut SetState, element: &str, op: OpId, version: Version,
 /// Removes the tags of `element` that the op had seen; the element stays while one is left.
 pub(super) fn remove(set: &mut SetState, element: &str, seen: &Seen) {
     if let Some(tags) = set.elements.get_mut(element) {
-        tags.retain(|(by, at)| !seen.has(*by, *at));
+        tags.retain(|(by, at)| !seen.has(*by, *at) && !planted(Mutant::RemoveTakesUnseen));
         if tags.is_empty() {
             set.elements.remove(element);
         }

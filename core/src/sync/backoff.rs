@@ -1,5 +1,7 @@
 //! Retry delays: 250, 1000, 3000, 5000 ms, then doubling to five minutes, with jitter, without end.
 
+use crate::mutant::{Mutant, planted};
+
 /// The delays before doubling begins. The first two cover a dropped connection and a server restart.
 const FIRST: [i64; 4] = [250, 1_000, 3_000, 5_000];
 const CAP: i64 = 300_000;
@@ -27,7 +29,10 @@ impl Backoff {
             i64::try_from(ms).unwrap_or(i64::MAX).min(MAX_RETRY_AFTER)
         });
         self.failures = self.failures.saturating_add(1);
-        self.until = now.saturating_add(delay.max(asked));
+        self.until = match planted(Mutant::BackoffNeverEnds) {
+            true => i64::MAX,
+            false => now.saturating_add(delay.max(asked)),
+        };
     }
 
     /// Forgets failures and waits for nothing.

@@ -1,6 +1,8 @@
 //! Tokens: asked for when needed, refreshed before they expire, once after a 401, one call at a
 //! time.
 
+use crate::mutant::{Mutant, planted};
+
 /// Refresh this long before a token expires.
 const BEFORE_EXPIRY: i64 = 60_000;
 /// A refused token is not asked for again by itself for so long: ten minutes of 401 must not become
@@ -30,6 +32,7 @@ impl Token {
     /// Whether the callback should be called now.
     pub(super) fn wants_asking(self, now: i64) -> bool {
         match self {
+            Token::Stale if planted(Mutant::TokenNotRenewed) => false,
             Token::Missing | Token::Stale => true,
             Token::Asking { .. } => false,
             Token::Held { expires, .. } => expires.is_some_and(|at| at - BEFORE_EXPIRY <= now),

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Stamp;
 use crate::id::BootId;
+use crate::mutant::{Mutant, planted};
 
 /// One look at a device's clocks.
 #[derive(
@@ -73,12 +74,15 @@ impl Contact {
 /// The server calls this with the request's readings and its own clock; a device calls it with the
 /// last contact to predict the same answer.
 pub fn place(written: Reading, contact: &Contact) -> Stamp {
-    let millis = if written.boot == contact.device.boot {
+    let millis = if written.boot == contact.device.boot || planted(Mutant::BootIgnored) {
         let distance = contact.device.mono.saturating_sub(written.mono);
         contact.server.saturating_sub(distance)
     } else {
         written.wall
     };
+    if planted(Mutant::StampAboveServer) {
+        return Stamp::at(millis);
+    }
     Stamp::at(millis.min(contact.server))
 }
 

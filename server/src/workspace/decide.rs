@@ -21,6 +21,7 @@ use crate::store::{
     Author, AuthorNumbers, Head, NewDocument, NewEdit, NewVersion, StoreError, TextPlace,
     Transaction,
 };
+use driftline_core::mutant::{Mutant, planted};
 
 /// The merge's decision about one op.
 pub(super) type Decide = fn(
@@ -165,7 +166,7 @@ impl<'t> Batch<'t> {
             },
             body,
         };
-        let refused = (self.asked.role == Role::Reader)
+        let refused = (self.asked.role == Role::Reader && !planted(Mutant::ReaderMayWrite))
             .then(|| Refusal::new(refusal::READ_ONLY, "the token's role is reader"));
         let mut decision = self.decision(&mut op, stamp, refused)?;
         if decision
@@ -185,6 +186,9 @@ impl<'t> Batch<'t> {
             });
         };
         for (id, record) in &decision.records {
+            if planted(Mutant::RecordNotKept) {
+                break;
+            }
             self.tx.put_record(*id, self.author.account, record)?;
         }
         if let Some(accepted) = decision.accepted {
@@ -246,14 +250,16 @@ impl<'t> Batch<'t> {
         links: &[Link],
     ) -> Result<(), Problem> {
         let version = self.head.cursor.version + 1;
-        self.losses.find(
-            self.tx,
-            &self.common.schema,
-            &accepted,
-            op,
-            version,
-            &self.asked.request.device.label,
-        )?;
+        if !planted(Mutant::LossForgotten) {
+            self.losses.find(
+                self.tx,
+                &self.common.schema,
+                &accepted,
+                op,
+                version,
+                &self.asked.request.device.label,
+            )?;
+        }
         let (before, after) = sizes(&accepted);
         self.head.bytes = self.head.bytes.saturating_sub(before).saturating_add(after);
         self.head.documents += accepted

@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 
 use driftline_core::id::{CollectionId, DocumentId, OpId};
+use driftline_core::mutant::{Mutant, planted};
 use driftline_core::op::{Change, OpBody};
 
 /// Ops of the request that are not decided, and what waits for them.
@@ -26,7 +27,7 @@ impl Held {
 
     /// The undecided op that this one follows on one of its documents.
     pub(super) fn waits_for(&self, body: &OpBody) -> Option<OpId> {
-        if self.ops.is_empty() {
+        if self.ops.is_empty() || planted(Mutant::HeldOvertaken) {
             return None;
         }
         body.changes.iter().find_map(|change| {

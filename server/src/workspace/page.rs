@@ -6,6 +6,7 @@ use driftline_core::protocol::{Cursor, Encoded, OpResult, Quota, limits};
 use super::{Answer, Asked, Common};
 use crate::problem::Problem;
 use crate::store::{Head, LogEntry, Snapshot, StoreError};
+use driftline_core::mutant::{Mutant, planted};
 
 /// What a request's own ops became, in order: nothing else is between them, or behind.
 #[derive(Debug, Default)]
@@ -57,7 +58,10 @@ const MOST_PAGE_BYTES: usize = 8 * limits::PAGE_BYTES;
 
 /// Whether the device's cursor is a place in this history.
 pub(super) fn check_cursor(snapshot: &mut dyn Snapshot, cursor: Cursor) -> Result<(), Problem> {
-    if cursor == Cursor::START || snapshot.hash_at(cursor.version)? == Some(cursor.hash) {
+    if cursor == Cursor::START
+        || planted(Mutant::HistoryUnchecked)
+        || snapshot.hash_at(cursor.version)? == Some(cursor.hash)
+    {
         Ok(())
     } else {
         Err(Problem::HistoryChanged)
@@ -158,7 +162,9 @@ fn page(
             return false;
         }
         bytes += entry.len();
-        page.versions.push(Encoded(entry.to_vec()));
+        if !(planted(Mutant::PageWithoutEcho) && row.cursor.version % 16 == 5) {
+            page.versions.push(Encoded(entry.to_vec()));
+        }
         page.cursor = row.cursor;
         true
     };

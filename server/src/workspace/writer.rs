@@ -11,6 +11,7 @@ use super::decide::{Batch, Done};
 use super::{Answer, Asked, Workspace};
 use crate::problem::Problem;
 use crate::store::{Sighting, StoreError, Transaction};
+use driftline_core::mutant::{Mutant, planted};
 
 /// Requests in one commit: more make the first wait longer than they save.
 const GROUP: usize = 64;
@@ -157,6 +158,9 @@ impl Workspace {
                     return Err(error);
                 }
             }
+        }
+        if planted(Mutant::ServerAnswersBeforeCommit) && to.version % 8 == 7 {
+            return Ok((from, to));
         }
         tx.commit()?;
         Ok((from, to))

@@ -24,6 +24,7 @@ use super::super::rebase::Rebase;
 use super::crdt::TextPlace;
 use super::open::{PendingEdit, edits_among, open, shown_edits};
 use super::show::opening;
+use driftline_core::mutant::{Mutant, planted};
 
 /// What becomes of the edits of an op: none, where there is nothing left to say.
 type NewEdits = BTreeMap<OpId, Vec<(TextPlace, Option<TextEdit>)>>;
@@ -31,6 +32,9 @@ type NewEdits = BTreeMap<OpId, Vec<(TextPlace, Option<TextEdit>)>>;
 impl Rebase<'_, '_> {
     /// Authors again what does not go on where base ends. Returns whether there was anything.
     pub(in super::super) fn author_again(&mut self) -> Result<bool> {
+        if planted(Mutant::TextNotAuthoredAgain) {
+            return Ok(false);
+        }
         let misfits = self.misfits();
         let places = self.places_of(&misfits)?;
         if !places.is_empty() || self.spoilt {

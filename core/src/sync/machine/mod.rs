@@ -9,6 +9,7 @@ use super::live::{Live, LivePhase};
 use super::token::Token;
 use super::{Action, Backoff, Cause, Event, Isolation, Purpose, State};
 use crate::id::OpId;
+use crate::mutant::{Mutant, planted};
 use crate::protocol::limits;
 
 /// Distances and periods, in milliseconds. The defaults are in `docs/protocol.md`.
@@ -208,6 +209,9 @@ impl Machine {
             Event::LiveOpened => {
                 self.live.opened(now);
                 self.token = self.token.proven();
+                if planted(Mutant::LiveWithoutPull) {
+                    return;
+                }
                 // What was committed between the last page and the subscription came by no frame.
                 self.want_sync();
             }
@@ -223,6 +227,9 @@ impl Machine {
             }
             Event::FrameMissed => {
                 self.live.heard(now);
+                if planted(Mutant::FrameMissedForgotten) {
+                    return;
+                }
                 self.want_sync();
             }
             Event::LiveAlive => self.live.heard(now),

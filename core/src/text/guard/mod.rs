@@ -26,6 +26,7 @@ pub use read::inserted;
 pub(crate) use reader::{Reader, Unit};
 
 use super::{MAX_WRITER, Mark, TextKind};
+use crate::mutant::{Mutant, planted};
 
 /// Checks one update that says it is by `writer`, against the `marks` (sorted by writer) of what
 /// the field contains.
@@ -65,7 +66,7 @@ pub fn check<'a>(
     if !pass.at_end() {
         return Err(Why::Trailing.into());
     }
-    if from > mark {
+    if from > mark && !planted(Mutant::TextGapAccepted) {
         return Err(Refused::Rebase(Why::Gap));
     }
     if let Some(why) = pass.misfit() {
