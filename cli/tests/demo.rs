@@ -76,7 +76,7 @@ fn every_promise_holds_and_every_file_can_be_looked_at() {
     // The files themselves say the same as the demo did.
     let shown = of_type(&told, "journal")[0]["entries"].clone();
     let data = format!("{kept}/data");
-    assert_eq!(shown.as_str().unwrap().lines().count(), 18, "{shown}");
+    assert_eq!(shown.as_str().unwrap().lines().count(), 20, "{shown}");
     assert_eq!(journal(&["--server", &data])["text"], shown);
     let mut digests = BTreeSet::new();
     for device in ["biscoe", "dream", "torgersen", "dreams-copy"] {

@@ -42,6 +42,8 @@ pub(in crate::demo) struct Plot {
     pub(in crate::demo) refused: String,
     /// Its comment is longer than the server takes at first.
     pub(in crate::demo) retried: String,
+    /// What else the transaction with that comment writes: a paragraph of the journal.
+    pub(in crate::demo) with_retried: Change,
     /// Written right before and right after the refused one.
     pub(in crate::demo) neighbours: [String; 2],
     /// Corrected by Dream and by the copy of Dream.
@@ -79,6 +81,7 @@ impl Plot {
         let mut some = |n: usize| (0..n).map(|_| one()).collect::<Result<Vec<_>, _>>();
         let (contested, shared, counted) = (some(CONTESTED)?, some(SHARED)?, some(COUNTED)?);
         let mut last = some(6)?.into_iter();
+        let with_retried = journal::torgersen(world, "Torgersen, in the refused write");
         let mut next = || last.next().ok_or_else(|| Failure::fault("too few birds"));
         Ok(Plot {
             contested,
@@ -88,6 +91,7 @@ impl Plot {
             tagged,
             refused: next()?,
             retried: next()?,
+            with_retried,
             neighbours: [next()?, next()?],
             cloned: next()?,
         })
@@ -187,7 +191,8 @@ fn torgersen(world: &mut World<'_>, plot: &Plot) -> Result<(), Failure> {
     let notes = Change::set("islands", EMPTY_ISLAND, "notes", "Nothing but shags.");
     world.write_in_vain(TORGERSEN, vec![notes])?;
 
-    journal::torgersen_alone(world)?;
+    let first_week = journal::torgersen(world, "Torgersen, first week");
+    world.write(TORGERSEN, vec![first_week])?;
     let [before, after] = &plot.neighbours;
     world.write(
         TORGERSEN,
@@ -198,12 +203,13 @@ fn torgersen(world: &mut World<'_>, plot: &Plot) -> Result<(), Failure> {
             "Seen before the long comments.",
         )],
     )?;
-    for (bird, comment) in [(&plot.refused, too_long()), (&plot.retried, long_for_now())] {
-        world.write_in_vain(
-            TORGERSEN,
-            vec![Change::set("birds", bird, "comments", comment)],
-        )?;
-    }
+    let never = Change::set("birds", &plot.refused, "comments", too_long());
+    world.write_in_vain(TORGERSEN, vec![never])?;
+    let not_yet = Change::set("birds", &plot.retried, "comments", long_for_now());
+    world.write_in_vain(TORGERSEN, vec![not_yet, plot.with_retried.clone()])?;
+    // Typed behind words that the server refuses: they must not be lost with those.
+    let second_week = journal::torgersen(world, "Torgersen, second week");
+    world.write(TORGERSEN, vec![second_week])?;
     world.write(
         TORGERSEN,
         vec![Change::set(

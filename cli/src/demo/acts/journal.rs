@@ -65,13 +65,9 @@ pub(super) fn opening(notes: &mut Notes) -> Vec<Change> {
     vec![Change::insert(collection, id, fields), entry(paragraph)]
 }
 
-/// Torgersen writes two paragraphs without a network.
-pub(super) fn torgersen_alone(world: &mut World<'_>) -> Result<(), Failure> {
-    for heading in ["Torgersen, first week", "Torgersen, second week"] {
-        let paragraph = world.notes.next("Torgersen", heading, 3);
-        world.write(TORGERSEN, vec![entry(paragraph)])?;
-    }
-    Ok(())
+/// A paragraph that Torgersen writes without a network.
+pub(super) fn torgersen(world: &mut World<'_>, heading: &str) -> Change {
+    entry(world.notes.next("Torgersen", heading, 3))
 }
 
 /// At the same time Dream writes two at the same place, and underlines what Biscoe wrote.

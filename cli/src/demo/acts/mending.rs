@@ -5,6 +5,7 @@ use serde_json::{Value as Json, json};
 use super::conflicts::{Plot, long_for_now, mass};
 use super::watched;
 use crate::demo::messages::{Change, Quarantined};
+use crate::demo::paper::JOURNAL;
 use crate::demo::weather::Weather;
 use crate::demo::world::{BISCOE, TORGERSEN, World};
 use crate::demo::{LONG_COMMENTS, schema_with_comments_of};
@@ -26,7 +27,12 @@ fn refused(world: &mut World<'_>, plot: &Plot) -> Result<Vec<Quarantined>, Failu
         .iter()
         .flat_map(|write| write.documents.clone())
         .collect();
-    let places = [place(&plot.refused), place(&plot.retried)];
+    let (collection, journal, _) = JOURNAL;
+    let places = [
+        place(&plot.refused),
+        place(&plot.retried),
+        format!("{collection}/{journal}"),
+    ];
     world.stage.equal(
         "in quarantine on Torgersen",
         places.join(", "),
@@ -99,6 +105,9 @@ fn try_again(world: &mut World<'_>, plot: &Plot, refused: &[Quarantined]) -> Res
     world
         .paper
         .set("birds", &plot.retried, "comments", json!(long_for_now()));
+    world
+        .paper
+        .note("Torgersen", std::slice::from_ref(&plot.with_retried));
     world.all_settle("all four")?;
     let left = world.team(TORGERSEN)?.report()?.quarantined.len();
     world.stage.equal("writes left in quarantine", 0, left);
