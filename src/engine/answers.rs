@@ -10,6 +10,7 @@ use super::exchange::{self, Failed};
 use super::requests::wrong_account;
 use super::store::Taken;
 use crate::status::SyncEvent;
+use crate::storage::StorageError;
 use crate::storage::apply::{Applied, PageError};
 use crate::storage::runs::Run;
 
@@ -117,7 +118,7 @@ impl Driver {
         self.keep(&run);
     }
 
-    fn ended_now(&self, outcome: &str, run: Run) -> Run {
+    pub(super) fn ended_now(&self, outcome: &str, run: Run) -> Run {
         Run {
             ended: Some(self.connection.environment.clock.wall()),
             outcome: Some(outcome.to_owned()),
@@ -201,11 +202,24 @@ impl Driver {
             .iter()
             .filter(|r| is_decided(&r.outcome))
             .count();
+        let turns_in_circles = !flight.sent.is_empty() && decided == 0;
         let run = self.ended_now("done", self.run.clone());
-        match self.store.take(flight.cursor, &response, contact, run) {
+        let taken = self.store.take(flight.cursor, &response, contact, run);
+        self.taken(taken, has_more, take_snapshot, turns_in_circles)
+    }
+
+    /// What the machine is told of an answer that was stored, or was not.
+    pub(super) fn taken(
+        &mut self,
+        taken: Result<Taken, StorageError>,
+        has_more: bool,
+        take_snapshot: bool,
+        turns_in_circles: bool,
+    ) -> Answer {
+        match taken {
             Ok(Taken::Whole(applied)) => {
                 self.after_apply(applied, false);
-                if !flight.sent.is_empty() && decided == 0 {
+                if turns_in_circles {
                     // Not one op was decided: asking again at once would turn in circles.
                     return Answer::Failed {
                         status: 503,

@@ -12,6 +12,7 @@ use futures_util::FutureExt;
 use futures_util::future::select;
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use super::ahead::Ahead;
 use super::bootstrap::SnapshotProgress;
 use super::exchange::{Codec, Failed};
 use super::live::{Socket, Word};
@@ -49,6 +50,8 @@ pub(crate) struct Driver {
     pub(super) machine: Machine,
     pub(super) commands: UnboundedReceiver<Command>,
     pub(super) flight: Option<Flight>,
+    /// The push that is under way before the answer to the last is in the file.
+    pub(super) ahead: Option<Ahead>,
     pub(super) socket: Socket,
     /// The last word to a socket that was closed.
     goodbye: Option<BoxFuture<()>>,
@@ -136,6 +139,7 @@ impl Driver {
             machine,
             commands,
             flight: None,
+            ahead: None,
             socket: Socket::Closed,
             goodbye: None,
             token_call: None,
@@ -189,7 +193,7 @@ impl Driver {
                     self.say_goodbye().await;
                     let _ = done.send(());
                 }
-                Happening::Flight(outcome) => self.landed(outcome),
+                Happening::Flight(outcome) => self.arrived(outcome).await,
                 Happening::Token(result) => self.token_arrived(result),
                 Happening::Socket(word) => self.socket_said(word),
                 Happening::Wake => {

@@ -72,7 +72,7 @@ impl Driver {
         }
     }
 
-    fn holds_frames(&self) -> bool {
+    pub(super) fn holds_frames(&self) -> bool {
         let flight = self.flight.as_ref();
         let pushing = flight.is_some_and(|flight| !flight.sent.is_empty());
         pushing && self.held_frames.len() < HELD_FRAMES

@@ -4,6 +4,7 @@
 //! everything it learns goes through [`driftline_core::sync::Machine`], and everything it stores
 //! through [`crate::storage`]. No transaction is open while it waits for the network.
 
+mod ahead;
 mod answers;
 mod bootstrap;
 mod connect;

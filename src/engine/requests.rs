@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use driftline_core::id::OpId;
 use driftline_core::protocol::failure::code;
 use driftline_core::protocol::{Cursor, Encoded, PROTOCOL, SyncRequest, limits};
 use driftline_core::sync::{Answer, Event, Plan, Purpose};
@@ -30,6 +31,12 @@ impl Driver {
         if self.is_anothers_token() {
             return Some(Event::Answered(wrong_account()));
         }
+        if let Some(flight) = self.take_ahead(&plan) {
+            self.machine.sent(flight.sent.clone());
+            self.flight = Some(flight);
+            return None;
+        }
+        self.ahead = None;
         match self.try_request(&plan) {
             Ok(flight) => {
                 self.machine.sent(flight.sent.clone());
@@ -55,18 +62,13 @@ impl Driver {
         match plan.purpose {
             Purpose::Sync => {
                 self.set_aside = plan.set_aside.clone();
-                let batch = self.batch(plan)?;
+                let batch = self.batch(plan, OpId::ZERO)?;
                 flight.sent = batch.iter().map(|op| op.id).collect();
                 let head = self.store.head()?;
                 flight.cursor = head.cursor;
                 let ops = exchange::entries(&batch, &self.accepted, contact);
                 let bytes: usize = ops.iter().map(|op| op.0.len()).sum();
-                if !flight.sent.is_empty() {
-                    self.shared.emit(SyncEvent::PushStarted {
-                        ops: flight.sent.len(),
-                        bytes,
-                    });
-                }
+                self.push_began(flight.sent.len(), bytes);
                 let cause = match flight.sent.is_empty() {
                     true => "pull",
                     false => "push",
@@ -103,6 +105,12 @@ impl Driver {
         Ok(flight)
     }
 
+    pub(super) fn push_began(&self, ops: usize, bytes: usize) {
+        if ops > 0 {
+            self.shared.emit(SyncEvent::PushStarted { ops, bytes });
+        }
+    }
+
     /// Begins the row of a sync. A bootstrap is one, however many requests it takes and however
     /// often it is taken up again.
     fn begin_run(&mut self, cause: &str, started: i64) {
@@ -122,7 +130,12 @@ impl Driver {
         self.bytes_down + self.progress.bytes()
     }
 
-    pub(super) fn batch(&self, plan: &Plan) -> Result<Vec<outbox::Queued>, StorageError> {
+    /// The ops that the plan asks for, of those behind `behind`.
+    pub(super) fn batch(
+        &self,
+        plan: &Plan,
+        behind: OpId,
+    ) -> Result<Vec<outbox::Queued>, StorageError> {
         if plan.max_ops == 0 && plan.only.is_none() {
             return Ok(Vec::new());
         }
@@ -132,6 +145,7 @@ impl Driver {
             accepted: &self.accepted,
             set_aside: &plan.set_aside,
             only: plan.only,
+            behind,
         })
     }
 
@@ -191,7 +205,7 @@ impl Driver {
 
     /// Whether the token says that it is not this file's account's. Nothing is sent with it, and
     /// nothing received: neither is this account's to see.
-    fn is_anothers_token(&self) -> bool {
+    pub(super) fn is_anothers_token(&self) -> bool {
         let account = self.store.account();
         account.is_some_and(|account| {
             self.subject

@@ -217,6 +217,7 @@ impl Store {
                 accepted,
                 set_aside,
                 only: None,
+                behind: OpId::ZERO,
             };
             Ok(outbox::next_batch(tx.conn(), &batch)?
                 .iter()

@@ -37,6 +37,8 @@ pub(crate) struct Batch<'a> {
     pub(crate) set_aside: &'a [OpId],
     /// The one op to carry instead.
     pub(crate) only: Option<OpId>,
+    /// Only ops behind this one: all up to it are answered, and the answer is about to be stored.
+    pub(crate) behind: OpId,
 }
 
 /// Accepted ops fill no more than this part of a request: those that wait to be named must not keep
@@ -52,13 +54,16 @@ pub(crate) fn next_batch(conn: &Connection, batch: &Batch<'_>) -> Result<Vec<Que
         bytes: 0,
         accepted: 0,
     };
-    let from = batch.only.unwrap_or(OpId::ZERO);
+    let from = batch.only.unwrap_or(batch.behind);
     let mut statement = conn.prepare_cached(
         "SELECT op_id, wall, boot, mono, state, body FROM _dl_outbox WHERE seq >= ?1 AND state <> 1 ORDER BY seq",
     )?;
     let mut rows = statement.query([from.head()])?;
     while let Some(row) = rows.next()? {
         let id = OpId(row.get(0)?);
+        if id <= batch.behind {
+            continue;
+        }
         if batch.only.is_some_and(|only| only != id) || filling.offer(id, row)?.is_break() {
             break;
         }

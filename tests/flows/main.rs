@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
 mod accounts;
+mod ahead;
 mod basics;
 mod bootstrap;
 mod conflicts;

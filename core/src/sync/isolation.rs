@@ -48,6 +48,11 @@ impl Isolation {
         self.limit.unwrap_or(usual).min(usual)
     }
 
+    /// Whether requests are as large as usual and no op waits alone.
+    pub fn suspects_nothing(&self) -> bool {
+        self.limit.is_none() && self.lone.is_empty()
+    }
+
     /// Ops that wait on their own timer.
     pub fn set_aside(&self) -> impl Iterator<Item = OpId> + '_ {
         self.lone.keys().copied()

@@ -565,3 +565,53 @@ fn an_election_lost_abandons_the_request_and_never_reopens_a_closed_connection()
     world.tell(STANDBY);
     assert_eq!(world.state(), (State::Stopped, Cause::Closed));
 }
+
+#[test]
+fn what_may_go_ahead_is_what_is_asked_for_next() {
+    let mut world = World::started(false);
+    world.page();
+    world.tell(Event::LocalWrite);
+    assert!(
+        world.machine.ahead(world.now).is_none(),
+        "nothing in flight"
+    );
+    world.tell(Event::SyncNow);
+    assert!(world.machine.ahead(world.now).is_none(), "no op in flight");
+    world.machine.sent(vec![OpId([1; 16]), OpId([2; 16])]);
+    let ahead = world.machine.ahead(world.now);
+    let actions = world.tell(Event::Answered(Answer::Page {
+        has_more: false,
+        sendable: true,
+        take_snapshot: false,
+    }));
+    assert!(ahead.is_some());
+    assert_eq!(request(&actions), ahead.as_ref());
+
+    // Whatever else comes of the answer: what was sent ahead is not what is asked for.
+    world.machine.sent(vec![OpId([3; 16])]);
+    let ahead = world.machine.ahead(world.now);
+    assert!(ahead.is_some());
+    let actions = world.tell(Event::Answered(Answer::StorageFailed));
+    assert!(request(&actions).is_none());
+}
+
+#[test]
+fn nothing_goes_ahead_while_an_op_is_suspect_or_nothing_may_be_sent() {
+    let mut world = World::started(false);
+    world.tell(Event::LocalWrite);
+    for _ in 0..2 {
+        world.tell(Event::SyncNow);
+        world.machine.sent(vec![OpId([1; 16]), OpId([2; 16])]);
+        world.fail(500, "");
+    }
+    world.tell(Event::SyncNow);
+    world.machine.sent(vec![OpId([1; 16])]);
+    assert!(world.machine.ahead(world.now).is_none(), "a halved batch");
+
+    let mut world = World::started(false);
+    world.tell(Event::LocalWrite);
+    world.tell(Event::SyncNow);
+    world.machine.sent(vec![OpId([1; 16])]);
+    world.tell(Event::Network { online: false });
+    assert!(world.machine.ahead(world.now).is_none(), "no network");
+}

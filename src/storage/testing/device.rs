@@ -321,6 +321,7 @@ impl Device {
             accepted: &self.accepted,
             set_aside: &[],
             only: None,
+            behind: OpId::ZERO,
         };
         let choose = || {
             let queued = self

@@ -36,6 +36,7 @@ fn batch(
         accepted: &accepted,
         set_aside,
         only,
+        behind: OpId::ZERO,
     };
     let ops = device
         .storage

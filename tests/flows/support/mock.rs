@@ -41,6 +41,9 @@ pub enum Turn {
 /// The header a request carried its token in, and what stood there.
 type Auth = Option<(String, String)>;
 
+/// What is looked at, or done, when a push is about to go out: the how manieth it is, and what it says.
+type BeforePush = Box<dyn FnMut(usize, &ProviderRequest) + Send>;
+
 /// A scripted provider. Clones share everything.
 #[derive(Clone)]
 pub struct Mock {
@@ -55,6 +58,7 @@ pub struct Mock {
     pub pulls: Arc<AtomicUsize>,
     pub disposed: Arc<AtomicUsize>,
     pub auths: Arc<Mutex<Vec<Auth>>>,
+    before_push: Arc<Mutex<Option<BeforePush>>>,
 }
 
 type Carried = BoxFuture<Result<Message, ProviderError>>;
@@ -75,6 +79,7 @@ impl Mock {
             pulls: Arc::default(),
             disposed: Arc::default(),
             auths: Arc::default(),
+            before_push: Arc::default(),
         }
     }
 
@@ -86,6 +91,11 @@ impl Mock {
     /// The next push or pull takes this turn; further ones queue up behind.
     pub fn next(&self, turn: Turn) {
         self.script.lock().unwrap().push_back(turn);
+    }
+
+    /// Has `look` called, on the engine's own thread, before each push.
+    pub fn before_push(&self, look: impl FnMut(usize, &ProviderRequest) + Send + 'static) {
+        *self.before_push.lock().unwrap() = Some(Box::new(look));
     }
 
     /// Tells the subscriber.
@@ -153,7 +163,10 @@ impl SyncProvider for Mock {
     }
 
     fn push(&self, request: ProviderRequest) -> Carried {
-        self.pushes.fetch_add(1, Ordering::SeqCst);
+        let number = self.pushes.fetch_add(1, Ordering::SeqCst) + 1;
+        if let Some(look) = self.before_push.lock().unwrap().as_mut() {
+            look(number, &request);
+        }
         self.carry(request, |inner, request| inner.push(request))
     }
 

@@ -28,6 +28,31 @@ impl Machine {
         moments.into_iter().min().map(|at| at.max(now))
     }
 
+    /// What the machine will ask for once the push in flight is told to have succeeded, with ops left
+    /// to send: it may be sent before the answer is in the file. `None` where anything else could come
+    /// of it, or where the machine waits for something.
+    ///
+    /// Whether it counts is decided by [`Machine::handle`] alone: what was sent ahead and is not asked
+    /// for then is dropped, like a request whose answer is lost.
+    pub fn ahead(&self, now: i64) -> Option<Plan> {
+        let flight = self.flight.as_ref()?;
+        let pushes = flight.purpose == Purpose::Sync && !flight.sent.is_empty();
+        let goes_on = pushes
+            && flight.only.is_none()
+            && self.isolation.suspects_nothing()
+            && self.bootstrap == Phase::None
+            && self.blocked.is_none()
+            && self.pushing.until() <= now
+            && self.pulling.until() <= now
+            && self.may_talk(now);
+        goes_on.then(|| Plan {
+            purpose: Purpose::Sync,
+            max_ops: self.settings.max_ops,
+            set_aside: Vec::new(),
+            only: None,
+        })
+    }
+
     pub(super) fn plan(&self, now: i64) -> Plan {
         let set_aside: Vec<OpId> = self.isolation.set_aside().collect();
         let purpose = match self.bootstrap {
