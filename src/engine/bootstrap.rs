@@ -113,7 +113,7 @@ impl Staging {
             }
             SnapshotFrame::Documents { documents } => {
                 let count = documents.len() as u64;
-                self.store.stage_documents(&documents, raw)?;
+                self.store.stage_documents(documents, raw)?;
                 let so_far = progress.documents.fetch_add(count, Ordering::Relaxed) + count;
                 self.shared.emit(SyncEvent::Progress {
                     documents: so_far,

@@ -375,10 +375,14 @@ impl Store {
 
     pub(super) fn stage_documents(
         &self,
-        documents: &[DocumentResult],
+        documents: Vec<DocumentResult>,
         raw: Option<&[u8]>,
     ) -> Paged<()> {
-        self.stage_by(|tx| stage::add_documents(tx, documents, raw))
+        self.stage_by(|tx| stage::add_documents(tx, &documents, raw))?;
+        if let Some(frame) = raw.filter(|_| !documents.is_empty()) {
+            self.storage.keep_unpacked(frame, documents);
+        }
+        Ok(())
     }
 
     pub(super) fn documents_complete(&self) -> Paged<()> {

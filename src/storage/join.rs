@@ -6,6 +6,9 @@ use super::error::Result;
 
 /// The changes with `next` behind them, joined to the last one where that says the same.
 pub(super) fn joined(changes: &[Change], next: Change) -> Result<Vec<Change>> {
+    if changes.is_empty() {
+        return Ok(vec![next]);
+    }
     let mut changes = changes.to_vec();
     match changes.last_mut() {
         Some(last)

@@ -69,6 +69,7 @@ mod tables;
 pub(crate) mod testing;
 pub(crate) mod text;
 mod text_index;
+mod unpacked;
 mod write;
 
 use std::cell::{Cell, RefCell};
@@ -111,6 +112,7 @@ pub(crate) struct Storage {
     hooks: Hooks,
     checkpoints: Arc<Checkpoints>,
     showing: text::Showing,
+    unpacked: unpacked::Unpacked,
     /// Whether it has no account, so that nothing is queued.
     guest: AtomicBool,
     /// Whether documents of a guest are still to be turned into ops.
@@ -380,6 +382,15 @@ impl Storage {
     /// When texts were last shown.
     pub(crate) fn showing(&self) -> &text::Showing {
         &self.showing
+    }
+
+    /// Keeps what a frame of the snapshot under way holds, for the swap.
+    pub(crate) fn keep_unpacked(
+        &self,
+        frame: &[u8],
+        documents: Vec<driftline_core::protocol::DocumentResult>,
+    ) {
+        self.unpacked.keep(frame, documents);
     }
 
     /// Clocks, ids, tasks.

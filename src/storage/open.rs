@@ -105,6 +105,7 @@ impl Storage {
             hooks: Hooks::default(),
             checkpoints,
             showing: super::text::Showing::default(),
+            unpacked: super::unpacked::Unpacked::default(),
             guest: AtomicBool::new(!facts.account),
             attaching: AtomicBool::new(facts.attaching),
             reader: AtomicBool::new(facts.reader),

@@ -34,6 +34,46 @@ pub(crate) struct StoredDocument {
 pub(super) struct Insert<'c> {
     collection: CollectionId,
     statement: CachedStatement<'c>,
+    last: Option<Last>,
+}
+
+/// The provenance of the row before. Documents of one transaction mostly differ in their values alone.
+struct Last {
+    opener: OpId,
+    pending: Option<OpId>,
+    bytes: Vec<u8>,
+    /// Its state, once a second one of the same opener has come.
+    state: Option<DocumentState>,
+}
+
+impl Last {
+    /// That of `document`, encoded anew unless it is that of the row before.
+    fn or_of<'l>(
+        last: &'l mut Option<Last>,
+        table: &Table,
+        document: &StoredDocument,
+    ) -> Result<&'l [u8]> {
+        let shown = &document.shown;
+        let (opener, pending) = (shown.generation.opener, document.pending);
+        let alike = last.take_if(|last| last.opener == opener && last.pending == pending);
+        let now = match alike {
+            Some(last) if last.is_of(shown) => last,
+            alike => Last {
+                opener,
+                pending,
+                bytes: provenance(table, shown, pending)?,
+                state: alike
+                    .filter(|_| !table.lacks_a_column_for(shown))
+                    .map(|_| shown.without_values()),
+            },
+        };
+        Ok(&last.insert(now).bytes)
+    }
+
+    fn is_of(&self, shown: &DocumentState) -> bool {
+        let state = self.state.as_ref();
+        state.is_some_and(|state| state.differs_in_values_alone(shown))
+    }
 }
 
 /// Where a document was found.
@@ -310,12 +350,15 @@ fn insert_row<'c>(
         None => Insert {
             collection: table.collection,
             statement: conn.prepare_cached(&table.insert)?,
+            last: None,
         },
     };
-    let statement = &mut insert.insert(held).statement;
+    let Insert {
+        statement, last, ..
+    } = insert.insert(held);
     statement.raw_bind_parameter(1, id.as_str())?;
     statement.raw_bind_parameter(2, !after.shown.is_alive())?;
-    statement.raw_bind_parameter(3, provenance(table, &after.shown, after.pending)?)?;
+    statement.raw_bind_parameter(3, Last::or_of(last, table, after)?)?;
     statement.raw_bind_parameter(4, after.image.as_ref().map(encoded))?;
     statement.raw_bind_parameter(5, after.pending.map(|op| op.0))?;
     statement.raw_bind_parameter(6, search)?;

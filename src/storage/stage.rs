@@ -110,6 +110,7 @@ pub(crate) fn begin(tx: &WriteTx<'_>) -> Result<()> {
 }
 
 pub(super) fn forget(tx: &WriteTx<'_>) -> Result<()> {
+    tx.storage().unpacked.forget();
     tx.conn()
         .execute_batch("DELETE FROM _dl_staged; DELETE FROM _dl_fates;")?;
     tx.clear_meta(STAGE)

@@ -269,7 +269,7 @@ fn unpack(tx: &WriteTx<'_>) -> std::result::Result<(), PageError> {
             rebase.finish()?;
         } else {
             let mut insert = None;
-            for document in documents_of(kind, &body)? {
+            for document in documents_of(tx, kind, &body)? {
                 text::keep_snapshot(tx.conn(), &document)?;
                 let key = (document.collection, &document.document);
                 text::show_changed(tx, key, None, &document.state, |_| Ok(Vec::new()))?;
@@ -288,9 +288,12 @@ fn unpack(tx: &WriteTx<'_>) -> std::result::Result<(), PageError> {
 }
 
 /// Documents as they were kept: by themselves, or in the frame they came in.
-fn documents_of(kind: i64, body: &[u8]) -> Result<Vec<DocumentResult>> {
+fn documents_of(tx: &WriteTx<'_>, kind: i64, body: &[u8]) -> Result<Vec<DocumentResult>> {
     if kind == DOCUMENTS {
         return minicbor::decode(body).map_err(damaged);
+    }
+    if let Some(documents) = tx.storage().unpacked.take(body) {
+        return Ok(documents);
     }
     let plain = inflate(body, MAX_DECOMPRESSED).map_err(damaged)?;
     match minicbor::decode(&plain).map_err(damaged)? {

@@ -556,3 +556,59 @@ fn a_write_meets_the_tombstone_another_process_left() {
         .unwrap();
     assert_eq!(tombstones, 0, "the document stands in one place");
 }
+
+#[test]
+fn rows_of_one_transaction_keep_each_its_own_provenance() {
+    let db = fixture();
+    let ids = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    db.write(|tx| {
+        for (n, id) in ids.iter().enumerate() {
+            tx.insert_with_id("jobs", id, [("title", format!("job {n}"))])?;
+        }
+        tx.insert_with_id("forms", "a", [("title", "one")])?;
+        tx.insert_with_id("forms", "b", [("title", "two")])?;
+        tx.insert_with_id("forms", "c", [("state", "three")])?;
+        tx.insert_with_id("forms", "d", [("title", "four"), ("state", "four")])?;
+        tx.insert_with_id("forms", "e", [("title", "five")])?;
+        tx.insert_with_id("forms", "f", [("title", "six")])?;
+        tx.delete("forms", "f")?;
+        tx.insert_with_id("forms", "g", [("title", "seven")])
+    })
+    .unwrap();
+    db.write(|tx| tx.insert_with_id("jobs", "i", [("title", "another op's")]))
+        .unwrap();
+    let shown = |collection, id: &str| {
+        let id = driftline_core::id::DocumentId::new(id).unwrap();
+        let stored = db
+            .storage()
+            .read(|tx| tx.load(collection, &id))
+            .unwrap()
+            .unwrap();
+        assert_eq!(stored.pending, Some(stored.shown.generation.opener));
+        let fields: Vec<u16> = stored.shown.registers.iter().map(|(f, _)| f).collect();
+        let by: Vec<_> = stored
+            .shown
+            .registers
+            .iter()
+            .map(|(_, r)| r.write.op)
+            .collect();
+        assert!(by.iter().all(|op| Some(*op) == stored.pending));
+        (stored.shown.is_alive(), fields, by.first().copied())
+    };
+    let first = shown(3, "a").2;
+    for id in ids {
+        assert_eq!(shown(3, id), (true, vec![1], first));
+    }
+    assert!(shown(3, "i").2 > first);
+    for (id, alive, fields) in [
+        ("a", true, vec![1]),
+        ("b", true, vec![1]),
+        ("c", true, vec![2]),
+        ("d", true, vec![1, 2]),
+        ("e", true, vec![1]),
+        ("f", false, vec![1]),
+        ("g", true, vec![1]),
+    ] {
+        assert_eq!(shown(2, id), (alive, fields, first), "{id}");
+    }
+}

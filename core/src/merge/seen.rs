@@ -110,6 +110,9 @@ impl Seen {
         mut enough: impl FnMut(OpId) -> bool,
     ) -> Result<Seen, H::Error> {
         let mut chain = vec![op];
+        if behind.is_empty() {
+            return Ok(Seen { base, chain });
+        }
         let mut visited: HashSet<OpId> = chain.iter().copied().collect();
         let mut ahead = behind;
         while let Some(id) = ahead.pop() {

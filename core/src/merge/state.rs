@@ -193,6 +193,47 @@ impl DocumentState {
         self.life == Life::Alive
     }
 
+    /// The same without the values of its registers.
+    pub fn without_values(&self) -> DocumentState {
+        let mut state = self.clone();
+        for (_, register) in state.registers.iter_mut() {
+            register.value = Value::Null;
+        }
+        state
+    }
+
+    /// Whether nothing differs between the two but the values of registers: the same fields, by the
+    /// same writes.
+    pub fn differs_in_values_alone(&self, other: &DocumentState) -> bool {
+        // All fields are named, so that one that is added is thought of here.
+        let DocumentState {
+            generation,
+            version,
+            life,
+            reopened,
+            clock,
+            registers,
+            counters,
+            sets,
+            texts,
+            updates,
+            updates_forgotten,
+        } = self;
+        let mut written = registers.iter().zip(other.registers.iter());
+        *generation == other.generation
+            && *version == other.version
+            && *life == other.life
+            && *reopened == other.reopened
+            && *clock == other.clock
+            && registers.len() == other.registers.len()
+            && *counters == other.counters
+            && *sets == other.sets
+            && *texts == other.texts
+            && *updates == other.updates
+            && *updates_forgotten == other.updates_forgotten
+            && written.all(|((a, x), (b, y))| a == b && x.write == y.write)
+    }
+
     /// The value of a register, if somebody wrote one.
     pub fn value(&self, field: u16) -> Option<&Value> {
         self.registers.get(field).map(|r| &r.value)

@@ -9,7 +9,7 @@ use driftline_core::protocol::{Cursor, Encoded, OpResult, Outcome, SentOp, Versi
 use driftline_core::schema::Schema;
 use driftline_core::time::{Contact, Reading, Stamp};
 
-use super::entry::{encoded, entry_of, landed, sizes, touches};
+use super::entry::{encoded, encoded_short, entry_of, landed, sizes, touches};
 use super::held::Held;
 use super::losses::Losses;
 use super::page::{self, Decided, DecidedVersion};
@@ -305,7 +305,9 @@ impl<'t> Batch<'t> {
             touched: &touched,
             entry: &entry,
         })?;
-        let echo = echo.map(|echo| encoded(&echo).map(Encoded)).transpose()?;
+        let echo = echo
+            .map(|echo| encoded_short(&echo).map(Encoded))
+            .transpose()?;
         self.decided.push(DecidedVersion {
             cursor: self.head.cursor,
             entry: Encoded(entry),

@@ -12,9 +12,21 @@ use crate::store::Touch;
 /// What most entries and states fit in: growing to it step by step costs more than the rest.
 const USUAL_BYTES: usize = 512;
 
+/// What an entry that only names its op fits in: each of a request is kept until the answer.
+const SHORT_BYTES: usize = 96;
+
 /// A value's bytes.
 pub(super) fn encoded<T: minicbor::Encode<()>>(value: &T) -> Result<Vec<u8>, Problem> {
-    let mut bytes = Vec::with_capacity(USUAL_BYTES);
+    encoded_within(USUAL_BYTES, value)
+}
+
+/// The bytes of a short value.
+pub(super) fn encoded_short<T: minicbor::Encode<()>>(value: &T) -> Result<Vec<u8>, Problem> {
+    encoded_within(SHORT_BYTES, value)
+}
+
+fn encoded_within<T: minicbor::Encode<()>>(usual: usize, value: &T) -> Result<Vec<u8>, Problem> {
+    let mut bytes = Vec::with_capacity(usual);
     // Writing to memory cannot fail; were it to, nothing may be stored.
     minicbor::encode(value, &mut bytes).map_err(|_| Problem::Internal)?;
     Ok(bytes)

@@ -103,15 +103,16 @@ impl Transaction for View<Writing<'_>> {
     }
 
     fn put_document(&mut self, new: &NewDocument<'_>) -> Result<(), StoreError> {
-        // A plain insert needs no way back for the statement alone; REPLACE does.
+        // A plain insert needs no way back for the statement alone.
         let insert = match self.is_beyond_documents(new.collection, new.document.as_str())? {
             true => {
                 "INSERT INTO documents (collection, id, version, body, state)
                  VALUES (?1, ?2, ?3, ?4, ?5)"
             }
             false => {
-                "INSERT OR REPLACE INTO documents (collection, id, version, body, state)
-                 VALUES (?1, ?2, ?3, ?4, ?5)"
+                "INSERT INTO documents (collection, id, version, body, state)
+                 VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (collection, id) DO UPDATE SET
+                 version = excluded.version, body = excluded.body, state = excluded.state"
             }
         };
         self.prepare(insert)?.execute(params![

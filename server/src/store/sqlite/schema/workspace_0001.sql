@@ -49,13 +49,14 @@ CREATE TABLE log (
 );
 
 CREATE TABLE documents (
+    number     INTEGER PRIMARY KEY, -- in order of arrival: a tree that grows at its end moves no rows
     collection INTEGER NOT NULL, -- the schema's stable number
     id         TEXT NOT NULL,
     version    INTEGER NOT NULL, -- the last that touched it
     body       TEXT,             -- the visible fields by name, as JSON; NULL for a tombstone
     state      BLOB NOT NULL,    -- CBOR DocumentState: values with provenance, what a tombstone held
-    PRIMARY KEY (collection, id)
-) WITHOUT ROWID;
+    UNIQUE (collection, id)
+);
 
 CREATE TABLE verdicts (
     op_id   BLOB PRIMARY KEY, -- every id ever decided; never pruned
