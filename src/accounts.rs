@@ -84,7 +84,9 @@ impl Database {
     ///
     /// # Errors
     /// `unsynced_changed`: there are other writes than the user agreed to drop; `export_failed`; a
-    /// file that cannot be read or written. Nothing is dropped then, and the database stays open.
+    /// file that cannot be read or written. Nothing is dropped then, and the database stays open. But
+    /// where only its closing failed it is closed, and what was written under `Durability::Normal` may
+    /// not be on the disk; [`Database::close`] tries again.
     pub fn sign_out(&self, choice: SignOut<'_>) -> Result<SignedOut> {
         let mut done = SignedOut {
             unsynced: self.unsynced()?,
@@ -97,6 +99,11 @@ impl Database {
             SignOut::Drop { unsynced } => {
                 done.dropped = self.drop_seen(unsynced)?;
                 done.unsynced = done.dropped;
+                // What was dropped cannot be had back: an error would say that nothing was.
+                if let Err(error) = self.close() {
+                    tracing::warn!(%error, "the file could not be closed well after a sign-out");
+                }
+                return Ok(done);
             }
         }
         self.close()?;

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use driftline::{Durability, Schema};
+use driftline::{Durability, Schema, SignOut};
 use driftline_simulation::machine::{Account, Device, DeviceOptions, Network, Tasks};
 use driftline_simvfs::{CallKind, Disk, Fault, PowerLoss};
 
@@ -16,6 +16,7 @@ id = 1
 search = ["title"]
 [collections.notes.fields]
 title = { id = 1, kind = "text" }
+count = { id = 2, kind = "counter" }
 "#;
 
 fn device(durability: Durability) -> Device {
@@ -139,4 +140,79 @@ fn a_first_open_that_cannot_switch_to_the_log_fails() {
         assert_eq!(titles(&mut device), ["1/first"], "call {call}");
     }
     assert!(refused > 20, "{refused} of {calls}");
+}
+
+/// Whether a guest's write took effect was looked up by what its document says, and a counter says
+/// nothing of who counted.
+#[test]
+fn a_guests_write_that_failed_is_told_so() {
+    let calls = {
+        let device = guest();
+        let calls = device.process().unwrap().calls();
+        assert!(count(&device).is_ok());
+        calls + 1..=device.process().unwrap().calls()
+    };
+    let mut failed = 0;
+    for call in calls {
+        let device = guest();
+        device.process().unwrap().arm(call, Fault::IoError);
+        let counted = count(&device);
+        failed += u32::from(counted.is_err());
+        let shown = device.documents().unwrap();
+        let there = shown["1/counted"]["count"] == 2;
+        assert_eq!(there, counted.is_ok(), "call {call}: {counted:?}");
+    }
+    assert!(failed > 0);
+}
+
+/// With a document that counts to one.
+fn guest() -> Device {
+    let mut device = unopened(Durability::Full);
+    device.guest = true;
+    device.start(|_| {});
+    device.open().unwrap();
+    write(&device, "counted").unwrap();
+    count(&device).unwrap();
+    device
+}
+
+fn count(device: &Device) -> driftline::Result<()> {
+    let database = device.database().unwrap();
+    database.write(|tx| tx.increment("notes", "counted", "count", 1).map(drop))
+}
+
+/// A sign-out that had dropped the queue and could not close the file said that nothing was dropped.
+#[test]
+fn a_sign_out_that_dropped_says_so() {
+    let sign_out = |device: &Device| {
+        let database = device.database().unwrap().clone();
+        database.sign_out(SignOut::Drop { unsynced: 1 })
+    };
+    let calls = {
+        let device = device(Durability::Full);
+        write(&device, "unsynced").unwrap();
+        let calls = device.process().unwrap().calls();
+        assert_eq!(sign_out(&device).unwrap().dropped, 1);
+        calls + 1..=device.process().unwrap().calls()
+    };
+    let (mut kept, mut dropped) = (0, 0);
+    for call in calls {
+        let mut device = device(Durability::Full);
+        write(&device, "unsynced").unwrap();
+        device.process().unwrap().arm(call, Fault::StickyIoError);
+        let outcome = sign_out(&device);
+        let left = titles(&mut device);
+        match outcome {
+            Ok(done) => {
+                assert_eq!((done.dropped, left.len()), (1, 0), "call {call}");
+                dropped += 1;
+            }
+            Err(error) if error.code() == "commit_unknown" => {}
+            Err(error) => {
+                assert_eq!(left, ["1/unsynced"], "call {call}: {error}");
+                kept += 1;
+            }
+        }
+    }
+    assert!(kept > 0 && dropped > 0, "{kept} kept, {dropped} dropped");
 }

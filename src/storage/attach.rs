@@ -139,6 +139,7 @@ fn turn_some(tx: &WriteTx<'_>, pace: Pace) -> Result<(u64, More)> {
     }
     tx.clear_meta(meta::key::ATTACH)?;
     tx.clear_meta(meta::key::GUEST)?;
+    tx.clear_meta(meta::key::GUEST_WRITE)?;
     tx.storage().follow_identity(true, false);
     Ok((turned, More::Never))
 }

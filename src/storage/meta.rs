@@ -34,6 +34,8 @@ pub(crate) mod key {
     pub(crate) const FLOOR: &str = "floor";
     /// 1 once a document was written without an account.
     pub(crate) const GUEST: &str = "guest";
+    /// The id of the last write without an account, blob.
+    pub(crate) const GUEST_WRITE: &str = "guest_write";
     /// How far the attach of a guest's file is, collection and id, text; absent if none is under way.
     pub(crate) const ATTACH: &str = "attach";
     /// Collections whose rows may hold fields that the schema does not declare, JSON.

@@ -131,26 +131,6 @@ fn pending_in(state: &DocumentState) -> Vec<OpId> {
     own
 }
 
-/// Whether a document shows something of `op`.
-pub(super) fn mentions(state: &DocumentState, op: OpId) -> bool {
-    let deleted = matches!(state.life, Life::Deleted(by) if by.op == op);
-    let counted = state.version == 0 && !state.counters.is_empty();
-    let in_sets = state
-        .sets
-        .iter()
-        .any(|(_, set)| set.elements.values().flatten().any(|(by, _)| *by == op));
-    let in_texts = state
-        .texts
-        .iter()
-        .any(|(_, text)| text.marks.iter().any(|mark| mark.last == op));
-    deleted
-        || counted
-        || in_sets
-        || in_texts
-        || state.generation.opener == op
-        || state.registers.iter().any(|(_, r)| r.write.op == op)
-}
-
 /// The limits the server applies to the document a change leaves.
 pub(super) fn within_limits(
     schema: &Schema,

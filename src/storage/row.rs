@@ -134,18 +134,6 @@ impl StoredDocument {
     }
 }
 
-/// Reads a document, live or deleted.
-pub(crate) fn load(
-    conn: &Connection,
-    table: &Table,
-    id: &DocumentId,
-) -> Result<Option<StoredDocument>> {
-    match load_row(conn, table, id)? {
-        None => load_tombstone(conn, table.collection, id),
-        row => Ok(row),
-    }
-}
-
 /// The document's row.
 pub(super) fn load_row(
     conn: &Connection,

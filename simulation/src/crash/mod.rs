@@ -5,11 +5,13 @@
 //! is put right, and what must hold is checked: the file is sound, what was acknowledged is there,
 //! what failed is not, and meeting the server brings everything to it exactly once.
 
+mod app;
 mod model;
 mod point;
 mod report;
 mod run;
 mod scenarios;
+mod schemas;
 mod verify;
 mod world;
 

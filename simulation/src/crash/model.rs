@@ -43,6 +43,16 @@ pub(super) struct Model {
     pub(super) marks: Vec<Mark>,
     fields: BTreeMap<(String, String), Trail>,
     documents: BTreeMap<String, Trail>,
+    /// What was put into texts and lists, by document and field.
+    words: BTreeMap<(String, String), Vec<Word>>,
+}
+
+/// Something put into a text that others write as well. No word is a part of another.
+#[derive(Clone, Debug)]
+struct Word {
+    text: String,
+    told: Told,
+    durable: bool,
 }
 
 /// What is found: `collection/id` and the visible fields.
@@ -79,6 +89,28 @@ impl Model {
         trail.0.push(Step::new(there.into(), told));
     }
 
+    pub(super) fn word(&mut self, (document, field): (&str, &str), text: &str, told: Told) {
+        let key = (document.to_owned(), field.to_owned());
+        let text = text.to_owned();
+        let durable = false;
+        let word = Word {
+            text,
+            told,
+            durable,
+        };
+        self.words.entry(key).or_default().push(word);
+    }
+
+    /// These words were stored after all.
+    pub(super) fn words_done(&mut self, (document, field): (&str, &str), texts: &[&str]) {
+        let key = (document.to_owned(), field.to_owned());
+        for word in self.words.get_mut(&key).into_iter().flatten() {
+            if texts.contains(&word.text.as_str()) {
+                word.told = Told::Done;
+            }
+        }
+    }
+
     /// Others write to these documents too: what is found there is not this app's doing alone.
     pub(super) fn share(&mut self, documents: &[&str]) {
         let shared = |document: &String| documents.contains(&document.as_str());
@@ -95,6 +127,9 @@ impl Model {
         for step in trails.flat_map(|trail| &mut trail.0) {
             step.durable = true;
         }
+        for word in self.words.values_mut().flatten() {
+            word.durable = true;
+        }
     }
 
     /// The queue was dropped, or may have been: what was in it may be gone.
@@ -104,6 +139,18 @@ impl Model {
         }
         self.fields.clear();
         self.documents.clear();
+        self.words.clear();
+    }
+
+    /// The file is an older one from now on: what it has not heard of since is elsewhere, or nowhere.
+    pub(super) fn put_back(&mut self, to: &Model) {
+        let known = |number| to.marks.iter().any(|mark| mark.number == number);
+        for mark in &mut self.marks {
+            mark.discarded |= !known(mark.number);
+        }
+        self.fields.clear();
+        self.documents.clear();
+        self.words.clear();
     }
 
     /// A loss of power took some of the last writes, as it may: nobody misses them any more. (The
@@ -119,6 +166,11 @@ impl Model {
         for step in trails.flat_map(|trail| &mut trail.0) {
             if !step.durable && step.told == Told::Done {
                 step.told = Told::Unknown;
+            }
+        }
+        for word in self.words.values_mut().flatten() {
+            if !word.durable && word.told == Told::Done {
+                word.told = Told::Unknown;
             }
         }
     }
@@ -145,6 +197,22 @@ impl Model {
             let there = found.contains_key(document);
             if !trail.allows(&there.into(), lossy) {
                 return Err(format!("{document} is there: {there}, told {trail:?}"));
+            }
+        }
+        self.check_words(found, lossy)
+    }
+
+    /// Checks that texts and lists hold each word once, or not at all where that may be.
+    pub(super) fn check_words(&self, found: &Documents, lossy: bool) -> Result<(), String> {
+        for ((document, field), words) in &self.words {
+            let value = found.get(document).and_then(|body| body.get(field));
+            let shown = value.map(Json::to_string).unwrap_or_default();
+            for word in words {
+                let times = shown.matches(&word.text).count();
+                let must = word.told == Told::Done && (word.durable || !lossy);
+                if times > 1 || must && times == 0 || word.told == Told::Failed && times > 0 {
+                    return Err(format!("{document} has {field} = {shown}, told {word:?}"));
+                }
             }
         }
         Ok(())
@@ -269,6 +337,32 @@ mod tests {
         assert_eq!(check(0b0111, &[0, 1, 2]), Ok(()));
         assert!(check(0b1011, &[0, 1, 3]).is_err(), "a hole");
         assert!(check(0b0001, &[0]).is_err(), "what was flushed is gone");
+    }
+
+    #[test]
+    fn a_text_holds_each_word_once() {
+        let mut model = Model::default();
+        let place = ("5/x", "story");
+        for (word, told) in [
+            ("one", Told::Done),
+            ("two", Told::Failed),
+            ("three", Told::Unknown),
+        ] {
+            model.word(place, word, told);
+        }
+        let check = |model: &Model, text: &str, lossy| {
+            let found = Documents::from([("5/x".to_owned(), json!({ "story": text }))]);
+            model.check_words(&found, lossy)
+        };
+        assert!(check(&model, "one by others", false).is_ok());
+        assert!(check(&model, "three one", false).is_ok());
+        assert!(check(&model, "three", false).is_err(), "one is gone");
+        assert!(check(&model, "three", true).is_ok(), "as it may be");
+        assert!(check(&model, "one one", false).is_err(), "twice");
+        assert!(check(&model, "one two", false).is_err(), "it failed");
+        model.words_done(place, &["three"]);
+        model.all_durable();
+        assert!(check(&model, "one", true).is_err(), "three is gone");
     }
 
     #[test]

@@ -10,12 +10,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use driftline_simvfs::{Call, Recording};
+use rusqlite::Connection;
 
 use super::point::{Ending, Point, Trial, trials_of};
 use super::report::{Failure, Report, Row};
 use super::scenarios::{Scenario, Victim, all};
+use super::schemas::Schemas;
 use super::verify::{end, verify};
-use super::world::{Beginning, Ended, OnStart, Schemas, Setup, World};
+use super::world::{Beginning, Ended, OnStart, Setup, World};
 
 /// What to run.
 #[derive(Clone, Debug, Default)]
@@ -156,7 +158,7 @@ fn prepare(scenario: &'static Scenario, schemas: &Schemas) -> Result<Prepared, S
         ..scenario.setup
     };
     let mut world = World::new(schemas, before, &Beginning::default(), 1);
-    if (scenario.prepare)(&mut world, schemas).is_err() {
+    if (scenario.prepare)(&mut world).is_err() {
         return Err(failed("its beginning cannot be prepared"));
     }
     let beginning = park(&mut world, scenario.unclean);
@@ -170,6 +172,11 @@ fn prepare(scenario: &'static Scenario, schemas: &Schemas) -> Result<Prepared, S
     if (scenario.run)(&mut world).is_err() {
         return Err(failed("does not end well without a fault"));
     }
+    if let Some(sql) = scenario.comes_to
+        && !comes_to(&world, scenario.victim, sql)?
+    {
+        return Err(failed(&format!("does not come to {sql}")));
+    }
     let calls = recorded.get().map(Recording::calls).unwrap_or_default();
     end(&mut world, scenario.victim, Ending::Stop);
     verify(&mut world, scenario.victim, Ending::Stop)
@@ -182,6 +189,16 @@ fn prepare(scenario: &'static Scenario, schemas: &Schemas) -> Result<Prepared, S
         trials,
         verdicts: Mutex::default(),
     })
+}
+
+/// Whether the victim's file says so.
+fn comes_to(world: &World, victim: Victim, sql: &str) -> Result<bool, String> {
+    let ask = |file: &Connection| file.query_row(sql, (), |row| row.get::<_, bool>(0));
+    let said = match victim {
+        Victim::Device => vec![world.device.with_file(ask)?],
+        Victim::Server => world.server.with_files(ask)?,
+    };
+    Ok(said.contains(&true))
 }
 
 /// Ends everything, and takes the disks as they are then.

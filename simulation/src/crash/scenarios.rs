@@ -1,11 +1,14 @@
 //! The scenarios: what a device or a server lives through.
 
 mod device;
+mod files;
 mod server;
 mod sync;
+mod texts;
 
-use super::world::{Schemas, Setup, Step, World, is_settled};
 use driftline::Database;
+
+use super::world::{Setup, Step, World, is_settled};
 
 /// Whose disk fails.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,18 +28,20 @@ pub struct Scenario {
     pub victim: Victim,
     pub(super) setup: Setup,
     /// What happened before, without faults.
-    pub(super) prepare: fn(&mut World, &Schemas) -> Step,
+    pub(super) prepare: fn(&mut World) -> Step,
     /// The device's process was killed then, not ended.
     pub(super) unclean: bool,
     /// What happens now.
     pub(super) run: fn(&mut World) -> Step,
+    /// SQL on the victim's file that says whether it came to what the scenario is about.
+    pub(super) comes_to: Option<&'static str>,
 }
 
 impl Scenario {
     /// One on the device's disk.
     const fn of_device(
         name: &'static str,
-        prepare: fn(&mut World, &Schemas) -> Step,
+        prepare: fn(&mut World) -> Step,
         run: fn(&mut World) -> Step,
     ) -> Scenario {
         Scenario {
@@ -46,13 +51,14 @@ impl Scenario {
             prepare,
             unclean: false,
             run,
+            comes_to: None,
         }
     }
 
     /// One on the server's disk.
     const fn of_server(
         name: &'static str,
-        prepare: fn(&mut World, &Schemas) -> Step,
+        prepare: fn(&mut World) -> Step,
         run: fn(&mut World) -> Step,
     ) -> Scenario {
         Scenario {
@@ -65,6 +71,14 @@ impl Scenario {
         Scenario { setup, ..self }
     }
 
+    /// Without a fault this must be true at the end, lest it try something else one day.
+    const fn coming_to(self, sql: &'static str) -> Scenario {
+        Scenario {
+            comes_to: Some(sql),
+            ..self
+        }
+    }
+
     const fn after_a_kill(self) -> Scenario {
         Scenario {
             unclean: true,
@@ -75,18 +89,23 @@ impl Scenario {
 
 /// All of them.
 pub fn all() -> impl Iterator<Item = &'static Scenario> {
-    device::ALL.iter().chain(sync::ALL).chain(server::ALL)
+    device::ALL
+        .iter()
+        .chain(files::ALL)
+        .chain(sync::ALL)
+        .chain(texts::ALL)
+        .chain(server::ALL)
 }
 
 // What several scenarios begin with.
 
 /// Nothing happened yet.
-fn nothing(_: &mut World, _: &Schemas) -> Step {
+fn nothing(_: &mut World) -> Step {
     Ok(())
 }
 
 /// The device has some documents, and the server has them too.
-fn settled(world: &mut World, _: &Schemas) -> Step {
+fn settled(world: &mut World) -> Step {
     world.serve()?;
     world.open()?;
     for number in 0..3 {
@@ -104,12 +123,8 @@ fn settled(world: &mut World, _: &Schemas) -> Step {
 }
 
 /// What somebody else does, on another device, with the server at hand.
-fn others(
-    world: &mut World,
-    schemas: &Schemas,
-    work: impl FnOnce(&Database) -> driftline::Result<()>,
-) -> Step {
-    let mut other = world.other(schemas);
+fn others(world: &mut World, work: impl FnOnce(&Database) -> driftline::Result<()>) -> Step {
+    let mut other = world.other();
     let failed = |error: driftline::Error| unreachable!("nothing fails there: {error}");
     other.start(|_| {});
     other.open().unwrap_or_else(failed);

@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use super::model::Documents;
 use super::point::Ending;
 use super::scenarios::Victim;
-use super::world::{World, is_settled};
+use super::world::{Ended, World, is_settled};
 
 /// Simulated time in which everything must have met once nothing is in the way: several rounds of
 /// the slowest retry.
@@ -21,6 +21,9 @@ pub(super) fn end(world: &mut World, victim: Victim, ending: Ending) {
         Victim::Server => end_server(world, ending),
     }
 }
+
+/// The server says what texts say once a second, and a device shows them as often.
+const SHOWN_WITHIN_MS: i64 = 5_000;
 
 /// Puts the machine right after an end and checks everything.
 pub(super) fn verify(world: &mut World, victim: Victim, ending: Ending) -> Result<(), String> {
@@ -45,6 +48,7 @@ fn verify_device(world: &mut World, ending: Ending) -> Result<(), String> {
 }
 
 fn end_device(world: &mut World, ending: Ending) {
+    world.widget = None;
     match (ending, ending.loss()) {
         (_, Some(loss)) => world.device.power_loss(loss),
         (Ending::Stop, None) => {
@@ -102,6 +106,7 @@ fn verify_meeting(world: &mut World) -> Result<(), String> {
     if world.device.database().is_none() {
         reopen(world)?;
     }
+    attach_guest(world)?;
     world.device.connect().map_err(|error| error.to_string())?;
     if let Some(sync) = world.device.sync() {
         sync.sync_now();
@@ -117,12 +122,27 @@ fn verify_meeting(world: &mut World) -> Result<(), String> {
         }
         Ok(true) => {}
     }
+    if world.setup().texts {
+        world.pass(SHOWN_WITHIN_MS);
+    }
     let (found, held) = (shown(world)?, held(world)?);
     world.model.check(&found, &held, false)?;
     let served = world.server.documents()?;
+    world.model.check_words(&served, false)?;
     match difference(&found, &served) {
         Some(difference) => Err(difference),
         None => Ok(()),
+    }
+}
+
+/// An app that began without an account goes on until its file is the account's.
+fn attach_guest(world: &mut World) -> Result<(), String> {
+    if !world.setup().guest {
+        return Ok(());
+    }
+    match world.attach() {
+        Ok(true) => Ok(()),
+        Ok(false) | Err(Ended) => Err("the guest's file cannot be attached".to_owned()),
     }
 }
 

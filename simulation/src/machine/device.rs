@@ -7,6 +7,7 @@ use driftline::environment::{Clock, Environment};
 use driftline::{
     Config, Database, Durability, HostToken, Schema, Sync, SyncConfig, TokenError, Value,
 };
+use driftline_core::schema::FieldKind;
 use driftline_simvfs::{Disk, PowerLoss, Process};
 use rusqlite::{Connection, OpenFlags};
 use serde_json::json;
@@ -42,6 +43,8 @@ pub struct Device {
     pub clock: Arc<MachineClock>,
     /// What the next start opens it with.
     pub options: DeviceOptions,
+    /// The app begins without an account. Once the file is an account's it is opened with that.
+    pub guest: bool,
     tasks: Tasks,
     network: Network,
     keychain: Keychain,
@@ -90,6 +93,7 @@ impl Device {
             processes: ProcessTable::new(options.number, Arc::clone(&clock)),
             clock,
             options,
+            guest: false,
             tasks: tasks.clone(),
             network: network.clone(),
             keychain: Keychain::default(),
@@ -107,9 +111,28 @@ impl Device {
             processes: self.processes.fork(Arc::clone(&clock)),
             clock,
             options: self.options.clone(),
+            guest: self.guest,
             tasks: tasks.clone(),
             network: network.clone(),
             keychain: self.keychain.fork(),
+            process: None,
+            open: None,
+        }
+    }
+
+    /// Another process on the same machine and file, not running yet.
+    pub fn companion(&self) -> Device {
+        let mut options = self.options.clone();
+        options.seed = options.seed.rotate_left(17);
+        Device {
+            disk: self.disk.clone(),
+            processes: self.processes.clone(),
+            clock: Arc::clone(&self.clock),
+            options,
+            guest: self.guest,
+            tasks: self.tasks.clone(),
+            network: self.network.clone(),
+            keychain: self.keychain.clone(),
             process: None,
             open: None,
         }
@@ -130,6 +153,13 @@ impl Device {
     /// # Errors
     /// What the database could not be opened for. The process goes on.
     pub fn open(&mut self) -> driftline::Result<()> {
+        match self.open_as(self.guest) {
+            Err(error) if self.guest && error.code() == "wrong_account" => self.open_as(false),
+            opened => opened,
+        }
+    }
+
+    fn open_as(&mut self, guest: bool) -> driftline::Result<()> {
         let Some((process, owner)) = &self.process else {
             return Ok(());
         };
@@ -139,9 +169,11 @@ impl Device {
             .network
             .link(options.number, executor.clone(), process.life());
         let mut config = Config::new(FILE, options.schema.clone(), WORKSPACE)
-            .with_account(&options.account.name)
             .with_durability(options.durability)
             .with_device_label(format!("device {}", options.number));
+        if !guest {
+            config = config.with_account(&options.account.name);
+        }
         if options.host_token {
             config.host_token = Some(Box::new(self.keychain.clone()));
         }
@@ -240,10 +272,10 @@ impl Device {
             return Ok(documents);
         };
         for collection in &self.options.schema.collections {
-            let sets: Vec<bool> = collection
+            let lists: Vec<bool> = collection
                 .fields
                 .iter()
-                .map(|field| field.kind == driftline_core::schema::FieldKind::Set)
+                .map(|field| matches!(field.kind, FieldKind::Set | FieldKind::List))
                 .collect();
             let names: Vec<&str> = collection.fields.iter().map(|f| f.name.as_str()).collect();
             let sql = format!("SELECT id, {} FROM {}", names.join(", "), collection.name);
@@ -253,14 +285,29 @@ impl Device {
                     Some(Value::Text(id)) => id.as_str(),
                     _ => "",
                 };
-                let fields = values.zip(&sets).zip(&names);
+                let fields = values.zip(&lists).zip(&names);
                 let body: serde_json::Map<_, _> = fields
-                    .map(|((value, set), name)| ((*name).to_owned(), in_json(value, *set)))
+                    .map(|((value, list), name)| ((*name).to_owned(), in_json(value, *list)))
                     .collect();
                 documents.insert(format!("{}/{id}", collection.id), body.into());
             }
         }
         Ok(documents)
+    }
+
+    /// Runs `work` on the file, from another process that knows nothing of Driftline.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn with_file<T>(
+        &self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, String> {
+        let process = Process::start(&self.disk, 0);
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
+        Connection::open_with_flags_and_vfs(FILE, flags, process.vfs())
+            .and_then(|file| work(&file))
+            .map_err(|error| format!("the device's file cannot be read: {error}"))
     }
 
     /// What is wrong with its file, if there is one, looked at by another process.
@@ -271,13 +318,9 @@ impl Device {
         if !self.disk.files().iter().any(|file| file == FILE) {
             return Ok(());
         }
-        let process = Process::start(&self.disk, 0);
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
-        let said = Connection::open_with_flags_and_vfs(FILE, flags, process.vfs())
-            .and_then(|file| {
-                file.query_row("PRAGMA integrity_check", (), |row| row.get::<_, String>(0))
-            })
-            .map_err(|error| format!("the device's file cannot be read: {error}"))?;
+        let said = self.with_file(|file| {
+            file.query_row("PRAGMA integrity_check", (), |row| row.get::<_, String>(0))
+        })?;
         match said.as_str() {
             "ok" => Ok(()),
             said => Err(format!("the device's file is damaged: {said}")),
@@ -286,13 +329,13 @@ impl Device {
 }
 
 /// A value as the server's own JSON has it. Bytes do not occur here.
-fn in_json(value: &Value, set: bool) -> serde_json::Value {
+fn in_json(value: &Value, list: bool) -> serde_json::Value {
     match value {
         Value::Null => json!(null),
         Value::Boolean(value) => json!(value),
         Value::Integer(value) => json!(value),
         Value::Real(value) => json!(value),
-        Value::Text(text) if set => serde_json::from_str(text).unwrap_or_else(|_| json!(text)),
+        Value::Text(text) if list => serde_json::from_str(text).unwrap_or_else(|_| json!(text)),
         Value::Text(text) => json!(text),
         Value::Bytes(bytes) => json!(bytes),
     }

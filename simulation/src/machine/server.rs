@@ -180,13 +180,14 @@ impl ServerHost {
         self.clock.reboot();
     }
 
-    /// Every live document in the workspace: `collection/id` and its visible fields as JSON.
+    /// Every live document in the workspace: `collection/id` and its visible fields as JSON, a rich
+    /// text as what it says (about a second ago).
     ///
     /// # Errors
     /// A file that cannot be read.
     pub fn documents(&self) -> Result<BTreeMap<String, serde_json::Value>, String> {
         self.with_files(|connection| {
-            let sql = "SELECT collection || '/' || id, body FROM documents WHERE body IS NOT NULL";
+            let sql = "SELECT collection || '/' || id, body FROM contents WHERE body IS NOT NULL";
             let mut query = connection.prepare(sql)?;
             query
                 .query_map((), |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))?
@@ -194,7 +195,11 @@ impl ServerHost {
         })?
         .into_iter()
         .flatten()
-        .map(|(key, body)| Ok((key, serde_json::from_str(&body).map_err(|e| e.to_string())?)))
+        .map(|(key, body)| {
+            let mut body = serde_json::from_str(&body).map_err(|error| error.to_string())?;
+            plain(&mut body);
+            Ok((key, body))
+        })
         .collect()
     }
 
@@ -213,7 +218,10 @@ impl ServerHost {
     }
 
     /// Runs `work` on each workspace's file, as an operator's own query does.
-    fn with_files<T>(
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn with_files<T>(
         &self,
         work: impl Fn(&Connection) -> rusqlite::Result<T>,
     ) -> Result<Vec<T>, String> {
@@ -231,6 +239,21 @@ impl ServerHost {
                 work(&connection).map_err(|error| format!("{file}: {error}"))
             })
             .collect()
+    }
+}
+
+/// Rich texts without their formats.
+fn plain(body: &mut serde_json::Value) {
+    for value in body
+        .as_object_mut()
+        .into_iter()
+        .flat_map(serde_json::Map::values_mut)
+    {
+        if value.get("delta").is_some()
+            && let Some(text) = value.get_mut("text")
+        {
+            *value = text.take();
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use driftline::{Durability, NewDocument};
 
 use super::{Scenario, nothing, settled};
-use crate::crash::world::{Schemas, Setup, Step, World};
+use crate::crash::world::{Setup, Step, World};
 
 const NORMAL: Setup = Setup {
     durability: Durability::Normal,
@@ -111,8 +111,8 @@ fn deletes(world: &mut World) -> Step {
 }
 
 /// Writes that are not sent, and a process that is about to be killed.
-fn unfinished(world: &mut World, schemas: &Schemas) -> Step {
-    settled(world, schemas)?;
+fn unfinished(world: &mut World) -> Step {
+    settled(world)?;
     world.close()?;
     world.open()?;
     for number in 3..8 {
@@ -149,8 +149,8 @@ fn suspend(world: &mut World) -> Step {
 }
 
 /// Writes that the server has not heard of.
-fn unsent(world: &mut World, schemas: &Schemas) -> Step {
-    settled(world, schemas)?;
+fn unsent(world: &mut World) -> Step {
+    settled(world)?;
     world.close()?;
     world.open()?;
     for number in 3..7 {

@@ -1,10 +1,15 @@
 //! The server's disk fails; the device is well and goes on trying.
 
 use super::{Scenario, others, settled};
-use crate::crash::world::{Schemas, Setup, Step, World};
+use crate::crash::world::{Setup, Step, World};
 
 const STRICT: Setup = Setup {
     strict: true,
+    ..Setup::PLAIN
+};
+
+const SNAPSHOTS: Setup = Setup {
+    snapshots: true,
     ..Setup::PLAIN
 };
 
@@ -13,11 +18,11 @@ pub(super) const ALL: &[Scenario] = &[
     Scenario::of_server("server-commit", settled, push),
     Scenario::of_server("server-verdicts", settled, verdicts).with(STRICT),
     Scenario::of_server("server-conflicts", contested, push),
-    Scenario::of_server("server-snapshot", others_wrote, first_sync),
+    Scenario::of_server("server-snapshot", others_wrote, first_sync).with(SNAPSHOTS),
     Scenario::of_server("server-stop", settled, stop),
 ];
 
-fn unsent(world: &mut World, _: &Schemas) -> Step {
+fn unsent(world: &mut World) -> Step {
     world.open()?;
     world.write(0)?;
     world.write(1)
@@ -45,23 +50,23 @@ fn verdicts(world: &mut World) -> Step {
     world.sync()
 }
 
-fn contested(world: &mut World, schemas: &Schemas) -> Step {
-    settled(world, schemas)?;
+fn contested(world: &mut World) -> Step {
+    settled(world)?;
     world.model.share(&["1/b", "2/p"]);
     world.write_with(3, "short", |tx| {
         tx.update("notes", "b", [("title", "mine")])?;
         tx.update("plans", "p", [("title", "mine")]).map(drop)
     })?;
-    others(world, schemas, |database| {
+    others(world, |database| {
         database.write(|tx| tx.update("notes", "b", [("title", "theirs")]).map(drop))?;
         database.write(|tx| tx.delete("plans", "p").map(drop))
     })
 }
 
 /// The device is new; the workspace is not.
-fn others_wrote(world: &mut World, schemas: &Schemas) -> Step {
+fn others_wrote(world: &mut World) -> Step {
     world.serve()?;
-    others(world, schemas, |database| {
+    others(world, |database| {
         for number in 0..10 {
             let id = format!("theirs-{number}");
             database.write(|tx| tx.insert_with_id("notes", &id, [("title", "theirs")]))?;

@@ -3,7 +3,7 @@
 use driftline::{Durability, LossFilter};
 
 use super::{Scenario, nothing, others, settled};
-use crate::crash::world::{Schemas, Setup, Step, World};
+use crate::crash::world::{Setup, Step, World};
 
 const NORMAL: Setup = Setup {
     durability: Durability::Normal,
@@ -18,6 +18,9 @@ const SNAPSHOTS: Setup = Setup {
     ..Setup::PLAIN
 };
 
+/// What others wrote did not come as the 19 versions that it was.
+const A_SNAPSHOT: &str = "SELECT max(received) < 19 FROM _dl_sync_runs";
+
 pub(super) const ALL: &[Scenario] = &[
     Scenario::of_device("push", settled, push),
     Scenario::of_device("push-normal", settled, push).with(NORMAL),
@@ -29,7 +32,9 @@ pub(super) const ALL: &[Scenario] = &[
     Scenario::of_device("quarantined-group", settled, quarantined_group).with(STRICT),
     Scenario::of_device("withdraw", settled, withdraw),
     Scenario::of_device("first-sync", others_only, first_sync),
-    Scenario::of_device("snapshot", others_wrote, pull_and_write).with(SNAPSHOTS),
+    Scenario::of_device("snapshot", others_wrote, pull_and_write)
+        .with(SNAPSHOTS)
+        .coming_to(A_SNAPSHOT),
     Scenario::of_device("history-changed", history_lost, history_changed),
 ];
 
@@ -44,10 +49,10 @@ fn push(world: &mut World) -> Step {
 }
 
 /// Others changed what the device has, and made what it has not.
-fn others_wrote(world: &mut World, schemas: &Schemas) -> Step {
-    settled(world, schemas)?;
+fn others_wrote(world: &mut World) -> Step {
+    settled(world)?;
     world.model.share(&["1/b", "3/q"]);
-    others(world, schemas, |database| {
+    others(world, |database| {
         database.write(|tx| tx.update("notes", "b", [("title", "by others")]).map(drop))?;
         database.write(|tx| tx.add_to_set("notes", "b", "tags", ["theirs"]))?;
         database.write(|tx| tx.delete("papers", "q").map(drop))?;
@@ -57,6 +62,7 @@ fn others_wrote(world: &mut World, schemas: &Schemas) -> Step {
                 tx.insert_with_id("plans", &id, [("title", "theirs")])?;
                 tx.increment("notes", "b", "count", 1)
             })?;
+            database.write(|tx| tx.update("plans", &id, [("body", "more")]).map(drop))?;
         }
         Ok(())
     })
@@ -93,8 +99,8 @@ fn joined_between_pages(world: &mut World) -> Step {
 }
 
 /// Others write, delete and count where the device has unsent writes.
-fn contested(world: &mut World, schemas: &Schemas) -> Step {
-    settled(world, schemas)?;
+fn contested(world: &mut World) -> Step {
+    settled(world)?;
     world.model.share(&["1/b", "2/p", "3/q"]);
     world.write_with(3, "short", |tx| {
         tx.update("notes", "b", [("title", "mine"), ("body", "mine")])?;
@@ -102,7 +108,7 @@ fn contested(world: &mut World, schemas: &Schemas) -> Step {
         tx.update("papers", "q", [("title", "mine")]).map(drop)
     })?;
     world.write_with(4, "short", |tx| tx.increment("notes", "b", "count", 5))?;
-    others(world, schemas, |database| {
+    others(world, |database| {
         database.write(|tx| tx.update("notes", "b", [("title", "theirs")]).map(drop))?;
         database.write(|tx| tx.delete("plans", "p").map(drop))?;
         database.write(|tx| tx.update("papers", "q", [("title", "theirs")]).map(drop))?;
@@ -120,8 +126,8 @@ fn conflicts(world: &mut World) -> Step {
 }
 
 /// The device knows what it lost.
-fn lost(world: &mut World, schemas: &Schemas) -> Step {
-    contested(world, schemas)?;
+fn lost(world: &mut World) -> Step {
+    contested(world)?;
     world.sync()
 }
 
@@ -184,16 +190,16 @@ fn withdraw(world: &mut World) -> Step {
 }
 
 /// The workspace is others' work so far.
-fn others_only(world: &mut World, schemas: &Schemas) -> Step {
+fn others_only(world: &mut World) -> Step {
     world.serve()?;
-    others(world, schemas, |database| {
+    others(world, |database| {
         for number in 0..10 {
             let id = format!("theirs-{number}");
             database.write(|tx| tx.insert_with_id("notes", &id, [("title", "theirs")]))?;
         }
         database.write(|tx| tx.insert_with_id("notes", "tally", [("title", "tally")]))
     })?;
-    nothing(world, schemas)
+    nothing(world)
 }
 
 fn first_sync(world: &mut World) -> Step {
@@ -206,8 +212,8 @@ fn first_sync(world: &mut World) -> Step {
 }
 
 /// The server's disk is put back to what it was before the last writes, which some devices saw.
-fn history_lost(world: &mut World, schemas: &Schemas) -> Step {
-    settled(world, schemas)?;
+fn history_lost(world: &mut World) -> Step {
+    settled(world)?;
     world.server.stop();
     world.backup = world.server.disk.image();
     world.serve()?;
