@@ -160,6 +160,10 @@ pub struct CollectionCounts {
     pub pending: u64,
     /// Deleted documents that are remembered.
     pub tombstones: u64,
+    /// Texts and lists that say something,
+    pub texts: u64,
+    /// and their bytes, as queries see them.
+    pub text_bytes: u64,
 }
 
 /// A document.

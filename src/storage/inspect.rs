@@ -174,12 +174,22 @@ impl Inspected {
                 [id],
                 |row| row.get(0),
             )?;
+            let (texts, text_bytes) = self.conn.query_row(
+                &format!(
+                    "SELECT count(*), ifnull(sum(octet_length(body)), 0) FROM {TEXTS} \
+                     WHERE collection = ?1 AND body <> ''"
+                ),
+                [id],
+                |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)),
+            )?;
             counts.push(CollectionCounts {
                 id: *id,
                 name: name.clone(),
                 live: live.unsigned_abs(),
                 pending: pending.unsigned_abs(),
                 tombstones: tombstones.unsigned_abs(),
+                texts: texts.unsigned_abs(),
+                text_bytes: text_bytes.unsigned_abs(),
             });
         }
         Ok(counts)

@@ -212,6 +212,8 @@ fn show_collections(collections: &[CollectionCounts], output: &Output) {
         ("live", Align::Right),
         ("with pending writes", Align::Right),
         ("tombstones", Align::Right),
+        ("texts", Align::Right),
+        ("in texts", Align::Right),
     ];
     let row = |c: &CollectionCounts| {
         vec![
@@ -220,6 +222,8 @@ fn show_collections(collections: &[CollectionCounts], output: &Output) {
             c.live.to_string(),
             c.pending.to_string(),
             c.tombstones.to_string(),
+            c.texts.to_string(),
+            bytes(c.text_bytes),
         ]
     };
     output.table(&columns, collections.iter().map(row).collect());

@@ -4,8 +4,8 @@ use driftline_core::text::TextKind::{List, RichText};
 use driftline_core::text::guard::{Refused, Why};
 use driftline_core::text::{Mark, TextKind};
 
-use crate::bytes::{Bytes, ORIGIN, RIGHT, SUB, TOO_LARGE};
-use crate::world::op;
+use super::bytes::{Bytes, ORIGIN, RIGHT, SUB, TOO_LARGE};
+use super::world::op;
 
 pub(crate) const ME: u64 = 5;
 pub(crate) const OTHER: u64 = 9;

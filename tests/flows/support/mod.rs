@@ -1,5 +1,6 @@
 //! A real server process, devices in this process, and a network that can be told to fail.
 
+pub mod client;
 pub mod clock;
 pub mod device;
 pub mod faults;
@@ -10,6 +11,7 @@ pub mod recorder;
 pub mod server;
 pub mod worker;
 
+pub use client::Client;
 pub use device::{Carrier, Device, over};
 pub use faults::{Fault, Faulty};
 pub use mock::{Mock, Turn};

@@ -1,6 +1,7 @@
 //! Text and lists written together, through a real server.
 
 mod copies;
+mod hostile;
 mod lists;
 mod processes;
 mod refused;

@@ -1,6 +1,12 @@
 //! One file in several processes, and processes that end in the middle.
 
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use driftline::TextEdit;
+
 use super::{agree, newcomer, once, settle, story, words};
+use crate::support::server::BINARY;
 use crate::support::{Device, SCHEMA, Server, worker::Worker};
 
 /// Two editors in two processes have one text of one file open.
@@ -82,4 +88,66 @@ fn a_device_killed_while_it_types_has_every_word_that_was_stored() {
     // A word more a round may have been stored and not said.
     assert!(told.values().all(|count| *count == 1), "{told:?}");
     assert!(told.len() <= acknowledged.len() + 6, "{told:?}");
+}
+
+/// `driftline inspect --follow` in a process of its own tells of words that others type.
+#[test]
+fn inspect_follows_what_others_type() {
+    let server = Server::start(SCHEMA);
+    let (a, b) = (Device::new("a"), Device::new("b"));
+    let id = a.note("a journal");
+    a.connect_live(&server);
+    b.connect_live(&server);
+    a.sync();
+    b.sync();
+    let mut follower = Command::new(BINARY)
+        .args(["--json", "inspect", "--follow"])
+        .arg(&b.path)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(follower.stdout.take().unwrap()).lines();
+    let (sender, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for line in lines.map_while(Result::ok) {
+            let told: serde_json::Value = serde_json::from_str(&line).unwrap();
+            if sender.send(told).is_err() {
+                return;
+            }
+        }
+    });
+    let next = || told.recv_timeout(super::PATIENCE).unwrap();
+    while next()["type"] != "following" {}
+    let editor = a.db.open_text("notes", &id, "story").unwrap();
+    let mut said = String::new();
+    for word in ["Snow ", "and ", "wind"] {
+        let end = editor.len().unwrap();
+        editor.edit([TextEdit::insert(end, word)]).unwrap();
+        said.push_str(word);
+        loop {
+            let told = next();
+            if told["after"]["story"] == said.as_str() {
+                assert_eq!(
+                    (&told["type"], &told["id"]),
+                    (&"document".into(), &id.as_str().into())
+                );
+                break;
+            }
+        }
+    }
+    follower.kill().unwrap();
+    follower.wait().unwrap();
+    let summary = Command::new(BINARY)
+        .args(["--json", "inspect"])
+        .arg(&b.path)
+        .output()
+        .unwrap();
+    let summary = String::from_utf8(summary.stdout).unwrap();
+    let counts = summary
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .find(|told| told["collection"]["name"] == "notes")
+        .unwrap();
+    assert_eq!(counts["collection"]["texts"], 1);
+    assert_eq!(counts["collection"]["text_bytes"], said.len());
 }
