@@ -1,4 +1,6 @@
-//! `driftline-simulate`: run by `cargo xtask crash`.
+//! `driftline-simulate`: run by `cargo xtask crash` and `cargo xtask simulate`.
+
+mod simulate;
 
 use std::process::ExitCode;
 
@@ -14,6 +16,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Whole worlds of devices and a server, each drawn from a seed.
+    World(simulate::Options),
     /// Try every I/O call of every scenario with every way it can go wrong.
     Crash {
         /// Only scenarios whose name contains this.
@@ -36,6 +40,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
+        Command::World(options) => simulate::run(&options),
         Command::Crash {
             scenario: Some(scenario),
             point: Some(point),

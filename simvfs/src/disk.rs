@@ -55,6 +55,7 @@ pub(crate) struct ProcessState {
     pub(crate) alive: bool,
     pub(crate) calls: u64,
     pub(crate) plan: Plan,
+    pub(crate) met: u64,
     pub(crate) recording: Option<Recording>,
     pub(crate) random: Random,
     /// Unix time in microseconds, as SQLite is told it.
@@ -303,6 +304,7 @@ impl DiskState {
             alive: true,
             calls: 0,
             plan: Plan::default(),
+            met: 0,
             recording: None,
             random: Random::new(seed),
             now: 1_767_225_600_000_000,
@@ -365,7 +367,9 @@ impl DiskState {
                 len: intent.len,
             });
         }
-        match process.plan.meets(process.calls, intent.kind) {
+        let meets = process.plan.meets(process.calls, intent.kind);
+        process.met += u64::from(meets.is_some());
+        match meets {
             None => act(self, Extent::Whole),
             Some(Fault::BitFlip) => act(self, Extent::WithFlippedBit),
             Some(Fault::LyingSync) => act(self, Extent::Pretended),

@@ -70,6 +70,11 @@ impl Process {
         self.with(|process| process.calls).unwrap_or_default()
     }
 
+    /// How many calls have met a fault so far.
+    pub fn met(&self) -> u64 {
+        self.with(|process| process.met).unwrap_or_default()
+    }
+
     /// Lists the calls from now on. The list can be read when the process is long gone.
     pub fn record(&self) -> Recording {
         let recording = Recording::default();

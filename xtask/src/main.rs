@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask test`, `crash`, `chaos`, `bench`, `coverage`,
+//! The project's own commands: `cargo xtask test`, `crash`, `simulate`, `chaos`, `bench`, `coverage`,
 //! `check-layers`, `deny`.
 
 mod bench;
@@ -10,6 +10,7 @@ mod deny;
 mod layers;
 mod lcov;
 mod libtest;
+mod simulate;
 mod table;
 mod test;
 
@@ -30,6 +31,8 @@ enum Command {
     Test(test::Options),
     /// Try every I/O call of every scenario with every way it can go wrong.
     Crash(crash::Options),
+    /// Run whole worlds of devices and a server, each drawn from a seed, and judge every step.
+    Simulate(simulate::Options),
     /// Kill real devices and a real server at random, and check what must be true afterwards.
     Chaos(chaos::Options),
     /// Measure every figure beside its baseline, with the profile that ships.
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Test(options) => test::run(&options),
         Command::Crash(options) => crash::run(&options),
+        Command::Simulate(options) => simulate::run(&options),
         Command::Chaos(options) => chaos::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Coverage(options) => coverage::run(&options),

@@ -1,6 +1,7 @@
 //! A device of a simulation: the shipped library, on a disk of its own.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use driftline::environment::{Clock, Environment};
@@ -45,12 +46,48 @@ pub struct Device {
     pub options: DeviceOptions,
     /// The app begins without an account. Once the file is an account's it is opened with that.
     pub guest: bool,
+    /// What is wrong with the tokens its app is given.
+    pub tokens: TokenTrouble,
+    /// The most ops in one request; the library's own where this is 0.
+    pub max_ops: usize,
     tasks: Tasks,
     network: Network,
     keychain: Keychain,
     processes: ProcessTable,
     process: Option<(Process, Owner)>,
     open: Option<Open>,
+}
+
+/// What is wrong with tokens. Cloning shares it.
+#[derive(Clone, Debug, Default)]
+pub struct TokenTrouble(Arc<AtomicU8>);
+
+impl TokenTrouble {
+    /// Nothing is.
+    pub const NONE: u8 = 0;
+    /// They have expired when they come.
+    pub const EXPIRED: u8 = 1;
+    /// There are none.
+    pub const MISSING: u8 = 2;
+    /// They are signed by somebody else.
+    pub const FORGED: u8 = 3;
+    /// They end after a few seconds.
+    pub const SHORT: u8 = 4;
+
+    /// From now on.
+    pub fn set(&self, trouble: u8) {
+        self.0.store(trouble, Ordering::Relaxed);
+    }
+
+    fn token(&self, account: &Account, now: i64) -> Result<String, String> {
+        match self.0.load(Ordering::Relaxed) {
+            TokenTrouble::EXPIRED => account.token(now - 7_200_000),
+            TokenTrouble::MISSING => Err("signed out".to_owned()),
+            TokenTrouble::FORGED => account.token(now).map(|token| format!("{token}x")),
+            TokenTrouble::SHORT => account.token(now - 3_595_000),
+            _ => account.token(now),
+        }
+    }
 }
 
 struct Open {
@@ -97,6 +134,28 @@ impl Device {
             tasks: tasks.clone(),
             network: network.clone(),
             keychain: Keychain::default(),
+            tokens: TokenTrouble::default(),
+            max_ops: 0,
+            process: None,
+            open: None,
+        }
+    }
+
+    /// Another program of the same app on the same machine and file: a widget, an extension.
+    pub fn companion(&self) -> Device {
+        Device {
+            disk: self.disk.clone(),
+            clock: Arc::clone(&self.clock),
+            options: DeviceOptions {
+                seed: self.options.seed ^ 0x5eed,
+                ..self.options.clone()
+            },
+            tokens: self.tokens.clone(),
+            max_ops: self.max_ops,
+            tasks: self.tasks.clone(),
+            network: self.network.clone(),
+            keychain: self.keychain.clone(),
+            processes: self.processes.clone(),
             process: None,
             open: None,
         }
@@ -202,11 +261,14 @@ impl Device {
         let account = self.options.account.clone();
         if let Some(open) = &mut self.open {
             // A token says when it was made by the server's time; whoever signs people in has that.
-            let tasks = self.tasks.clone();
+            let (tasks, tokens) = (self.tasks.clone(), self.tokens.clone());
             let mut config = SyncConfig::new("http://server", move || {
-                account.token(tasks.now()).map_err(TokenError)
+                tokens.token(&account, tasks.now()).map_err(TokenError)
             });
             config.settings.live = false;
+            if self.max_ops > 0 {
+                config.settings.max_ops = self.max_ops;
+            }
             open.sync = Some(open.database.connect(config)?);
         }
         Ok(())

@@ -12,7 +12,7 @@ mod server;
 mod tasks;
 
 pub use clock::{DrawnIds, MachineClock};
-pub use device::{Device, DeviceOptions};
-pub use network::{Fate, Network, Weather};
-pub use server::{Account, ServerHost, WORKSPACE};
+pub use device::{Device, DeviceOptions, TokenTrouble};
+pub use network::{Canned, Fate, Network, Stranger, Weather};
+pub use server::{Account, ServerHost, WORKSPACE, workspace_file};
 pub use tasks::{Owner, Tasks};

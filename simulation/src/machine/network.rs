@@ -28,6 +28,21 @@ pub enum Fate {
     Lost(u64),
     /// It is cut after so many bytes.
     Cut(usize),
+    /// It does not get there: something on the way answers a request like this.
+    Answered(Canned),
+}
+
+/// What answers in the server's place: a proxy, a captive portal, a server that is not itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Canned {
+    /// The status.
+    pub status: u16,
+    /// What it says it is.
+    pub content_type: &'static str,
+    /// What it says.
+    pub body: &'static str,
+    /// How long it asks for patience.
+    pub retry_after_ms: Option<u64>,
 }
 
 /// Decides what happens to messages.
@@ -36,6 +51,10 @@ pub trait Weather: Send {
     fn request(&mut self, device: usize) -> Fate;
     /// An answer to a device.
     fn answer(&mut self, device: usize) -> Fate;
+    /// A request as it leaves a device.
+    fn sent(&mut self, _device: usize, _request: &HttpRequest) {}
+    /// An answer as the server made it.
+    fn answered(&mut self, _device: usize, _status: u16, _body: &[Vec<u8>]) {}
 }
 
 /// Everything arrives at once.
@@ -74,6 +93,17 @@ pub(super) struct Served {
 struct Answer {
     head: http::response::Parts,
     pieces: Vec<Vec<u8>>,
+}
+
+/// A request of somebody without a device.
+pub struct Stranger(oneshot::Receiver<Sent<Answer>>);
+
+impl Stranger {
+    /// The status it was answered with and the answer's bytes, once there is one.
+    pub fn answer(&mut self) -> Option<(u16, Vec<u8>)> {
+        let answer = self.0.try_recv().ok()?.ok()?;
+        Some((answer.head.status.as_u16(), answer.pieces.concat()))
+    }
 }
 
 type Sent<T> = Result<T, TransportError>;
@@ -121,30 +151,11 @@ impl Network {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A device's way to the server.
-#[derive(Clone)]
-pub(super) struct Link {
-    network: Network,
-    device: usize,
-    executor: Executor,
-    life: Life,
-}
-
-fn broken() -> TransportError {
-    TransportError::Broken("the connection was lost".to_owned())
-}
-
-impl Link {
     /// Has the server work on a request; what comes of it arrives at the other end of the channel,
     /// if anything does. The server goes on when nobody listens any more.
     fn hand_over(&self, request: &HttpRequest, after: u64) -> oneshot::Receiver<Sent<Answer>> {
         let (answered, answer) = oneshot::channel();
-        let server = self.network.state().server.clone();
+        let server = self.state().server.clone();
         match (server, to_http(request)) {
             (None, _) => {
                 let unreachable = TransportError::Unreachable("nobody answers".to_owned());
@@ -172,6 +183,31 @@ impl Link {
         answer
     }
 
+    /// Sends what somebody without a device made up, past the weather. Its status comes when the
+    /// server has answered.
+    pub fn stranger(&self, request: &HttpRequest) -> Stranger {
+        Stranger(self.hand_over(request, 0))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A device's way to the server.
+#[derive(Clone)]
+pub(super) struct Link {
+    network: Network,
+    device: usize,
+    executor: Executor,
+    life: Life,
+}
+
+fn broken() -> TransportError {
+    TransportError::Broken("the connection was lost".to_owned())
+}
+
+impl Link {
     async fn exchange(self, request: HttpRequest) -> Sent<HttpResponse> {
         if !self.life.is_alive() {
             return Err(broken());
@@ -179,6 +215,7 @@ impl Link {
         let (going, coming) = {
             let mut state = self.network.state();
             state.requests += 1;
+            state.weather.sent(self.device, &request);
             let going = state.weather.request(self.device);
             (going, state.weather.answer(self.device))
         };
@@ -188,19 +225,26 @@ impl Link {
                 self.executor.sleep(after).await;
                 return Err(broken());
             }
-            Fate::Arrives(after) => self.hand_over(&request, after),
+            Fate::Arrives(after) => self.network.hand_over(&request, after),
             Fate::Twice(after, again) => {
                 // Nobody hears the answer to the second.
-                drop(self.hand_over(&request, after + again));
-                self.hand_over(&request, after)
+                drop(self.network.hand_over(&request, after + again));
+                self.network.hand_over(&request, after)
             }
             Fate::Cut(bytes) => {
                 request.body.truncate(bytes);
-                self.hand_over(&request, 0)
+                self.network.hand_over(&request, 0)
             }
+            Fate::Answered(canned) => return Ok(canned.response()),
         };
         let answer = answer.await.unwrap_or_else(|_| Err(broken()))?;
+        let status = answer.head.status.as_u16();
+        self.network
+            .state()
+            .weather
+            .answered(self.device, status, &answer.pieces);
         match coming {
+            Fate::Answered(canned) => Ok(canned.response()),
             Fate::Lost(after) => {
                 self.executor.sleep(after).await;
                 Err(broken())
@@ -256,6 +300,21 @@ impl Answer {
             body: Box::new(Pieces {
                 left: self.pieces.into_iter(),
                 most,
+            }),
+        }
+    }
+}
+
+impl Canned {
+    fn response(self) -> HttpResponse {
+        HttpResponse {
+            status: self.status,
+            content_type: Some(self.content_type.to_owned()),
+            content_encoding: None,
+            retry_after_ms: self.retry_after_ms,
+            body: Box::new(Pieces {
+                left: vec![self.body.as_bytes().to_vec()].into_iter(),
+                most: usize::MAX,
             }),
         }
     }

@@ -41,9 +41,14 @@ impl Account {
 
     /// A token for [`WORKSPACE`] that holds for an hour from `now` (Unix milliseconds).
     pub fn token(&self, now: i64) -> Result<String, String> {
+        self.token_for(WORKSPACE, now)
+    }
+
+    /// The same for another workspace.
+    pub fn token_for(&self, workspace: &str, now: i64) -> Result<String, String> {
         let minted = Minted {
             account: self.name.clone(),
-            workspaces: BTreeMap::from([(WORKSPACE.to_owned(), self.role)]),
+            workspaces: BTreeMap::from([(workspace.to_owned(), self.role)]),
             issued: now / 1000,
             lifetime: 3_600,
             audience: None,
@@ -226,11 +231,7 @@ impl ServerHost {
         work: impl Fn(&Connection) -> rusqlite::Result<T>,
     ) -> Result<Vec<T>, String> {
         let process = Process::start(&self.disk, 0);
-        let files = self
-            .disk
-            .files()
-            .into_iter()
-            .filter(|file| file.ends_with(".sqlite") && !file.ends_with("control.sqlite"));
+        let files = workspace_file(&self.disk).into_iter();
         files
             .map(|file| {
                 let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
@@ -255,6 +256,14 @@ fn plain(body: &mut serde_json::Value) {
             *value = text.take();
         }
     }
+}
+
+/// The file of [`WORKSPACE`] on a server's disk, if it is there.
+pub fn workspace_file(disk: &Disk) -> Option<String> {
+    let files = disk.files().into_iter();
+    let name = format!("workspace-{WORKSPACE}.sqlite");
+    let mut workspaces = files.filter(|file| file.ends_with(&name));
+    workspaces.next()
 }
 
 impl Drop for ServerHost {

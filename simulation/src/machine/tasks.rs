@@ -151,6 +151,11 @@ impl Tasks {
         Err(Spinning)
     }
 
+    /// Another source of the order from now on.
+    pub fn reorder(&self, order: Random) {
+        self.state().order = Some(order);
+    }
+
     /// When the next timer is due.
     pub fn next_due(&self) -> Option<i64> {
         self.state()

@@ -1,0 +1,63 @@
+//! What must be true, each in a file of its own. They judge what lies in files and on the wire, seen
+//! by somebody who is neither device nor server; what the product says of itself is only compared
+//! with that. Each has a test that hands it a small history with one thing wrong.
+
+mod history;
+mod o01_base;
+mod o02_model;
+mod o03_acknowledged;
+mod o04_leaving;
+mod o05_once;
+mod o06_own_writes;
+mod o07_groups;
+mod o08_cursor;
+mod o09_generations;
+mod o10_convergence;
+mod o11_tidy;
+mod o12_status;
+mod o13_isolation;
+#[cfg(test)]
+mod testing;
+mod view;
+
+pub use history::{Histories, History, LogRow, VersionSeen};
+pub use o01_base::base_is_the_servers;
+pub use o02_model::{log_follows_the_model, states_agree};
+pub use o03_acknowledged::{acknowledged_is_queued, failed_changed_nothing};
+pub use o04_leaving::{Farewells, nothing_left_without_a_reason};
+pub use o05_once::{counted_once, named_once};
+pub use o06_own_writes::{own_writes_show, written_shows};
+pub use o07_groups::groups_are_whole;
+pub use o08_cursor::cursor_goes_on;
+pub use o09_generations::no_resurrection;
+pub use o10_convergence::{all_show_the_same, words_are_there_once};
+pub use o11_tidy::nothing_is_left_over;
+pub use o12_status::status_tells_the_truth;
+pub use o13_isolation::{CANARY, no_canary, refused};
+pub use view::{Documents, FileView, Key, QueueState, Queued};
+
+/// Something that must not be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which oracle says so.
+    pub oracle: &'static str,
+    /// What is wrong.
+    pub what: String,
+}
+
+/// Whether all is well.
+pub type Judgement = Result<(), Violation>;
+
+/// What an oracle objects to.
+pub fn object(oracle: &'static str, what: impl Into<String>) -> Judgement {
+    Err(Violation {
+        oracle,
+        what: what.into(),
+    })
+}
+
+impl std::fmt::Display for Violation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.oracle, self.what)
+    }
+}

@@ -1,0 +1,167 @@
+//! O2: what the server holds is what the reference model makes of the ops it accepted, in its order.
+
+use driftline_core::merge::DocumentState;
+use driftline_core::op::OpBody;
+use driftline_core::schema::Schema;
+
+use super::{Documents, Judgement, Key, LogRow, VersionSeen, object};
+use crate::model::{Accepted, Doc, Model};
+
+const ORACLE: &str = "O2 model";
+
+/// Lets the model take the next version and compares the documents that the op is about.
+pub fn log_follows_the_model(
+    model: &mut Model,
+    schema: &Schema,
+    seen: &VersionSeen,
+    body: Option<&OpBody>,
+) -> Judgement {
+    let LogRow { op, cursor, .. } = &seen.row;
+    let version = cursor.version;
+    let Some(body) = body else {
+        return object(
+            ORACLE,
+            format!("version {version} is {op}, which nobody wrote"),
+        );
+    };
+    let accepted = Accepted {
+        id: *op,
+        body,
+        version,
+        written: seen.row.written,
+    };
+    if let Err(why) = model.accept(schema, accepted) {
+        return object(ORACLE, format!("version {version}, {op}: {why}"));
+    }
+    for change in &body.changes {
+        let key = (change.collection, change.document.as_str().to_owned());
+        agree(
+            &key,
+            model.documents.get(&key),
+            seen.documents.get(&key).map(|d| &**d),
+        )
+        .map_err(|why| super::Violation {
+            oracle: ORACLE,
+            what: format!("version {version}, {op}: {why}"),
+        })?;
+    }
+    Ok(())
+}
+
+/// Documents as the log adds them up are those that the server's table holds.
+pub fn states_agree(log: &Documents, table: &Documents) -> Judgement {
+    let keys = log.keys().chain(table.keys());
+    let odd = keys
+        .into_iter()
+        .find(|key| log.get(*key) != table.get(*key));
+    match odd {
+        None => Ok(()),
+        Some(key) => object(
+            ORACLE,
+            format!(
+                "the log makes {key:?} {:?}, the table has {:?}",
+                log.get(key),
+                table.get(key)
+            ),
+        ),
+    }
+}
+
+fn agree(key: &Key, model: Option<&Doc>, state: Option<&DocumentState>) -> Result<(), String> {
+    let (model, state) = match (model, state) {
+        (Some(model), Some(state)) => (model, state),
+        (None, None) => return Ok(()),
+        (model, state) => {
+            let (one, other) = (model.is_some(), state.is_some());
+            return Err(format!(
+                "{key:?}: in the model {one}, on the server {other}"
+            ));
+        }
+    };
+    let registers: Vec<_> = model
+        .registers
+        .iter()
+        .map(|(field, (value, by))| (*field, value, by.op, by.stamp))
+        .collect();
+    let there: Vec<_> = state
+        .registers
+        .iter()
+        .map(|(field, r)| (field, &r.value, r.write.op, r.write.stamp.0))
+        .collect();
+    let counters: Vec<_> = model.counters.iter().map(|(f, n)| (*f, *n)).collect();
+    let counted: Vec<_> = state.counters.iter().map(|(f, n)| (f, *n)).collect();
+    let sets: Vec<_> = model
+        .sets
+        .iter()
+        .filter(|(_, set)| !set.is_empty())
+        .map(|(f, set)| (*f, set.keys().collect::<Vec<_>>()))
+        .collect();
+    let elements: Vec<_> = state
+        .sets
+        .iter()
+        .map(|(f, set)| (f, set.elements.keys().collect::<Vec<_>>()))
+        .collect();
+    let life = (model.opened.0, model.deleted.is_none(), model.clock);
+    let lives = (state.generation.opener, state.is_alive(), state.clock);
+    if registers != there {
+        return Err(format!(
+            "{key:?}: registers {registers:?}, on the server {there:?}"
+        ));
+    }
+    if counters != counted {
+        return Err(format!(
+            "{key:?}: counters {counters:?}, on the server {counted:?}"
+        ));
+    }
+    if sets != elements {
+        return Err(format!(
+            "{key:?}: sets {sets:?}, on the server {elements:?}"
+        ));
+    }
+    if life != lives {
+        return Err(format!(
+            "{key:?}: (opener, alive, clock) {life:?}, on the server {lives:?}"
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oracles::testing::{self, update, wrote};
+    use crate::world::Schemas;
+
+    #[test]
+    fn a_value_that_should_not_have_won_is_refused() {
+        let schema = Schemas::new().app;
+        let histories = testing::histories(&[wrote(1, "a", "x"), wrote(2, "a", "y")]);
+        let (first, second) = (histories.current.version(1), histories.current.version(2));
+        let (Some(first), Some(second)) = (first, second) else {
+            unreachable!("both were appended")
+        };
+        let insert = testing::insert("a", "x");
+        let follows = |written| {
+            let mut model = Model::default();
+            let judged = log_follows_the_model(&mut model, &schema, first, Some(&insert));
+            assert_eq!(judged, Ok(()));
+            let mut second = (**second).clone();
+            second.row.written = written;
+            let mut late = update("a", "y");
+            late.changes[0].generation = Some(testing::id(1));
+            log_follows_the_model(&mut model, &schema, &second, Some(&late))
+        };
+        assert_eq!(follows(testing::moment(2)), Ok(()));
+        assert!(follows(0).is_err(), "it is older than what it replaced");
+        let nobody = log_follows_the_model(&mut Model::default(), &schema, first, None);
+        assert!(nobody.is_err());
+    }
+
+    #[test]
+    fn a_table_that_is_not_what_the_log_says_is_refused() {
+        let histories = testing::histories(&[wrote(1, "a", "x")]);
+        let log = histories.current.documents();
+        assert_eq!(states_agree(&log, &log.clone()), Ok(()));
+        assert!(states_agree(&log, &Documents::new()).is_err());
+    }
+}

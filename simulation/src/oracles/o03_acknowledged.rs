@@ -1,0 +1,49 @@
+//! O3: a write that returned is in the outbox in the same transaction; one that failed is not.
+
+use std::collections::BTreeSet;
+
+use driftline_core::id::OpId;
+
+use super::{FileView, Judgement, object};
+
+const ORACLE: &str = "O3 acknowledged";
+
+/// The file has an op that it did not have before the write.
+pub fn acknowledged_is_queued(before: &BTreeSet<OpId>, view: &FileView, what: &str) -> Judgement {
+    match view.queue.iter().any(|queued| !before.contains(&queued.id)) {
+        true => Ok(()),
+        false => object(ORACLE, format!("{what} returned, and nothing is queued")),
+    }
+}
+
+/// The file has no op that it did not have before a write that failed.
+pub fn failed_changed_nothing(before: &BTreeSet<OpId>, view: &FileView, what: &str) -> Judgement {
+    match view
+        .queue
+        .iter()
+        .find(|queued| !before.contains(&queued.id))
+    {
+        None => Ok(()),
+        Some(queued) => object(
+            ORACLE,
+            format!("{what} failed, and {} is queued", queued.id),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oracles::testing::{id, update, view_with};
+
+    #[test]
+    fn a_write_that_is_not_there_or_was_not_to_be_is_refused() {
+        let before = BTreeSet::from([id(1)]);
+        let both = view_with(&[(1, update("a", "x")), (2, update("a", "y"))]);
+        let one = view_with(&[(1, update("a", "x"))]);
+        assert_eq!(acknowledged_is_queued(&before, &both, "w"), Ok(()));
+        assert!(acknowledged_is_queued(&before, &one, "w").is_err());
+        assert_eq!(failed_changed_nothing(&before, &one, "w"), Ok(()));
+        assert!(failed_changed_nothing(&before, &both, "w").is_err());
+    }
+}

@@ -1,0 +1,52 @@
+//! O8: a cursor never goes back within a history; ids that a file draws only grow.
+
+use driftline_core::protocol::Cursor;
+
+use super::{FileView, Histories, Judgement, object};
+
+const ORACLE: &str = "O8 cursor";
+
+/// The file went on from where it stood, or began anew because that history is gone.
+pub fn cursor_goes_on(before: &FileView, view: &FileView, histories: &Histories) -> Judgement {
+    let (from, to) = (before.cursor, view.cursor);
+    if before.newest.is_some() && view.newest < before.newest {
+        return object(
+            ORACLE,
+            format!(
+                "ids went back from {:?} to {:?}",
+                before.newest, view.newest
+            ),
+        );
+    }
+    if to.version >= from.version || is_lost(from, histories) {
+        return Ok(());
+    }
+    object(
+        ORACLE,
+        format!(
+            "the cursor went back from {} to {}",
+            from.version, to.version
+        ),
+    )
+}
+
+/// Whether the present history does not have the cursor.
+fn is_lost(cursor: Cursor, histories: &Histories) -> bool {
+    !histories.current.has(cursor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oracles::testing::{self, wrote};
+
+    #[test]
+    fn a_cursor_that_goes_back_is_refused_unless_its_history_is_gone() {
+        let mut histories = testing::histories(&[wrote(1, "a", "x"), wrote(2, "a", "y")]);
+        let (one, two) = (testing::at(&histories, 1), testing::at(&histories, 2));
+        assert_eq!(cursor_goes_on(&one, &two, &histories), Ok(()));
+        assert!(cursor_goes_on(&two, &one, &histories).is_err());
+        histories.restored_to(1);
+        assert_eq!(cursor_goes_on(&two, &one, &histories), Ok(()));
+    }
+}

@@ -1,0 +1,73 @@
+//! O10: when all have synced, all show the same, and every word that was typed is there once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value as Json;
+
+use super::{Judgement, object};
+
+const ORACLE: &str = "O10 convergence";
+
+/// The documents that two of them show are the same, field by field, where both have the field.
+pub fn all_show_the_same(
+    one: &BTreeMap<String, Json>,
+    other: &BTreeMap<String, Json>,
+    whose: &str,
+) -> Judgement {
+    let keys: BTreeSet<&String> = one.keys().chain(other.keys()).collect();
+    for key in keys {
+        let agree = match (one.get(key), other.get(key)) {
+            (Some(Json::Object(one)), Some(Json::Object(other))) => one
+                .iter()
+                .all(|(field, value)| other.get(field).is_none_or(|there| there == value)),
+            (one, other) => one == other,
+        };
+        if !agree {
+            let (one, other) = (one.get(key), other.get(key));
+            return object(
+                ORACLE,
+                format!("{whose} differ in {key}: {one:?} and {other:?}"),
+            );
+        }
+    }
+    Ok(())
+}
+
+/// No word occurs twice in a text. Words are written once each, in brackets.
+pub fn words_are_there_once(text: &str, place: &str) -> Judgement {
+    let mut seen = BTreeSet::new();
+    for word in text
+        .split('[')
+        .skip(1)
+        .filter_map(|rest| rest.split_once(']'))
+    {
+        if !seen.insert(word.0) {
+            return object(ORACLE, format!("{place} has {} twice: {text}", word.0));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn one_field_that_differs_is_refused() {
+        let one = BTreeMap::from([("1/a".to_owned(), json!({"title": "x", "count": 1}))]);
+        let mut other = BTreeMap::from([("1/a".to_owned(), json!({"title": "x"}))]);
+        assert_eq!(all_show_the_same(&one, &other, "both"), Ok(()));
+        other.insert("1/a".to_owned(), json!({"title": "y"}));
+        assert!(all_show_the_same(&one, &other, "both").is_err());
+        other.clear();
+        assert!(all_show_the_same(&one, &other, "both").is_err());
+    }
+
+    #[test]
+    fn a_word_twice_is_refused() {
+        assert_eq!(words_are_there_once("[a] and [b]", "t"), Ok(()));
+        assert!(words_are_there_once("[a][b][a]", "t").is_err());
+    }
+}

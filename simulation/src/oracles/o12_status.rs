@@ -1,0 +1,47 @@
+//! O12: a device at rest says of itself what lies in its file.
+
+use driftline::{State, Status};
+
+use super::{FileView, Judgement, QueueState, object};
+
+const ORACLE: &str = "O12 status";
+
+/// Compares a status with the file, where the device says that it is at rest.
+pub fn status_tells_the_truth(status: &Status, view: &FileView) -> Judgement {
+    if status.state != State::Idle {
+        return Ok(());
+    }
+    let quarantined = view
+        .queue
+        .iter()
+        .filter(|queued| queued.state == QueueState::Quarantined)
+        .count() as u64;
+    let said = (status.version, status.pending, status.quarantined);
+    let is = (view.cursor.version, view.undecided() as u64, quarantined);
+    match said == is {
+        true => Ok(()),
+        false => object(
+            ORACLE,
+            format!("it says {said:?} (version, pending, quarantined), and it is {is:?}"),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oracles::testing::{update, view_with};
+
+    #[test]
+    fn one_op_that_is_not_told_of_is_refused() {
+        let view = view_with(&[(1, update("a", "x"))]);
+        let mut status = Status {
+            state: State::Idle,
+            pending: 1,
+            ..Status::default()
+        };
+        assert_eq!(status_tells_the_truth(&status, &view), Ok(()));
+        status.pending = 0;
+        assert!(status_tells_the_truth(&status, &view).is_err());
+    }
+}

@@ -1,0 +1,206 @@
+//! `driftline-simulate world`: many seeds, or one of them again.
+
+use std::io::IsTerminal;
+use std::process::Command;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use driftline_simulation::world::{
+    Campaign, Results, Schemas, Script, Trace, run_script, run_seed,
+};
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// One in so many seeds is run again in another process, and must do exactly the same.
+const AGAIN_ONE_IN: u64 = 50;
+
+/// What to run.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// How many seeds.
+    #[arg(long, default_value_t = 2_500)]
+    seeds: u64,
+    /// The first of them.
+    #[arg(long, default_value_t = 1)]
+    first: u64,
+    /// Steps of each seed.
+    #[arg(long, default_value_t = 400)]
+    steps: usize,
+    /// Only this seed, with everything that happens in it.
+    #[arg(long, env = "SEED")]
+    seed: Option<u64>,
+    /// Only this script, kept from a seed that failed.
+    #[arg(long)]
+    script: Option<std::path::PathBuf>,
+    /// How many threads; all cores by default.
+    #[arg(long, default_value_t = 0)]
+    threads: usize,
+    /// Stop after so many failures.
+    #[arg(long, default_value_t = 10)]
+    most_failures: usize,
+    /// The results as JSON.
+    #[arg(long)]
+    json: bool,
+    /// Only the hashes of what happened, a line a seed.
+    #[arg(long, hide = true)]
+    hashes: bool,
+}
+
+pub(crate) fn run(options: &Options) -> Result<(), String> {
+    // A panic is told with its seed.
+    std::panic::set_hook(Box::new(|info| {
+        if std::env::var_os("RUST_BACKTRACE").is_some() {
+            eprintln!("{info}\n{}", std::backtrace::Backtrace::force_capture());
+        }
+    }));
+    if let Some(path) = &options.script {
+        let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+        let script: Script = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+        let outcome = run_script(&Schemas::new(), &script, &Trace::printed());
+        return verdict(
+            outcome
+                .failure
+                .map(|(step, what)| format!("step {step}: {what}")),
+        );
+    }
+    if let Some(seed) = options.seed {
+        let outcome = run_seed(&Schemas::new(), seed, options.steps, &Trace::printed());
+        println!("hash {:016x}", outcome.hash);
+        return verdict(
+            outcome
+                .failure
+                .map(|(step, what)| format!("step {step}: {what}")),
+        );
+    }
+    let campaign = Campaign {
+        first: options.first,
+        seeds: options.seeds,
+        steps: options.steps,
+        threads: options.threads,
+        most_failures: options.most_failures,
+    };
+    if options.hashes {
+        for (seed, hash) in campaign.run(|_| {}).hashes {
+            println!("{seed} {hash:016x}");
+        }
+        return Ok(());
+    }
+    let progress = Progress::new(options.seeds);
+    let results = campaign.run(|seeds| progress.seeds(seeds, options.seeds));
+    progress.end();
+    let differing = differing(options, &results)?;
+    report(options, &results);
+    for failure in &results.failures {
+        println!(
+            "seed {} fails after {} steps: {}: {}\n  again: SEED={} cargo xtask simulate --steps {}",
+            failure.seed, failure.step, failure.oracle, failure.what, failure.seed, options.steps
+        );
+    }
+    for seed in &differing {
+        println!("seed {seed} did something else in another process");
+    }
+    verdict(
+        (!results.failures.is_empty() || !differing.is_empty()).then(|| {
+            format!(
+                "{} of {} seeds fail, {} are not the same twice",
+                results.failures.len(),
+                results.seeds,
+                differing.len()
+            )
+        }),
+    )
+}
+
+fn verdict(failure: Option<String>) -> Result<(), String> {
+    failure.map_or(Ok(()), Err)
+}
+
+/// Seeds that do something else in another process.
+fn differing(options: &Options, results: &Results) -> Result<Vec<u64>, String> {
+    let own = std::env::current_exe().map_err(|error| error.to_string())?;
+    let count = results.seeds.div_ceil(AGAIN_ONE_IN);
+    let first = options.first.to_string();
+    let said = Command::new(own)
+        .args(["world", "--hashes", "--first", &first])
+        .args(["--seeds", &count.to_string()])
+        .args(["--steps", &options.steps.to_string()])
+        .args(["--threads", &options.threads.to_string()])
+        .args(["--most-failures", &usize::MAX.to_string()])
+        .env_remove("SEED")
+        .output()
+        .map_err(|error| format!("cannot start another process: {error}"))?;
+    let mut differing = Vec::new();
+    for line in String::from_utf8_lossy(&said.stdout).lines() {
+        let Some((seed, hash)) = line.split_once(' ') else {
+            continue;
+        };
+        let seed: u64 = seed.parse().map_err(|_| "a line that is none".to_owned())?;
+        let here = results.hashes.get(&seed).map(|hash| format!("{hash:016x}"));
+        if here.is_some_and(|here| here != hash) {
+            differing.push(seed);
+        }
+    }
+    Ok(differing)
+}
+
+fn report(options: &Options, results: &Results) {
+    if options.json {
+        let json = serde_json::to_string_pretty(results).unwrap_or_default();
+        println!("{json}");
+        return;
+    }
+    for (what, count) in &results.counts {
+        println!("{count:>10}  {what}");
+    }
+    let seconds = results.seconds.max(0.001);
+    println!(
+        "{} seeds, {} steps in {:.1} s: {:.1} seeds and {:.0} steps a second; {} failed",
+        results.seeds,
+        results.steps,
+        seconds,
+        results.seeds as f64 / seconds,
+        results.steps as f64 / seconds,
+        results.failures.len()
+    );
+}
+
+/// Between two lines in a log.
+const PERIOD: Duration = Duration::from_secs(30);
+
+/// A bar for a person, a line now and then for a log.
+struct Progress {
+    bar: Option<ProgressBar>,
+    last: Mutex<Instant>,
+}
+
+impl Progress {
+    fn new(seeds: u64) -> Progress {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::new(seeds);
+            let style =
+                ProgressStyle::with_template("{bar:40} {pos}/{len} seeds, {elapsed}, {eta} to go");
+            bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+        });
+        Progress {
+            bar,
+            last: Mutex::new(Instant::now()),
+        }
+    }
+
+    fn seeds(&self, seeds: u64, of: u64) {
+        match (&self.bar, self.last.lock()) {
+            (Some(bar), _) => bar.set_position(seeds),
+            (None, Ok(mut last)) if last.elapsed() >= PERIOD => {
+                *last = Instant::now();
+                eprintln!("  {seeds} of {of} seeds");
+            }
+            _ => {}
+        }
+    }
+
+    fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

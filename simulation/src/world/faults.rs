@@ -1,0 +1,196 @@
+//! What goes wrong.
+
+use driftline_simvfs::{Disk, Fault, PowerLoss, Process, Random};
+
+use super::script::Act;
+use super::{MOST_SITES, World};
+use crate::machine::TokenTrouble;
+use crate::oracles::Judgement;
+
+/// How far ahead a fault is put, in I/O calls.
+const AHEAD: usize = 60;
+
+/// A fault that fits only some calls is put on so many in a row.
+const IN_A_ROW: u64 = 12;
+
+impl World<'_> {
+    /// Whether this kind of step is a fault; if so, has it happen.
+    pub(super) fn fault_act(
+        &mut self,
+        act: Act,
+        at: usize,
+        random: &mut Random,
+    ) -> Option<Judgement> {
+        let hour = 3_600_000;
+        let some = 1 + random.below(40) as i64;
+        match act {
+            Act::Kill => self.sites[at].kill(random.one_in(3)),
+            Act::CompanionEnds => {
+                if self.sites[at].companion.is_some() {
+                    self.sites[at].kill(true);
+                }
+            }
+            Act::PowerLoss => self.power_loss(at, random),
+            Act::Crash => self.arm(at, random, CRASHES[some as usize % 3], 1),
+            Act::IoError => self.arm(at, random, Fault::IoError, 1),
+            Act::StickyIoError => self.arm(at, random, Fault::StickyIoError, 1),
+            Act::SyncLoss => self.arm(at, random, Fault::SyncLoss, IN_A_ROW),
+            Act::DiskFull => self.arm(at, random, Fault::DiskFull, IN_A_ROW),
+            Act::StickyDiskFull => self.arm(at, random, Fault::StickyDiskFull, 1),
+            Act::ShortWrite => self.arm(at, random, Fault::ShortWrite, IN_A_ROW),
+            Act::Mended => self.mend(at),
+            Act::ClockForward => self.sites[at].device.clock.set_skew(some * 90_000),
+            Act::ClockBack => self.sites[at].device.clock.set_skew(-some * 90_000),
+            Act::ClockFar => {
+                let years = [-40, -3, 5, 60][random.below(4)];
+                self.sites[at]
+                    .device
+                    .clock
+                    .set_skew(years * 365 * 24 * hour);
+            }
+            Act::ClockRight => self.sites[at].device.clock.set_skew(0),
+            Act::Reboot => {
+                self.sites[at].kill_all();
+                self.sites[at].device.clock.reboot();
+            }
+            Act::Partition => self
+                .climate
+                .partition(self.sites[at].device.options.number, true),
+            Act::Rejoin => self
+                .climate
+                .partition(self.sites[at].device.options.number, false),
+            Act::BadToken => {
+                let trouble = [
+                    TokenTrouble::EXPIRED,
+                    TokenTrouble::MISSING,
+                    TokenTrouble::FORGED,
+                    TokenTrouble::SHORT,
+                ];
+                self.sites[at].device.tokens.set(trouble[random.below(4)]);
+            }
+            Act::GoodToken => self.sites[at].device.tokens.set(TokenTrouble::NONE),
+            Act::Backup => self.sites[at].backup = Some(self.sites[at].device.disk.image()),
+            Act::RestoreBackup => self.restore_backup(at),
+            Act::Clone => self.copy(at),
+            _ => return self.server_act(act, random),
+        }
+        Some(Ok(()))
+    }
+
+    fn server_act(&mut self, act: Act, random: &mut Random) -> Option<Judgement> {
+        match act {
+            Act::ServerKill => self.kill_server(),
+            Act::ServerPowerLoss => {
+                self.kill_server();
+                self.server.power_loss(LOSSES[random.below(3)]);
+                return Some(self.server_lost_power());
+            }
+            Act::ServerCrash => {
+                let fault = CRASHES[random.below(3)];
+                arm(self.server.process(), random, fault, 1);
+            }
+            Act::ServerIoError => arm(self.server.process(), random, Fault::IoError, 1),
+            Act::ServerDiskFull => arm(self.server.process(), random, Fault::DiskFull, IN_A_ROW),
+            Act::ServerRestart => {
+                self.server_watcher = None;
+                self.server.stop();
+                return Some(self.start_server());
+            }
+            Act::ServerStart => return Some(self.start_server()),
+            Act::ServerBackup => self.server_backup = Some(self.server.disk.image()),
+            Act::ServerRestore => return Some(self.restore_server()),
+            Act::ServerClock => {
+                let skew = [-3_600_000, -5_000, 0, 5_000, 3_600_000][random.below(5)];
+                self.server.clock.set_skew(skew);
+            }
+            Act::Hostile => return Some(self.hostile(random)),
+            _ => return None,
+        }
+        Some(Ok(()))
+    }
+
+    /// Starts the server, unless it runs.
+    pub(super) fn start_server(&mut self) -> Judgement {
+        if self.server.process().is_none() {
+            let started = self.server.start(|_| {});
+            self.trace
+                .line(format_args!("    server started: {started:?}"));
+        }
+        Ok(())
+    }
+
+    fn arm(&mut self, at: usize, random: &mut Random, fault: Fault, calls: u64) {
+        let program = self.sites[at].program(random.one_in(3));
+        arm(program.process(), random, fault, calls);
+    }
+
+    pub(super) fn mend(&self, at: usize) {
+        for program in self.sites[at].programs() {
+            if let Some(process) = program.process() {
+                process.disarm();
+            }
+        }
+    }
+
+    fn power_loss(&mut self, at: usize, random: &mut Random) {
+        let loss = LOSSES[random.below(3)];
+        let site = &mut self.sites[at];
+        let normal = site.device.options.durability == driftline::Durability::Normal;
+        site.watcher = None;
+        site.device.disk.power_loss(loss);
+        site.kill_all();
+        site.device.clock.reboot();
+        site.lossy |= normal;
+    }
+
+    fn restore_backup(&mut self, at: usize) {
+        let site = &mut self.sites[at];
+        let Some(image) = site.backup.clone() else {
+            return;
+        };
+        site.kill_all();
+        site.device.disk.restore(&image);
+        site.forget();
+    }
+
+    /// A file comes to life on another machine as well.
+    fn copy(&mut self, at: usize) {
+        if self.sites.len() >= MOST_SITES {
+            return;
+        }
+        let image = self.sites[at].device.disk.image();
+        let disk = Disk::from_image(&image, self.seed ^ (200 + self.sites.len() as u64));
+        let farewells = self.sites[at].farewells.clone();
+        // Its account and settings are those of the file it was copied from.
+        let like = self.sites[at].like;
+        self.settle_site(disk, like, true);
+        if let Some(copy) = self.sites.last_mut() {
+            copy.farewells = farewells;
+        }
+    }
+
+    fn restore_server(&mut self) -> Judgement {
+        let Some(image) = self.server_backup.clone() else {
+            return Ok(());
+        };
+        self.kill_server();
+        self.server.disk.restore(&image);
+        self.server_was_restored()?;
+        self.start_server()
+    }
+}
+
+const CRASHES: [Fault; 3] = [Fault::CrashBefore, Fault::CrashDuring, Fault::CrashAfter];
+
+const LOSSES: [PowerLoss; 3] = [
+    PowerLoss::LoseUnsynced,
+    PowerLoss::KeepUnsynced,
+    PowerLoss::Torn,
+];
+
+fn arm(process: Option<&Process>, random: &mut Random, fault: Fault, calls: u64) {
+    if let Some(process) = process {
+        let first = process.calls() + 1 + random.below(AHEAD) as u64;
+        (first..first + calls).for_each(|call| process.arm(call, fault));
+    }
+}

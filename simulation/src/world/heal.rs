@@ -1,0 +1,247 @@
+//! The end: everything is put right, and all must meet.
+
+use std::collections::BTreeMap;
+
+use driftline::{Cause, State};
+
+use super::World;
+use super::schema::LETTERS;
+use super::site::Site;
+use crate::machine::{TokenTrouble, workspace_file};
+use crate::oracles::{self, Judgement, object};
+
+const LIVENESS: &str = "O14 liveness";
+
+/// Simulated time in which all must have met once nothing is in the way: several rounds of the
+/// slowest retry.
+const PATIENCE_MS: i64 = 40 * 60_000;
+
+/// After that the server folds texts.
+const FOLDING_MS: i64 = 10_000;
+
+/// How often all may settle before they stand at one version.
+const ROUNDS: usize = 20;
+
+impl World<'_> {
+    /// Puts everything right and checks that all meet.
+    pub(super) fn heal(&mut self) -> Judgement {
+        self.trace
+            .line(format_args!("healing at t={}", self.tasks.now()));
+        self.put_right()?;
+        self.meet()?;
+        self.pass(FOLDING_MS)?;
+        self.look()?;
+        self.statuses()?;
+        self.compare()?;
+        self.close()
+    }
+
+    fn put_right(&mut self) -> Judgement {
+        self.climate.clears_up();
+        self.server.clock.set_skew(0);
+        if let Some(process) = self.server.process() {
+            process.disarm();
+        }
+        self.start_server()?;
+        if self.server.process().is_none() {
+            return object(LIVENESS, "the server does not start");
+        }
+        for at in 0..self.sites.len() {
+            self.mend(at);
+            self.sites[at].device.tokens.set(TokenTrouble::NONE);
+            self.sites[at].device.clock.set_skew(0);
+            for companion in [false, true] {
+                if companion && self.sites[at].companion.is_none() {
+                    continue;
+                }
+                self.start(at, companion)?;
+                let program = self.sites[at].program(companion);
+                let Some(database) = program.database() else {
+                    return object(LIVENESS, format!("s{at} does not open"));
+                };
+                let resumed = database.resume().map_err(|error| error.code());
+                if resumed.is_err() {
+                    return object(LIVENESS, format!("s{at} does not resume: {resumed:?}"));
+                }
+                if let Some(sync) = program.sync() {
+                    sync.resume();
+                    sync.network_changed(true);
+                    sync.foreground();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Time passes until all stand where the server stands, with nothing left to send.
+    fn meet(&mut self) -> Judgement {
+        let deadline = self.tasks.now() + PATIENCE_MS;
+        for _ in 0..ROUNDS {
+            let sites = &self.sites;
+            let settled = self
+                .tasks
+                .run_until(deadline, || sites.iter().all(is_settled));
+            match settled {
+                Err(_) => return object(LIVENESS, "a task spins"),
+                Ok(false) => break,
+                Ok(true) => {}
+            }
+            self.look()?;
+            let head = self.histories.current.head();
+            if self
+                .sites
+                .iter()
+                .all(|site| site.view.cursor.version == head)
+            {
+                return Ok(());
+            }
+            // Somebody settled before somebody else's last write came.
+            for site in &self.sites {
+                for sync in site.programs().filter_map(|program| program.sync()) {
+                    sync.sync_now();
+                }
+            }
+            self.pass(10_000)?;
+        }
+        self.look()?;
+        let head = self.histories.current.head();
+        let odd = self
+            .sites
+            .iter()
+            .find(|site| !is_settled(site) || site.view.cursor.version != head);
+        match odd {
+            None => Ok(()),
+            Some(site) => object(
+                LIVENESS,
+                format!(
+                    "s{} does not arrive at version {head}: {:?}; {:?}",
+                    site.number,
+                    site.device.sync().map(driftline::Sync::status),
+                    self.last_words(site)
+                ),
+            ),
+        }
+    }
+
+    /// What a device says of one more try.
+    fn last_words(&self, site: &Site) -> Option<Vec<String>> {
+        let sync = site.device.sync()?;
+        sync.trace_next();
+        sync.sync_now();
+        let deadline = self.tasks.now() + 10_000;
+        self.tasks.run_until(deadline, || false).ok()?;
+        Some(sync.last_trace())
+    }
+
+    /// What all show is the same, on devices and on the server.
+    fn compare(&self) -> Judgement {
+        let served = match self.server.documents() {
+            Ok(served) => served,
+            Err(error) => return object("O15 integrity", error),
+        };
+        if let Some(watcher) = &self.server_watcher {
+            match watcher.table() {
+                Ok(table) => oracles::states_agree(&self.histories.current.documents(), &table)?,
+                Err(error) => return object("O15 integrity", error),
+            }
+        }
+        let mut first: Option<(usize, BTreeMap<String, serde_json::Value>)> = None;
+        for site in &self.sites {
+            let shown = match site.device.documents() {
+                Ok(shown) => shown,
+                Err(error) => return object("O15 integrity", format!("s{}: {error}", site.number)),
+            };
+            let whose = format!("s{} and the server", site.number);
+            oracles::all_show_the_same(&shown, &served, &whose)?;
+            oracles::nothing_is_left_over(&site.view, site.device.disk.used())?;
+            match &first {
+                None => {
+                    check_words(&shown)?;
+                    first = Some((site.number, shown));
+                }
+                Some((number, other)) => {
+                    let whose = format!("s{} and s{number}", site.number);
+                    oracles::all_show_the_same(&shown, other, &whose)?;
+                }
+            }
+        }
+        let (Some((_, shown)), Some(watcher)) = (first, &self.server_watcher) else {
+            return Ok(());
+        };
+        let texts = match watcher.texts() {
+            Ok(texts) => texts,
+            Err(error) => return object("O15 integrity", error),
+        };
+        for (place, text) in texts {
+            let there = shown.get(&place).and_then(|document| document.get("words"));
+            if there.is_some_and(|there| there.as_str() != Some(&text)) {
+                return object(
+                    "O10 convergence",
+                    format!("{place} says {text} on the server and {there:?} on devices"),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything is closed, and what lies on disks is sound.
+    fn close(&mut self) -> Judgement {
+        for site in &mut self.sites {
+            site.watcher = None;
+            if let Some(companion) = &mut site.companion {
+                // What it says does not matter: the file is looked at.
+                let _ = companion.close();
+            }
+            if let Err(error) = site.device.close() {
+                let number = site.number;
+                return object(LIVENESS, format!("s{number} does not close: {error}"));
+            }
+            site.kill_all();
+            if let Err(error) = site.device.check() {
+                return object("O15 integrity", error);
+            }
+            for file in site.device.disk.files() {
+                let bytes = site.device.disk.read(&file).unwrap_or_default();
+                oracles::no_canary(&bytes, &file)?;
+            }
+        }
+        self.server_watcher = None;
+        self.server.stop();
+        if let Some(file) = workspace_file(&self.server.disk) {
+            let bytes = self.server.disk.read(&file).unwrap_or_default();
+            oracles::no_canary(&bytes, &file)?;
+        }
+        match self.server.check() {
+            Ok(()) => Ok(()),
+            Err(error) => object("O15 integrity", error),
+        }
+    }
+}
+
+fn check_words(shown: &BTreeMap<String, serde_json::Value>) -> Judgement {
+    let letters = format!("{LETTERS}/");
+    for (place, document) in shown
+        .iter()
+        .filter(|(place, _)| place.starts_with(&letters))
+    {
+        if let Some(words) = document.get("words").and_then(|words| words.as_str()) {
+            oracles::words_are_there_once(words, place)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a program of the machine has nothing to send and has heard everything; another one may
+/// leave that to it.
+fn is_settled(site: &Site) -> bool {
+    let mut one = false;
+    let all = site.programs().all(|program| {
+        program.sync().is_some_and(|sync| {
+            let status = sync.status();
+            let idle = status.state == State::Idle && status.last_sync.is_some();
+            one |= idle && status.pending == 0;
+            idle || status.cause == Cause::OtherProcess
+        })
+    });
+    one && all
+}

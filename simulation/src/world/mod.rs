@@ -1,0 +1,229 @@
+//! Several devices and a server, living through what a seed says.
+//!
+//! A [`Script`] is drawn from the seed: how the world is set up, and some hundred steps of apps,
+//! operators and misfortune. After each step the [oracles](crate::oracles) look at what changed. Then
+//! everything is put right, and all must meet within bounded time.
+
+mod acts;
+mod campaign;
+mod faults;
+mod heal;
+mod hostile;
+mod look;
+mod schema;
+mod script;
+mod site;
+mod trace;
+mod watch;
+mod weather;
+mod write;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use driftline::Durability;
+use driftline_core::id::OpId;
+use driftline_server::auth::Role;
+use driftline_simvfs::{Disk, Image, Random};
+
+pub use campaign::{Campaign, Failure, Results, run_script, run_seed};
+pub use schema::{LETTERS, Schemas, TWINS};
+pub use script::{Act, Rates, Script, Step, Swarm};
+pub use trace::Trace;
+
+use crate::machine::{Account, Device, DeviceOptions, Network, ServerHost, Tasks};
+use crate::model::Model;
+use crate::oracles::{Histories, Judgement, Violation, object};
+use site::Site;
+use watch::{Bodies, Watcher};
+use weather::Climate;
+
+/// No more machines than this, however often one is copied.
+const MOST_SITES: usize = 8;
+
+/// What came of a run.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Steps taken, the healing not counted.
+    pub steps: usize,
+    /// What happened how often: steps and faults.
+    pub counts: BTreeMap<&'static str, u64>,
+    /// The hash of everything that happened.
+    pub hash: u64,
+    /// What does not hold, and after which step.
+    pub failure: Option<(usize, Violation)>,
+}
+
+/// A world.
+struct World<'s> {
+    schemas: &'s Schemas,
+    swarm: Swarm,
+    tasks: Tasks,
+    network: Network,
+    climate: Climate,
+    trace: Trace,
+    server: ServerHost,
+    server_watcher: Option<Watcher>,
+    server_backup: Option<Image>,
+    server_met: u64,
+    /// Versions behind this one were seen on the disk of a dead server only.
+    may_be_lost: Option<u64>,
+    sites: Vec<Site>,
+    histories: Histories,
+    model: Model,
+    bodies: Bodies,
+    rejected: BTreeSet<OpId>,
+    hostile_ops: u32,
+    counts: BTreeMap<&'static str, u64>,
+    seed: u64,
+}
+
+/// Runs a script.
+pub fn run(schemas: &Schemas, script: &Script, trace: &Trace) -> Outcome {
+    let mut world = World::new(schemas, script, trace.clone());
+    let mut failure = None;
+    let mut steps = 0;
+    for (number, step) in script.steps.iter().enumerate() {
+        if let Err(violation) = world.step(number, step) {
+            failure = Some((number, violation));
+            break;
+        }
+        steps += 1;
+    }
+    if failure.is_none()
+        && let Err(violation) = world.heal()
+    {
+        failure = Some((script.steps.len(), violation));
+    }
+    trace.line(format_args!("{} steps, {failure:?}", steps));
+    Outcome {
+        steps,
+        counts: world.counted(),
+        hash: trace.hash(),
+        failure,
+    }
+}
+
+impl<'s> World<'s> {
+    fn new(schemas: &'s Schemas, script: &Script, trace: Trace) -> World<'s> {
+        let (seed, swarm) = (script.seed, &script.swarm);
+        let order = swarm.any_order.then(|| Random::new(seed ^ 11));
+        let tasks = Tasks::new(order);
+        let network = Network::default();
+        let climate = Climate::new(swarm.weather.clone(), trace.clone());
+        network.set_weather(Box::new(climate.clone()));
+        let served = match swarm.strict {
+            true => &schemas.strict,
+            false => &schemas.app,
+        };
+        let disk = Disk::new(seed ^ 12);
+        let mut server = ServerHost::new(&tasks, &network, served, disk, seed ^ 13);
+        if swarm.far_behind > 0 {
+            server.limits.far_behind = swarm.far_behind;
+        }
+        let mut world = World {
+            schemas,
+            swarm: swarm.clone(),
+            tasks,
+            network,
+            climate,
+            trace,
+            server,
+            server_watcher: None,
+            server_backup: None,
+            server_met: 0,
+            may_be_lost: None,
+            sites: Vec::new(),
+            histories: Histories::default(),
+            model: Model::default(),
+            bodies: Bodies::default(),
+            rejected: BTreeSet::new(),
+            hostile_ops: 0,
+            counts: BTreeMap::new(),
+            seed,
+        };
+        for number in 0..swarm.devices as usize {
+            let disk = Disk::new(seed ^ (20 + number as u64));
+            world.settle_site(disk, number, false);
+        }
+        world
+    }
+
+    /// Adds a machine whose app may have been made from a copy of another one's file.
+    fn settle_site(&mut self, disk: Disk, like: usize, copied: bool) {
+        let number = self.sites.len();
+        let is = |bits: u32| bits >> like.min(7) & 1 == 1;
+        let reader = is(self.swarm.readers);
+        let account = Account {
+            name: if is(self.swarm.second_account) {
+                "ben"
+            } else {
+                "ann"
+            }
+            .to_owned(),
+            role: if reader { Role::Reader } else { Role::Writer },
+        };
+        let durability = match is(self.swarm.normal) {
+            true => Durability::Normal,
+            false => Durability::Full,
+        };
+        let options = DeviceOptions {
+            number,
+            account,
+            durability,
+            schema: self.schemas.app.clone(),
+            host_token: is(self.swarm.host_tokens),
+            seed: self.seed ^ (100 + 7 * number as u64),
+        };
+        let mut device = Device::new(&self.tasks, &self.network, disk, options);
+        device.max_ops = self.swarm.max_ops;
+        self.sites.push(Site::new(number, like, device, reader));
+        self.count(if copied {
+            "machines from copies"
+        } else {
+            "machines"
+        });
+    }
+
+    fn count(&mut self, what: &'static str) {
+        *self.counts.entry(what).or_default() += 1;
+    }
+
+    fn counted(&self) -> BTreeMap<&'static str, u64> {
+        let mut counts = self.counts.clone();
+        counts.extend(self.climate.counts());
+        let met: u64 = self.sites.iter().map(|site| site.met).sum();
+        counts.insert("I/O calls that met a fault", met + self.server_met);
+        counts
+    }
+
+    fn step(&mut self, number: usize, step: &Step) -> Judgement {
+        let mut random = Random::new(u64::from(step.draw) << 32 | u64::from(step.who));
+        self.climate.reseed(random.fork());
+        if self.swarm.any_order {
+            self.tasks.reorder(random.fork());
+        }
+        let at = step.who as usize % self.sites.len();
+        self.trace.line(format_args!(
+            "{number} t={} {} s{at}",
+            self.tasks.now(),
+            step.act.name()
+        ));
+        self.act(step.act, at, &mut random)?;
+        // Before anything is sent: an op that comes and goes unseen could be judged by nobody.
+        self.look()?;
+        self.pass(random.below(60) as i64)?;
+        self.look()
+    }
+
+    /// Time passes, and whatever is due happens.
+    fn pass(&mut self, millis: i64) -> Judgement {
+        let deadline = self.tasks.now() + millis;
+        match self.tasks.run_until(deadline, || false) {
+            Ok(_) => Ok(()),
+            Err(_) => object(
+                "O14 liveness",
+                "a task goes on and on, and time stands still",
+            ),
+        }
+    }
+}

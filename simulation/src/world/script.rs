@@ -1,0 +1,378 @@
+//! What a run does, step by step, drawn from a seed.
+//!
+//! A step carries the number that all its own choices follow from. So a step can be left out of a
+//! script without changing the choices of the others: that is what shrinking does.
+
+use driftline_simvfs::Random;
+use serde::{Deserialize, Serialize};
+
+/// A whole run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Script {
+    /// What it was drawn from.
+    pub seed: u64,
+    /// How the world is set up.
+    pub swarm: Swarm,
+    /// What is done.
+    pub steps: Vec<Step>,
+}
+
+/// One step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// What.
+    pub act: Act,
+    /// By or to whom: a place, counted around.
+    pub who: u32,
+    /// Where all else follows from.
+    pub draw: u32,
+}
+
+macro_rules! acts {
+    ($($(#[$doc:meta])* $name:ident $word:literal $group:ident $weight:literal,)*) => {
+        /// The kinds of step.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(rename_all = "kebab-case")]
+        pub enum Act { $($(#[$doc])* $name,)* }
+
+        impl Act {
+            /// All of them, with their group and usual weight.
+            const ALL: &'static [(Act, Group, u32)] = &[$((Act::$name, Group::$group, $weight),)*];
+
+            /// The word for it in traces and counts.
+            pub fn name(self) -> &'static str {
+                match self { $(Act::$name => $word,)* }
+            }
+        }
+    };
+}
+
+/// What kinds of step are drawn and left out together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Group {
+    /// Never left out.
+    Always,
+    /// What apps do; each kind left out in some worlds.
+    App,
+    /// What goes wrong; each kind left out in most worlds.
+    Fault,
+}
+
+acts! {
+    /// A document is made, or merged into.
+    Insert "insert" Always 60,
+    /// Registers are written.
+    Update "update" Always 120,
+    /// A counter is incremented.
+    Increment "increment" App 60,
+    /// Elements are added to a set.
+    Add "add" App 40,
+    /// Elements are removed from a set.
+    Remove "remove" App 30,
+    /// A document is deleted.
+    Delete "delete" App 40,
+    /// A deleted document is brought back.
+    Restore "restore" App 25,
+    /// All twins are written in one transaction.
+    Twins "twins" Always 60,
+    /// Several documents are written in one transaction.
+    Group "group" App 40,
+    /// A document is moved in its list.
+    Place "place" App 20,
+    /// A text is edited.
+    Text "text" App 50,
+    /// A list is edited.
+    List "list" App 30,
+    /// Many documents are written at once, more than a page holds.
+    Bulk "bulk" App 3,
+    /// A body that a strict server refuses.
+    Long "long" App 20,
+    /// A write that is refused at once.
+    Refused "refused" App 10,
+    /// A transaction that the app gives up.
+    Aborted "aborted" App 8,
+    /// A write in quarantine is tried again.
+    Retry "retry" App 20,
+    /// A write is taken back.
+    Discard "discard" App 20,
+    /// A lost value is restored from the ledger.
+    Reclaim "reclaim" App 15,
+    /// Everything queued is dropped.
+    DropAll "drop-all" App 2,
+    /// The app syncs explicitly.
+    SyncNow "sync-now" Always 60,
+    /// Some time passes.
+    Pass "pass" Always 120,
+    /// Minutes or hours pass.
+    PassLong "pass-long" App 10,
+    /// Everything written is made durable.
+    Flush "flush" App 10,
+    /// The app is suspended for a while.
+    Suspend "suspend" App 10,
+    /// The app goes on.
+    Resume "resume" App 20,
+    /// The app goes to the background, or comes back.
+    Background "background" App 10,
+    /// The host says that there is no network, or that there is one.
+    Online "online" App 10,
+    /// The app pauses sync, or resumes it.
+    Pause "pause" App 6,
+    /// The database is closed and opened.
+    Reopen "reopen" App 12,
+    /// The process that is not there is started.
+    Start "start" Always 60,
+    /// A second process of the app works on the same file.
+    Companion "companion" App 30,
+    /// The second process ends.
+    CompanionEnds "companion-ends" App 8,
+    /// The process is killed.
+    Kill "kill" Fault 12,
+    /// The power goes; unsynced writes are lost, kept or torn.
+    PowerLoss "power-loss" Fault 12,
+    /// The process dies before, during or after an I/O call soon.
+    Crash "crash" Fault 12,
+    /// An I/O call fails soon.
+    IoError "io-error" Fault 10,
+    /// All I/O calls fail soon, until the process ends.
+    StickyIoError "sticky-io-error" Fault 4,
+    /// A sync fails soon, and its pages are never written.
+    SyncLoss "sync-loss" Fault 6,
+    /// The disk is full for one call soon.
+    DiskFull "disk-full" Fault 6,
+    /// The disk is full from some call on.
+    StickyDiskFull "sticky-disk-full" Fault 4,
+    /// A write is cut short soon.
+    ShortWrite "short-write" Fault 6,
+    /// What was broken on a disk works again.
+    Mended "mended" Fault 30,
+    /// The clock is set forward.
+    ClockForward "clock-forward" Fault 8,
+    /// The clock is set back.
+    ClockBack "clock-back" Fault 8,
+    /// The clock is years wrong.
+    ClockFar "clock-far" Fault 4,
+    /// The clock is put right.
+    ClockRight "clock-right" Fault 8,
+    /// The machine is started anew.
+    Reboot "reboot" Fault 8,
+    /// A device cannot reach the server.
+    Partition "partition" Fault 14,
+    /// It can again.
+    Rejoin "rejoin" Fault 20,
+    /// A device's tokens are no good: expired, missing, forged, short-lived.
+    BadToken "bad-token" Fault 10,
+    /// They are good again.
+    GoodToken "good-token" Fault 16,
+    /// A backup of a device is made.
+    Backup "backup" Fault 10,
+    /// A device is restored from its backup.
+    RestoreBackup "restore-backup" Fault 4,
+    /// A device's file is copied to another machine.
+    Clone "clone" Fault 3,
+    /// The server is killed.
+    ServerKill "server-kill" Fault 10,
+    /// The server's power goes.
+    ServerPowerLoss "server-power-loss" Fault 8,
+    /// The server dies before, during or after an I/O call soon.
+    ServerCrash "server-crash" Fault 8,
+    /// An I/O call of the server fails soon.
+    ServerIoError "server-io-error" Fault 8,
+    /// The server's disk is full for a call.
+    ServerDiskFull "server-disk-full" Fault 4,
+    /// The server is stopped and started as operators do.
+    ServerRestart "server-restart" Fault 8,
+    /// A server that is not there is started.
+    ServerStart "server-start" Always 60,
+    /// A backup of the server is made.
+    ServerBackup "server-backup" Fault 10,
+    /// The server is restored from its backup.
+    ServerRestore "server-restore" Fault 3,
+    /// The server's clock is set.
+    ServerClock "server-clock" Fault 4,
+    /// Somebody sends what no honest device sends.
+    Hostile "hostile" Fault 30,
+}
+
+/// How a world is set up, and what goes wrong in it how often.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Swarm {
+    /// Devices at the beginning.
+    pub devices: u32,
+    /// Of these, bit by bit: returned writes may be lost with the power.
+    pub normal: u32,
+    /// Of these: the host keeps a token beside the file.
+    pub host_tokens: u32,
+    /// Of these: of the second account.
+    pub second_account: u32,
+    /// Of these: may only read.
+    pub readers: u32,
+    /// The server refuses long bodies.
+    pub strict: bool,
+    /// Versions behind which a device takes a snapshot; 0 for the server's default.
+    pub far_behind: u64,
+    /// The most ops in a request; 0 for the library's default.
+    pub max_ops: usize,
+    /// Ready tasks go on in any order.
+    pub any_order: bool,
+    /// What happens to messages, in thousandths.
+    pub weather: Rates,
+}
+
+/// How often something happens to a message, in thousandths.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Rates {
+    /// Requests that do not arrive.
+    pub request_lost: usize,
+    /// Answers that do not arrive.
+    pub answer_lost: usize,
+    /// Requests that arrive twice.
+    pub twice: usize,
+    /// Requests or answers that take long.
+    pub late: usize,
+    /// Requests cut in the middle.
+    pub request_cut: usize,
+    /// Answers cut in the middle.
+    pub answer_cut: usize,
+    /// Answers of something in the server's place.
+    pub canned: usize,
+    /// Lost ones that are only noticed after a minute or more.
+    pub silent: usize,
+}
+
+impl Script {
+    /// Draws a run of so many steps.
+    pub fn draw(seed: u64, steps: usize) -> Script {
+        let mut random = Random::new(seed ^ 0xD21F_7114_E000_0000);
+        let swarm = Swarm::draw(&mut random);
+        let weights = weights(&mut random, &swarm);
+        let total: u32 = weights.iter().map(|(_, weight)| weight).sum();
+        let steps = (0..steps)
+            .map(|_| {
+                let mut at = random.below(total as usize) as u32;
+                let chosen = weights.iter().find(|(_, weight)| {
+                    let here = at < *weight;
+                    at = at.saturating_sub(*weight);
+                    here
+                });
+                Step {
+                    act: chosen.map_or(Act::Pass, |(act, _)| *act),
+                    who: random.next() as u32,
+                    draw: random.next() as u32,
+                }
+            })
+            .collect();
+        Script { seed, swarm, steps }
+    }
+}
+
+/// How often each kind of step is drawn in this world.
+fn weights(random: &mut Random, swarm: &Swarm) -> Vec<(Act, u32)> {
+    let mut weights = Vec::new();
+    for (act, group, usual) in Act::ALL {
+        let scale = [1, 2, 4, 8][random.below(4)];
+        let weight = match group {
+            Group::Always => usual * 2,
+            Group::App if random.one_in(3) => 0,
+            Group::App => usual * scale / 2,
+            // What mends is there wherever something may break.
+            Group::Fault if act.mends() => *usual,
+            Group::Fault if random.below(100) < 55 => 0,
+            Group::Fault => usual * scale / 2,
+        };
+        if *act == Act::Long && !swarm.strict {
+            continue;
+        }
+        weights.push((*act, weight));
+    }
+    weights
+}
+
+impl Act {
+    fn mends(self) -> bool {
+        use Act::{ClockRight, GoodToken, Mended, Rejoin};
+        matches!(self, Mended | ClockRight | Rejoin | GoodToken)
+    }
+
+    /// Whether something goes wrong by it.
+    pub fn is_fault(self) -> bool {
+        let of = Act::ALL.iter().find(|(act, ..)| *act == self);
+        of.is_some_and(|(_, group, _)| *group == Group::Fault) && !self.mends()
+    }
+}
+
+impl Swarm {
+    fn draw(random: &mut Random) -> Swarm {
+        let devices = 2 + random.below(5) as u32;
+        let mut bits = |one_in: usize| {
+            let mut bits = 0;
+            for device in 0..8 {
+                bits |= u32::from(random.one_in(one_in)) << device;
+            }
+            bits
+        };
+        let (normal, host_tokens) = (bits(3), bits(2));
+        let (second_account, readers) = (bits(3), bits(12) & !1);
+        Swarm {
+            devices,
+            normal,
+            host_tokens,
+            second_account,
+            readers,
+            strict: random.one_in(2),
+            far_behind: [0, 0, 2, 5, 20][random.below(5)],
+            max_ops: [0, 0, 1, 2, 5][random.below(5)],
+            any_order: random.one_in(2),
+            weather: Rates::draw(random),
+        }
+    }
+}
+
+impl Rates {
+    fn draw(random: &mut Random) -> Rates {
+        let mut rate = || match random.below(3) {
+            0 => [5, 20, 60, 200][random.below(4)],
+            _ => 0,
+        };
+        Rates {
+            request_lost: rate(),
+            answer_lost: rate(),
+            twice: rate(),
+            late: rate(),
+            request_cut: rate(),
+            answer_cut: rate(),
+            canned: rate(),
+            silent: rate(),
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_gives_the_same_script_and_another_one_another() {
+        assert_eq!(Script::draw(7, 50), Script::draw(7, 50));
+        assert_ne!(Script::draw(7, 50), Script::draw(8, 50));
+    }
+
+    #[test]
+    fn a_script_can_be_kept() {
+        let script = Script::draw(3, 20);
+        let kept = serde_json::to_string(&script).unwrap();
+        assert_eq!(serde_json::from_str::<Script>(&kept).unwrap(), script);
+    }
+
+    #[test]
+    fn there_are_faults_enough() {
+        let mut faults: Vec<&str> = Act::ALL
+            .iter()
+            .filter(|(act, ..)| act.is_fault())
+            .map(|(act, ..)| act.name())
+            .collect();
+        faults.dedup();
+        assert!(faults.len() >= 25, "{faults:?}");
+    }
+}

@@ -1,0 +1,110 @@
+//! A machine with a copy of the app on it, and what is known about its file.
+
+use driftline_simvfs::{Image, Process};
+
+use super::watch::Watcher;
+use crate::machine::Device;
+use crate::oracles::{Farewells, FileView};
+
+/// A device's file.
+pub(super) const FILE: &str = "/device/app.db";
+
+/// A machine, its file, and the programs that work on it.
+pub(super) struct Site {
+    pub(super) number: usize,
+    /// The number that its settings follow from: that of the machine it was copied from.
+    pub(super) like: usize,
+    pub(super) device: Device,
+    pub(super) companion: Option<Device>,
+    pub(super) reader: bool,
+    pub(super) watcher: Option<Watcher>,
+    /// The file as it was seen last.
+    pub(super) view: FileView,
+    pub(super) farewells: Farewells,
+    pub(super) backup: Option<Image>,
+    /// Makes every value its own.
+    pub(super) values: u32,
+    /// The power went while commits may have been lost, and nobody looked since.
+    pub(super) lossy: bool,
+    /// Faults met by processes that have ended.
+    pub(super) met: u64,
+}
+
+impl Site {
+    pub(super) fn new(number: usize, like: usize, device: Device, reader: bool) -> Site {
+        Site {
+            number,
+            like,
+            device,
+            companion: None,
+            reader,
+            watcher: None,
+            view: FileView::default(),
+            farewells: Farewells::default(),
+            backup: None,
+            values: 0,
+            lossy: false,
+            met: 0,
+        }
+    }
+
+    /// The program of that number.
+    pub(super) fn program(&self, companion: bool) -> &Device {
+        match &self.companion {
+            Some(device) if companion => device,
+            _ => &self.device,
+        }
+    }
+
+    /// The same, to change.
+    pub(super) fn program_mut(&mut self, companion: bool) -> &mut Device {
+        match &mut self.companion {
+            Some(device) if companion => device,
+            _ => &mut self.device,
+        }
+    }
+
+    pub(super) fn programs(&self) -> impl Iterator<Item = &Device> {
+        std::iter::once(&self.device).chain(&self.companion)
+    }
+
+    /// Whether a program has the file open.
+    pub(super) fn is_open(&self) -> bool {
+        self.programs()
+            .any(|program| program.is_alive() && program.database().is_some())
+    }
+
+    /// Kills a program. The reader goes first: what it kept open would outlive it.
+    pub(super) fn kill(&mut self, companion: bool) {
+        self.watcher = None;
+        self.count_met(companion);
+        self.program_mut(companion).kill();
+        if companion {
+            self.companion = None;
+        }
+    }
+
+    /// Kills all of them.
+    pub(super) fn kill_all(&mut self) {
+        if self.companion.is_some() {
+            self.kill(true);
+        }
+        self.kill(false);
+    }
+
+    fn count_met(&mut self, companion: bool) {
+        self.met += self.program(companion).process().map_or(0, Process::met);
+    }
+
+    /// What a program of this machine is told next that nobody ever told before.
+    pub(super) fn value(&mut self) -> String {
+        self.values += 1;
+        format!("s{}.{}", self.number, self.values)
+    }
+
+    /// The file is another one from now on: nothing of what was known holds.
+    pub(super) fn forget(&mut self) {
+        self.view = FileView::default();
+        self.lossy = false;
+    }
+}

@@ -1,0 +1,203 @@
+//! What happens to messages.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use driftline::transport::HttpRequest;
+use driftline_simvfs::Random;
+
+use super::script::Rates;
+use super::trace::{Fnv, Trace};
+use crate::machine::{Canned, Fate, Weather};
+
+/// The weather of a world. Cloning shares it.
+#[derive(Clone)]
+pub(super) struct Climate(Arc<Mutex<Sky>>);
+
+struct Sky {
+    rates: Rates,
+    random: Random,
+    partitioned: BTreeSet<usize>,
+    counts: BTreeMap<&'static str, u64>,
+    trace: Trace,
+}
+
+/// What answers in the server's place.
+const CANNED: &[(&str, Canned)] = &[
+    ("answered 401", canned(401, "", None)),
+    ("answered 403", canned(403, "", None)),
+    (
+        "answered 404 by a proxy",
+        canned(404, "<h1>not here</h1>", None),
+    ),
+    ("answered 429", canned(429, "", Some(2_000))),
+    ("answered 500", canned(500, "", None)),
+    (
+        "answered 502 by a proxy",
+        canned(502, "<h1>bad gateway</h1>", None),
+    ),
+    ("answered 503", canned(503, "", Some(1_000))),
+    (
+        "answered 200 with HTML",
+        canned(200, "<html>welcome, please sign in</html>", None),
+    ),
+    ("answered 200 with nothing", canned(200, "", None)),
+];
+
+const fn canned(status: u16, body: &'static str, retry_after_ms: Option<u64>) -> Canned {
+    let content_type = match body.len() {
+        0 => "application/cbor",
+        _ => "text/html",
+    };
+    Canned {
+        status,
+        content_type,
+        body,
+        retry_after_ms,
+    }
+}
+
+impl Climate {
+    pub(super) fn new(rates: Rates, trace: Trace) -> Climate {
+        Climate(Arc::new(Mutex::new(Sky {
+            rates,
+            random: Random::new(0),
+            partitioned: BTreeSet::new(),
+            counts: BTreeMap::new(),
+            trace,
+        })))
+    }
+
+    /// From now on everything is drawn from here.
+    pub(super) fn reseed(&self, random: Random) {
+        self.sky().random = random;
+    }
+
+    pub(super) fn partition(&self, device: usize, on: bool) {
+        let mut sky = self.sky();
+        match on {
+            true => sky.partitioned.insert(device),
+            false => sky.partitioned.remove(&device),
+        };
+    }
+
+    /// Everything arrives at once from now on.
+    pub(super) fn clears_up(&self) {
+        let mut sky = self.sky();
+        sky.rates = Rates::default();
+        sky.partitioned.clear();
+    }
+
+    /// What happened how often.
+    pub(super) fn counts(&self) -> BTreeMap<&'static str, u64> {
+        self.sky().counts.clone()
+    }
+
+    fn sky(&self) -> MutexGuard<'_, Sky> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sky {
+    fn happens(&mut self, what: &'static str, rate: usize) -> bool {
+        let happens = rate > 0 && self.random.chance(rate);
+        if happens {
+            self.count(what);
+        }
+        happens
+    }
+
+    fn count(&mut self, what: &'static str) {
+        *self.counts.entry(what).or_default() += 1;
+    }
+
+    /// When a sender learns that nothing came.
+    fn silence(&mut self) -> u64 {
+        let rate = self.rates.silent;
+        match self.happens("a silent line", rate) {
+            true => 40_000 + self.random.below(60_000) as u64,
+            false => self.random.below(2_000) as u64,
+        }
+    }
+
+    fn delay(&mut self) -> u64 {
+        let rate = self.rates.late;
+        match self.happens("delayed", rate) {
+            true => self.random.below(20_000) as u64,
+            false => self.random.below(40) as u64,
+        }
+    }
+
+    fn request(&mut self, device: usize) -> Fate {
+        if self.partitioned.contains(&device) {
+            self.count("partitioned");
+            return Fate::Lost(self.silence());
+        }
+        let rates = self.rates.clone();
+        if self.happens("request lost", rates.request_lost) {
+            return Fate::Lost(self.silence());
+        }
+        if self.happens("request cut", rates.request_cut) {
+            return Fate::Cut(self.random.below(400));
+        }
+        if rates.canned > 0 && self.random.chance(rates.canned) {
+            let (what, canned) = CANNED[self.random.below(CANNED.len())];
+            self.count(what);
+            return Fate::Answered(canned);
+        }
+        if self.happens("request twice", rates.twice) {
+            let (first, second) = (self.delay(), self.random.below(30_000) as u64);
+            return Fate::Twice(first, second);
+        }
+        Fate::Arrives(self.delay())
+    }
+
+    fn answer(&mut self) -> Fate {
+        let rates = self.rates.clone();
+        if self.happens("answer lost", rates.answer_lost) {
+            return Fate::Lost(self.silence());
+        }
+        if self.happens("answer cut", rates.answer_cut) {
+            return Fate::Cut(self.random.below(400));
+        }
+        Fate::Arrives(self.delay())
+    }
+}
+
+impl Weather for Climate {
+    fn request(&mut self, device: usize) -> Fate {
+        let mut sky = self.sky();
+        let fate = sky.request(device);
+        sky.trace
+            .line(format_args!("    d{device} request: {fate:?}"));
+        fate
+    }
+
+    fn answer(&mut self, device: usize) -> Fate {
+        let mut sky = self.sky();
+        let fate = sky.answer();
+        sky.trace
+            .line(format_args!("    d{device} answer: {fate:?}"));
+        fate
+    }
+
+    fn sent(&mut self, device: usize, request: &HttpRequest) {
+        let mut hash = Fnv::default();
+        hash.add(&request.body);
+        let (url, bytes) = (&request.url, request.body.len());
+        self.sky().trace.line(format_args!(
+            "    d{device} asks {url} {bytes} bytes {:x}",
+            hash.0
+        ));
+    }
+
+    fn answered(&mut self, device: usize, status: u16, body: &[Vec<u8>]) {
+        let mut hash = Fnv::default();
+        body.iter().for_each(|piece| hash.add(piece));
+        let bytes: usize = body.iter().map(Vec::len).sum();
+        self.sky().trace.line(format_args!(
+            "    d{device} is answered {status} {bytes} bytes {:x}",
+            hash.0
+        ));
+    }
+}

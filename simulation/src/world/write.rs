@@ -1,0 +1,265 @@
+//! What apps write.
+
+use std::collections::BTreeSet;
+
+use driftline::{Result, Transaction, Value};
+use driftline_core::id::OpId;
+use driftline_simvfs::Random;
+
+use super::World;
+use super::look::TWIN_IDS;
+use super::schema::STRICT_BODY;
+use super::script::Act;
+use crate::oracles::{self, Judgement, Key};
+
+/// What a write did, by its own word.
+#[derive(Default)]
+pub(super) struct Done {
+    /// Whether it wrote anything.
+    pub(super) wrote: bool,
+    /// Registers, and what they show now.
+    pub(super) shows: Vec<(Key, u16, Value)>,
+}
+
+impl Done {
+    fn wrote(wrote: bool) -> Done {
+        Done {
+            wrote,
+            shows: Vec::new(),
+        }
+    }
+
+    fn showing(key: Key, field: u16, value: &str) -> Done {
+        Done {
+            wrote: true,
+            shows: vec![(key, field, Value::Text(value.to_owned()))],
+        }
+    }
+}
+
+/// The collections that most steps are about: name, number, and how many documents there are.
+const COLLECTIONS: [(&str, u16, usize); 3] = [("notes", 1, 6), ("plans", 2, 4), ("papers", 3, 3)];
+
+/// A document that a step is about.
+pub(super) fn draw_document(random: &mut Random) -> (&'static str, u16, String) {
+    let (name, number, documents) = COLLECTIONS[[0, 0, 0, 1, 1, 2][random.below(6)]];
+    let id = format!("{}{}", &name[..1], random.below(documents));
+    (name, number, id)
+}
+
+impl World<'_> {
+    /// Whether this kind of step is a write; if so, makes it.
+    pub(super) fn write_act(
+        &mut self,
+        act: Act,
+        at: usize,
+        random: &mut Random,
+    ) -> Option<Judgement> {
+        let value = self.sites[at].value();
+        let (collection, number, id) = draw_document(random);
+        let key = (number, id.clone());
+        let mut draw = random.fork();
+        let judged = match act {
+            Act::Insert => self.write(at, random, |tx| {
+                let mut fields = vec![("title", value.as_str())];
+                if draw.one_in(2) {
+                    fields.push(("body", value.as_str()));
+                }
+                tx.insert_with_id(collection, &id, fields)?;
+                Ok(Done::showing(key, 1, &value))
+            }),
+            Act::Update => self.write(at, random, |tx| {
+                let fields = match draw.below(3) {
+                    0 => vec![("title", value.as_str()), ("body", value.as_str())],
+                    1 => vec![("body", value.as_str())],
+                    _ => vec![("title", value.as_str())],
+                };
+                let field = if fields[0].0 == "title" { 1 } else { 2 };
+                tx.update(collection, &id, fields)?;
+                Ok(Done::showing(key, field, &value))
+            }),
+            Act::Increment => self.write(at, random, |tx| {
+                tx.increment("notes", &note(&mut draw), "count", 1 + draw.below(9) as i64)?;
+                Ok(Done::wrote(true))
+            }),
+            Act::Add => self.write(at, random, |tx| {
+                let (collection, id) = with_tags(&mut draw);
+                let element = format!("e{}", draw.below(6));
+                tx.add_to_set(collection, &id, "tags", [element, value.clone()])?;
+                Ok(Done::wrote(true))
+            }),
+            Act::Remove => self.write(at, random, |tx| {
+                let (collection, id) = with_tags(&mut draw);
+                let mut elements = vec![format!("e{}", draw.below(6))];
+                if let Some(document) = tx.get(collection, &id)? {
+                    let there = document.set("tags").unwrap_or_default();
+                    elements.extend(draw.pick(there).cloned());
+                }
+                let before = tx.size();
+                tx.remove_from_set(collection, &id, "tags", elements)?;
+                Ok(Done::wrote(tx.size() > before))
+            }),
+            Act::Delete => self.write(at, random, |tx| {
+                Ok(Done::wrote(tx.delete(collection, &id)?))
+            }),
+            Act::Restore => self.write(at, random, |tx| {
+                Ok(Done::wrote(tx.restore(collection, &id)?))
+            }),
+            Act::Twins => self.write(at, random, |tx| {
+                for id in TWIN_IDS {
+                    tx.insert_with_id("twins", id, [("mark", value.as_str())])?;
+                    tx.increment("twins", id, "count", 1)?;
+                }
+                Ok(Done::showing((super::TWINS, "t0".to_owned()), 1, &value))
+            }),
+            Act::Group => self.write(at, random, |tx| {
+                for _ in 0..2 + draw.below(3) {
+                    let (collection, _, id) = draw_document(&mut draw);
+                    tx.insert_with_id(collection, &id, [("title", value.as_str())])?;
+                    if draw.one_in(4) {
+                        tx.delete(collection, &id)?;
+                    }
+                }
+                Ok(Done::wrote(true))
+            }),
+            Act::Place => self.write(at, random, |tx| {
+                let id = note(&mut draw);
+                let other = tx.get("notes", &note(&mut draw))?;
+                let after = other.as_ref().and_then(|document| document.text("place"));
+                let place = tx.order_key_between(after, None)?;
+                tx.update("notes", &id, [("place", place)])?;
+                Ok(Done::wrote(true))
+            }),
+            Act::Text => self.write(at, random, |tx| type_words(tx, &mut draw, &value)),
+            Act::List => self.write(at, random, |tx| edit_list(tx, &mut draw, &value)),
+            Act::Long => self.write(at, random, |tx| {
+                let body = format!("{value} {}", "long ".repeat(STRICT_BODY));
+                tx.insert_with_id(collection, &id, [("body", body)])?;
+                Ok(Done::wrote(true))
+            }),
+            Act::Refused => self.write(at, random, |tx| {
+                match draw.below(4) {
+                    0 => tx.update(collection, &id, [("colour", "red")]).map(drop),
+                    1 => tx.update(collection, &id, [("title", 7)]).map(drop),
+                    2 => tx.insert_with_id(collection, &"x".repeat(300), [("title", "x")]),
+                    _ => tx.insert_with_id(collection, &id, [("body", "x".repeat(2 << 20))]),
+                }?;
+                Ok(Done::wrote(true))
+            }),
+            Act::Aborted => self.write(at, random, |tx| {
+                tx.insert_with_id(collection, &id, [("title", value.as_str())])?;
+                Err(driftline::Error::aborted("second thoughts"))
+            }),
+            _ => return None,
+        };
+        Some(judged)
+    }
+
+    /// Makes a write and judges what the file says right after it.
+    pub(super) fn write(
+        &mut self,
+        at: usize,
+        random: &mut Random,
+        work: impl FnOnce(&mut Transaction<'_>) -> Result<Done>,
+    ) -> Judgement {
+        let companion = random.one_in(2);
+        let site = &self.sites[at];
+        let program = site.program(companion);
+        let database = match program.database() {
+            Some(database) if program.is_alive() && !site.reader => database.clone(),
+            _ => return Ok(()),
+        };
+        let before: BTreeSet<OpId> = site.view.queue.iter().map(|queued| queued.id).collect();
+        let looked = site.watcher.is_some();
+        let mut done = Done::default();
+        let result = database.write(|tx| {
+            done = work(tx)?;
+            Ok(())
+        });
+        drop(database);
+        let alive = self.sites[at].program(companion).is_alive();
+        self.told(at, &result);
+        self.look_at(at)?;
+        let site = &self.sites[at];
+        let what = format!("a write of s{at}");
+        match result {
+            // A process that ended in the call told nobody anything.
+            _ if !alive || site.watcher.is_none() => Ok(()),
+            Ok(()) if done.wrote => {
+                oracles::acknowledged_is_queued(&before, &site.view, &what)?;
+                oracles::written_shows(&site.view, &done.shows)
+            }
+            Err(error) if error.code() != "commit_unknown" && looked => {
+                oracles::failed_changed_nothing(&before, &site.view, &what)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Notes what an app was told.
+    pub(super) fn told<T>(&mut self, at: usize, result: &Result<T>) {
+        match result {
+            Ok(_) => self.trace.line(format_args!("    s{at} ok")),
+            Err(error) => {
+                self.trace.line(format_args!("    s{at} {}", error.code()));
+                self.count("calls that failed");
+            }
+        }
+    }
+}
+
+fn note(random: &mut Random) -> String {
+    format!("n{}", random.below(6))
+}
+
+fn with_tags(random: &mut Random) -> (&'static str, String) {
+    match random.one_in(3) {
+        true => ("plans", format!("p{}", random.below(4))),
+        false => ("notes", note(random)),
+    }
+}
+
+/// Types a word of its own into a letter, or deletes some.
+fn type_words(tx: &mut Transaction<'_>, random: &mut Random, value: &str) -> Result<Done> {
+    let id = format!("l{}", random.below(2));
+    if tx.get("letters", &id)?.is_none() {
+        tx.insert_with_id("letters", &id, [("title", value)])?;
+    }
+    let mut text = tx.rich_text("letters", &id, "words")?;
+    let len = text.len()?;
+    if len > 4 && random.one_in(4) {
+        let from = random.below(len as usize - 3) as u32;
+        text.delete(from, 1 + random.below(3) as u32)?;
+    } else {
+        // At a place between two words, so that words stay whole.
+        let said = text.read()?.text().to_owned();
+        let gaps: Vec<usize> = std::iter::once(0)
+            .chain(said.match_indices(']').map(|(at, _)| at + 1))
+            .collect();
+        let gap = random.pick(&gaps).copied().unwrap_or(0);
+        text.insert(gap as u32, &format!("[{value}]"))?;
+    }
+    Ok(Done::wrote(true))
+}
+
+/// Inserts, moves or removes an element of a letter's list.
+fn edit_list(tx: &mut Transaction<'_>, random: &mut Random, value: &str) -> Result<Done> {
+    let id = format!("l{}", random.below(2));
+    if tx.get("letters", &id)?.is_none() {
+        tx.insert_with_id("letters", &id, [("title", value)])?;
+    }
+    let mut list = tx.list("letters", &id, "items")?;
+    let elements = list.read()?;
+    let chosen = elements
+        .get(random.below(elements.len()))
+        .map(|element| element.id);
+    match (chosen, random.below(4)) {
+        (Some(element), 0) => list.remove(element)?,
+        (Some(element), 1) => list.move_to(element, random.below(elements.len()) as u32)?,
+        _ => {
+            let at = random.below(elements.len() + 1) as u32;
+            list.insert(at, [format!("\"{value}\"")])?;
+        }
+    }
+    Ok(Done::wrote(true))
+}
