@@ -1,13 +1,14 @@
 //! `driftline-simulate world`: many seeds, or one of them again.
 
 use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use driftline_simulation::world::{
-    Campaign, Results, Schemas, Script, Trace, run_script, run_seed,
+    Campaign, Regression, Results, Schemas, Script, Trace, run_script, run_seed, shrink,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -31,7 +32,10 @@ pub(crate) struct Options {
     seed: Option<u64>,
     /// Only this script, kept from a seed that failed.
     #[arg(long)]
-    script: Option<std::path::PathBuf>,
+    script: Option<PathBuf>,
+    /// Shrinks the seed, which must fail, and keeps what is left under this name.
+    #[arg(long, requires = "seed", value_name = "NAME")]
+    keep: Option<String>,
     /// How many threads; all cores by default.
     #[arg(long, default_value_t = 0)]
     threads: usize,
@@ -53,24 +57,30 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
             eprintln!("{info}\n{}", std::backtrace::Backtrace::force_capture());
         }
     }));
-    if let Some(path) = &options.script {
-        let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
-        let script: Script = serde_json::from_str(&text).map_err(|error| error.to_string())?;
-        let outcome = run_script(&Schemas::new(), &script, &Trace::printed());
-        return verdict(
-            outcome
-                .failure
-                .map(|(step, what)| format!("step {step}: {what}")),
-        );
+    match (options.seed, &options.keep, &options.script) {
+        (Some(seed), Some(name), _) => return keep(seed, options.steps, name),
+        (Some(seed), None, _) => {
+            let outcome = run_seed(&Schemas::new(), seed, options.steps, &Trace::printed());
+            println!("hash {:016x}", outcome.hash);
+            return verdict(
+                outcome
+                    .failure
+                    .map(|(step, what)| format!("step {step}: {what}")),
+            );
+        }
+        (None, _, Some(path)) => {
+            let kept = read(path)?;
+            let outcome = run_script(&Schemas::new(), &kept.script, &Trace::printed());
+            return verdict(
+                outcome
+                    .failure
+                    .map(|(step, what)| format!("step {step}: {what}")),
+            );
+        }
+        (None, _, None) => {}
     }
-    if let Some(seed) = options.seed {
-        let outcome = run_seed(&Schemas::new(), seed, options.steps, &Trace::printed());
-        println!("hash {:016x}", outcome.hash);
-        return verdict(
-            outcome
-                .failure
-                .map(|(step, what)| format!("step {step}: {what}")),
-        );
+    if !options.hashes {
+        regressions()?;
     }
     let campaign = Campaign {
         first: options.first,
@@ -109,6 +119,54 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
             )
         }),
     )
+}
+
+/// Where scripts that once failed are kept.
+const KEPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/regressions");
+
+fn read(path: &Path) -> Result<Regression, String> {
+    let told = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    let text = std::fs::read_to_string(path).map_err(|error| told(&error))?;
+    serde_json::from_str(&text).map_err(|error| told(&error))
+}
+
+/// What failed once runs first.
+fn regressions() -> Result<(), String> {
+    let Ok(kept) = std::fs::read_dir(KEPT) else {
+        return Ok(());
+    };
+    let mut paths: Vec<PathBuf> = kept.flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    let schemas = Schemas::new();
+    for path in paths
+        .iter()
+        .filter(|path| path.extension().is_some_and(|end| end == "json"))
+    {
+        let kept = read(path)?;
+        let outcome = run_script(&schemas, &kept.script, &Trace::default());
+        if let Some((step, what)) = outcome.failure {
+            let path = path.display();
+            return Err(format!(
+                "{path} fails again after {step} steps: {what}\n  {}",
+                kept.about
+            ));
+        }
+    }
+    println!("{} scripts that once failed do not", paths.len());
+    Ok(())
+}
+
+fn keep(seed: u64, steps: usize, name: &str) -> Result<(), String> {
+    let told = |left| eprintln!("  {left} steps left");
+    let kept = shrink(&Schemas::new(), &Script::draw(seed, steps), told)
+        .map_err(|_| format!("seed {seed} does not fail"))?;
+    std::fs::create_dir_all(KEPT).map_err(|error| error.to_string())?;
+    let path = Path::new(KEPT).join(format!("{name}.json"));
+    let mut text = serde_json::to_string_pretty(&kept).map_err(|error| error.to_string())?;
+    text.push('\n');
+    std::fs::write(&path, text).map_err(|error| error.to_string())?;
+    println!("{}: say in it what was wrong", path.display());
+    Ok(())
 }
 
 fn verdict(failure: Option<String>) -> Result<(), String> {

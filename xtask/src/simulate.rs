@@ -22,6 +22,10 @@ pub(crate) struct Options {
     /// Only this script, kept from a seed that failed.
     #[arg(long)]
     script: Option<String>,
+    /// Shrinks the seed, which must fail, and keeps what is left under this name in
+    /// simulation/regressions.
+    #[arg(long, requires = "seed", value_name = "NAME")]
+    keep: Option<String>,
     /// How many threads; all cores by default.
     #[arg(long)]
     threads: Option<u64>,
@@ -56,6 +60,9 @@ pub(crate) fn run(options: &Options) -> Outcome {
     }
     if let Some(script) = &options.script {
         command.args(["--script", script]);
+    }
+    if let Some(name) = &options.keep {
+        command.args(["--keep", name]);
     }
     if options.json {
         command.arg("--json");

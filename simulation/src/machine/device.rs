@@ -174,6 +174,8 @@ impl Device {
             tasks: tasks.clone(),
             network: network.clone(),
             keychain: self.keychain.fork(),
+            tokens: TokenTrouble::default(),
+            max_ops: self.max_ops,
             process: None,
             open: None,
         }

@@ -121,14 +121,13 @@ impl World<'_> {
     /// The server's power went: what it had said is still there.
     pub(super) fn server_lost_power(&mut self) -> Judgement {
         let head = self.histories.current.head();
-        let left = self
-            .read_dead_server(0)
-            .map_or(0, |(log, _)| log.len() as u64);
+        let (log, rejected) = self.read_dead_server(0).unwrap_or_default();
+        let left = log.len() as u64;
         match self.may_be_lost.take() {
             _ if left >= head => Ok(()),
             Some(sure) if left >= sure => {
                 self.histories.forget_after(left);
-                self.remodel(left)
+                self.remodel(left, &rejected)
             }
             _ => object(
                 "O15 integrity",
@@ -177,18 +176,22 @@ impl World<'_> {
     /// The server's log ends somewhere else: it was restored.
     pub(super) fn server_was_restored(&mut self) -> Judgement {
         self.may_be_lost = None;
-        let head = self
-            .read_dead_server(0)
-            .map_or(0, |(log, _)| log.len() as u64);
+        let (log, rejected) = self.read_dead_server(0).unwrap_or_default();
+        let head = log.len() as u64;
         self.histories.restored_to(head);
         self.trace.line(format_args!("    restored to v{head}"));
-        self.remodel(head)
+        self.remodel(head, &rejected)
     }
 
-    /// The model goes back to a version.
-    fn remodel(&mut self, head: u64) -> Judgement {
+    /// The model goes back to a version, with what had been rejected then.
+    fn remodel(&mut self, head: u64, rejected: &[OpId]) -> Judgement {
         self.model = Model::default();
-        self.rejected.clear();
+        self.rejected = rejected.iter().copied().collect();
+        for id in rejected {
+            if let Some(body) = self.bodies.get(*id) {
+                self.model.reject(*id, body);
+            }
+        }
         for version in 1..=head {
             let Some(seen) = self.histories.current.version(version) else {
                 return object(
@@ -279,7 +282,8 @@ fn in_short(body: &OpBody) -> String {
         let _ = write!(said, " for {id}");
     }
     for change in &body.changes {
-        let (kind, collection, document) = (change.kind.name(), change.collection, &change.document);
+        let (kind, collection, document) =
+            (change.kind.name(), change.collection, &change.document);
         let _ = write!(said, "; {kind} {collection}/{document}");
         if let Some(generation) = change.generation {
             let _ = write!(said, " of {generation}");

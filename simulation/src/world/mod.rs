@@ -12,6 +12,7 @@ mod hostile;
 mod look;
 mod schema;
 mod script;
+mod shrink;
 mod site;
 mod trace;
 mod watch;
@@ -28,6 +29,7 @@ use driftline_simvfs::{Disk, Image, Random};
 pub use campaign::{Campaign, Failure, Results, run_script, run_seed};
 pub use schema::{LETTERS, Schemas, TWINS};
 pub use script::{Act, Rates, Script, Step, Swarm};
+pub use shrink::{Passes, Regression, shrink};
 pub use trace::Trace;
 
 use crate::machine::{Account, Device, DeviceOptions, Network, ServerHost, Tasks};
