@@ -141,26 +141,6 @@ impl Device {
         }
     }
 
-    /// Another program of the same app on the same machine and file: a widget, an extension.
-    pub fn companion(&self) -> Device {
-        Device {
-            disk: self.disk.clone(),
-            clock: Arc::clone(&self.clock),
-            options: DeviceOptions {
-                seed: self.options.seed ^ 0x5eed,
-                ..self.options.clone()
-            },
-            tokens: self.tokens.clone(),
-            max_ops: self.max_ops,
-            tasks: self.tasks.clone(),
-            network: self.network.clone(),
-            keychain: self.keychain.clone(),
-            processes: self.processes.clone(),
-            process: None,
-            open: None,
-        }
-    }
-
     /// The same machine among others, had its processes ended now. `seed` decides what a loss of power
     /// leaves of what is not synced.
     pub fn fork(&self, tasks: &Tasks, network: &Network, seed: u64) -> Device {
@@ -194,6 +174,8 @@ impl Device {
             tasks: self.tasks.clone(),
             network: self.network.clone(),
             keychain: self.keychain.clone(),
+            tokens: self.tokens.clone(),
+            max_ops: self.max_ops,
             process: None,
             open: None,
         }
