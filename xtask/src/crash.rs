@@ -29,7 +29,7 @@ impl Options {
 }
 
 /// What docs/simulation.md promises for every change.
-const PROMISED_POINTS: u32 = 60_000;
+const PROMISED_POINTS: u32 = 100_000;
 
 /// Builds and runs.
 pub(crate) fn run(options: &Options) -> Outcome {
