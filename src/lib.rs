@@ -70,6 +70,7 @@ pub use document::{Document, FieldValue};
 pub use driftline_core::id::DocumentId;
 pub use driftline_core::schema::{Schema, SchemaError};
 pub use driftline_core::sync::Settings as SyncSettings;
+pub use driftline_core::text::Side;
 pub use driftline_core::value::Value;
 pub use error::{Error, Fault, Result, Retry};
 pub use ledger::{Ledger, Loss, LossFilter, LossRule};

@@ -48,7 +48,7 @@ impl OpId {
         i64::from_be_bytes(head)
     }
 
-    fn with_head(mut self, head: i64) -> OpId {
+    pub(crate) fn with_head(mut self, head: i64) -> OpId {
         let (front, _) = self.0.split_at_mut(8);
         front.copy_from_slice(&head.to_be_bytes());
         self

@@ -5,9 +5,9 @@
 //! is about to change it. A document that was turned has a pending op, so no step is made twice.
 
 use driftline_core::fold::BaseImage;
-use driftline_core::id::{BootId, CollectionId, DocumentId, OpId};
+use driftline_core::id::{BootId, CollectionId, DocumentId, FieldId, OpId};
 use driftline_core::merge::DocumentState;
-use driftline_core::op::{Change, ChangeKind, OpBody, admit};
+use driftline_core::op::{Change, ChangeKind, OpBody, TextEdit, Update, admit};
 use driftline_core::schema::Collection;
 use driftline_core::time::Reading;
 use driftline_core::value::Value;
@@ -115,7 +115,7 @@ fn turn_some(tx: &WriteTx<'_>, pace: Pace) -> Result<(u64, More)> {
     let mut collections: Vec<&Collection> = schema.collections.iter().collect();
     collections.sort_by_key(|collection| collection.id);
     let room = tx.storage().capacity(tx.conn(), 0)?;
-    let (mut turned, mut bytes) = (0, 0);
+    let (mut turned, mut ops, mut bytes) = (0, 0, 0);
     let mut looked_at = 0;
     let first = at;
     for collection in collections.into_iter().filter(|c| c.id >= first) {
@@ -123,14 +123,15 @@ fn turn_some(tx: &WriteTx<'_>, pace: Pace) -> Result<(u64, More)> {
             (at, after) = (collection.id, String::new());
         }
         while let Some(id) = next_id(tx, at, &after)? {
-            let full = room.ops + turned >= room.max_ops || room.bytes + bytes >= room.max_bytes;
+            let full = room.ops + ops >= room.max_ops || room.bytes + bytes >= room.max_bytes;
             let full = full && pace == Pace::UpToTheLimit;
             if full || looked_at == CHUNK {
                 tx.set_meta(meta::key::ATTACH, format!("{at}/{after}"))?;
                 return Ok((turned, if full { More::Later } else { More::Now }));
             }
-            if let Some(size) = turn(tx, collection, &id)? {
+            if let Some((count, size)) = turn(tx, collection, &id)? {
                 turned += 1;
+                ops += count;
                 bytes += size;
             }
             looked_at += 1;
@@ -158,58 +159,118 @@ fn next_id(tx: &WriteTx<'_>, collection: CollectionId, after: &str) -> Result<Op
         .transpose()
 }
 
-/// Turns a document, if it is still the guest's. Returns the op's bytes.
-fn turn(tx: &WriteTx<'_>, collection: &Collection, id: &DocumentId) -> Result<Option<u64>> {
+/// Turns a document, if it is still the guest's. Returns how many ops it became, and their bytes.
+fn turn(tx: &WriteTx<'_>, collection: &Collection, id: &DocumentId) -> Result<Option<(u64, u64)>> {
     let Some(stored) = tx.load(collection.id, id)?.filter(is_guests) else {
         return Ok(None);
     };
+    let ops = ops_of(tx, collection, id, &stored.shown)?;
+    let written = written(&stored.shown);
+    let contact = history::as_of_now(tx.contact()?, tx.now());
+    let stamp = history::predict(written, contact.as_ref());
+    let schema = std::sync::Arc::clone(tx.schema());
+    let (mut shown, mut last) = (None, None);
+    let (mut count, mut bytes) = (0, 0);
+    for (op, change) in ops {
+        let mut body = OpBody {
+            schema: schema.version,
+            changes: vec![change],
+            ..OpBody::default()
+        };
+        admit(&schema, &mut body)?;
+        let base = 0;
+        let head = Head { op, base, stamp };
+        shown = Some(predict(
+            shown.as_ref(),
+            &body.changes,
+            collection,
+            head,
+            false,
+        )?);
+        let body = encoded(&body)?;
+        insert(tx.conn(), op, &body, written, None)?;
+        last = Some(op);
+        count += 1;
+        bytes += body.len() as u64;
+    }
+    let missing = || StorageError::Internal("a document became no op".to_owned());
+    let mut after = StoredDocument::new(shown.ok_or_else(missing)?, Some(BaseImage::Absent), last);
+    tx.store(collection.id, id, Some(&stored), &mut after)?;
+    text::forget_guests(tx.conn(), (collection.id, id), &stored.shown, &after.shown)?;
+    tx.touch_queue();
+    tx.count_again();
+    Ok(Some((count, bytes)))
+}
+
+/// What a document says: its insert, and behind it what is too long for one op of its texts.
+fn ops_of(
+    tx: &WriteTx<'_>,
+    collection: &Collection,
+    id: &DocumentId,
+    shown: &DocumentState,
+) -> Result<Vec<(OpId, Change)>> {
     let file = tx.meta::<String>(meta::key::DEVICE)?.unwrap_or_default();
-    let mut change = insert_of(collection, id, &stored.shown);
-    for (field, _) in stored.shown.texts.iter() {
+    let mut changes = vec![insert_of(collection, id, shown)];
+    let declared = |field: &FieldId| collection.field_by_id(*field).is_some();
+    for field in shown.texts.iter().map(|(field, _)| field).filter(declared) {
         let place = TextPlace {
             collection: collection.id,
             document: id.clone(),
             field,
         };
-        let edit = text::as_one_edit(tx.conn(), tx.layout(), &file, &place, &stored.shown)?;
-        if let Some(edit) = edit.filter(|_| collection.field_by_id(field).is_some()) {
-            change.texts.insert(field, edit);
+        let (writer, updates) = text::as_edits(tx.conn(), tx.layout(), &file, &place, shown)?;
+        for (at, update) in updates.into_iter().enumerate() {
+            if changes.len() == at {
+                changes.push(Change::new(collection.id, id.clone(), ChangeKind::Update));
+            }
+            let edit = TextEdit {
+                writer,
+                update: Update(update),
+                after: None,
+            };
+            changes
+                .get_mut(at)
+                .map(|change| change.texts.insert(field, edit));
         }
     }
-    let op = free_id(tx, &file, &change)?;
-    let written = written(&stored.shown);
-    let schema = std::sync::Arc::clone(tx.schema());
-    let mut body = OpBody {
-        schema: schema.version,
-        changes: vec![change],
-        ..OpBody::default()
-    };
-    admit(&schema, &mut body)?;
-    let contact = history::as_of_now(tx.contact()?, tx.now());
-    let head = Head {
-        op,
-        base: 0,
-        stamp: history::predict(written, contact.as_ref()),
-    };
-    let shown = predict(None, &body.changes, collection, head, false)?;
-    let mut after = StoredDocument::new(shown, Some(BaseImage::Absent), Some(op));
-    tx.store(collection.id, id, Some(&stored), &mut after)?;
-    text::forget_guests(tx.conn(), (collection.id, id), &stored.shown, &after.shown)?;
-    let body = encoded(&body)?;
-    insert(tx.conn(), op, &body, written, None)?;
-    tx.touch_queue();
-    tx.count_again();
-    Ok(Some(body.len() as u64))
+    linked(tx, &file, changes)
 }
 
-/// The document's id, but for the case that another one in the queue has the same place.
-fn free_id(tx: &WriteTx<'_>, file: &str, change: &Change) -> Result<OpId> {
+/// Gives ops their ids, and each the links to those before it.
+fn linked(tx: &WriteTx<'_>, file: &str, changes: Vec<Change>) -> Result<Vec<(OpId, Change)>> {
+    let mut changes = changes.into_iter();
+    let missing = || StorageError::Internal("a document became no op".to_owned());
+    let insert = changes.next().ok_or_else(missing)?;
+    let first = free_id(tx, file, &insert, changes.len())?;
+    let mut ops = vec![(first, insert)];
+    for (change, places) in changes.zip(1..) {
+        let mut change = change;
+        let id = first.derived_behind(places, &change);
+        let before = ops.last().map(|(id, _)| *id);
+        // Every text that goes on here was in the op before.
+        for (_, edit) in change.texts.iter_mut() {
+            edit.after = before;
+        }
+        (change.prev, change.generation) = (before, Some(first));
+        ops.push((id, change));
+    }
+    Ok(ops)
+}
+
+/// The document's id, with `behind` places behind it, but for the case that others in the queue have
+/// the same.
+fn free_id(tx: &WriteTx<'_>, file: &str, change: &Change, behind: usize) -> Result<OpId> {
     let mut taken = tx
         .conn()
-        .prepare_cached("SELECT EXISTS (SELECT 1 FROM _dl_outbox WHERE seq = ?1)")?;
-    for attempt in 0.. {
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM _dl_outbox WHERE seq BETWEEN ?1 AND ?2)")?;
+    // A document is bounded, and a count holds 4096 pieces.
+    let attempts = if behind > 0xfff { 0..0 } else { 0..u32::MAX };
+    for attempt in attempts {
         let op = OpId::derived(file, change, attempt);
-        if !taken.query_row([op.head()], |row| row.get::<_, bool>(0))? {
+        let last = op.head() + behind as i64;
+        if usize::from(op.room_behind()) >= behind
+            && !taken.query_row([op.head(), last], |row| row.get::<_, bool>(0))?
+        {
             return Ok(op);
         }
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-use driftline_core::text::{Delta, Step, TextChange};
+use driftline_core::text::{Delta, Side, Step, TextBody, TextChange, TextError};
 use tokio::sync::Notify;
 
 use super::{Offsets, RichText, TextEdit, failed};
@@ -208,6 +208,25 @@ impl TextSession {
         self.inner.state().selection
     }
 
+    /// A name for a place that stays with the character on its `side`, whatever is written around it; here
+    /// and on every device that has the text. What was typed is stored first.
+    ///
+    /// # Errors
+    /// An offset beyond the end or inside a character; what [`TextSession::flush`] fails with.
+    pub fn position(&self, at: u32, side: Side) -> Result<Vec<u8>> {
+        let unit = Offsets::Utf16.unit();
+        self.inner.stored(|body| body.position(at, unit, side))
+    }
+
+    /// Where a position is now. What was typed is stored first.
+    ///
+    /// # Errors
+    /// `text_not_a_position`: it names no place of this text; what [`TextSession::flush`] fails with.
+    pub fn resolve(&self, position: &[u8]) -> Result<u32> {
+        let unit = Offsets::Utf16.unit();
+        self.inner.stored(|body| body.resolve(position, unit))
+    }
+
     /// What others did since the last call, in order; returns at once.
     ///
     /// # Errors
@@ -327,6 +346,24 @@ impl Session {
         self.storage
             .after_local_write(stored.as_ref().is_err_and(Error::is_queue_full));
         stored
+    }
+
+    /// Reads the text once nothing of it is ahead of the file.
+    fn stored<T>(
+        &self,
+        read: impl FnOnce(&mut TextBody) -> std::result::Result<T, TextError>,
+    ) -> Result<T> {
+        let mut state = self.state();
+        let ahead = state.editing()?.is_ahead()?;
+        if ahead {
+            self.store(&mut state)?;
+        }
+        let found = read(state.editing()?.body()?).map_err(failed);
+        drop(state);
+        if ahead {
+            self.storage.after_local_write(false);
+        }
+        found
     }
 
     fn store(&self, state: &mut State) -> Result<()> {

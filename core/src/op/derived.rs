@@ -36,6 +36,31 @@ impl OpId {
     }
 }
 
+/// The 12 bits of an id that count within a millisecond.
+const COUNT: u16 = 0xfff;
+
+impl OpId {
+    /// How many ids fit behind a derived one, before the place of another.
+    pub fn room_behind(self) -> u16 {
+        COUNT - (self.head() as u16 & COUNT)
+    }
+
+    /// The id of the op `places` behind a derived one that goes on saying what one op is too small for;
+    /// at most [`OpId::room_behind`].
+    pub fn derived_behind(self, places: u16, says: &Change) -> OpId {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(b"driftline attach on 1");
+        hasher.update(&self.0);
+        hasher.update(&places.to_be_bytes());
+        // Writing to memory cannot fail.
+        hasher.update(&minicbor::to_vec(says).unwrap_or_default());
+        let mut bytes = [0; 16];
+        hasher.finalize_xof().fill(&mut bytes);
+        let id = OpId(*uuid::Builder::from_custom_bytes(bytes).as_uuid().as_bytes());
+        id.with_head(self.head() + i64::from(places.min(self.room_behind())))
+    }
+}
+
 /// Who writes a guest's text again for the account: nobody else, and nothing but this `content`. A copy
 /// of the file in which it has other content by now does so under another name.
 pub fn derived_writer(
@@ -90,6 +115,26 @@ mod tests {
             "below whatever a clock draws"
         );
         assert!(id > OpId::ZERO);
+    }
+
+    #[test]
+    fn what_follows_stands_behind_it_and_before_any_other_place() {
+        let mut first = OpId::derived("f", &insert("a", "x"), 0);
+        first.0[7] = 0xf0;
+        assert!(first.room_behind() >= 15);
+        let mut before = first;
+        for places in 1..=15 {
+            let id = first.derived_behind(places, &insert("a", "y"));
+            assert_eq!(id, first.derived_behind(places, &insert("a", "y")));
+            assert_eq!(id.head(), first.head() + i64::from(places));
+            assert!(id > before && id < OpId::ABOVE_DERIVED);
+            let uuid = uuid::Uuid::from_bytes(id.0);
+            assert_eq!(uuid.get_version_num(), 8);
+            assert_eq!(uuid.get_variant(), uuid::Variant::RFC4122);
+            before = id;
+        }
+        let (one, two) = (insert("a", "y"), insert("a", "z"));
+        assert_ne!(first.derived_behind(1, &one), first.derived_behind(1, &two));
     }
 
     #[test]

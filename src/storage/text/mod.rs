@@ -19,7 +19,7 @@ pub(crate) use base::{check_snapshot, keep_own, keep_result, keep_snapshot};
 pub(crate) use crdt::{TextPlace, clear};
 pub(crate) use edit::{EditedText, read, refuse_readers};
 pub(crate) use editing::{Editing, News};
-pub(crate) use guest::{as_one_edit, forget_deleted, forget_guests};
+pub(crate) use guest::{as_edits, forget_deleted, forget_guests};
 pub(crate) use open::edits_among;
 pub(crate) use show::{forget_gone, show_again, show_changed};
 pub(crate) use shown::{SHOWN_EVERY, Showing, clear_shown, note_unshown};

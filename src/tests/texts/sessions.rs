@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{journal, page};
 use crate::storage::{Origin, StorageError};
-use crate::{Database, TextEdit, TextNews, TextSession};
+use crate::{Database, Side, TextEdit, TextNews, TextSession};
 
 fn open(db: &Database, id: &str) -> TextSession {
     db.open_text("pages", id, "body").unwrap()
@@ -257,4 +257,38 @@ fn formats_of_the_wrong_kind_are_refused() {
     assert_eq!(codes, [name, name, value, value, value]);
     let content = session.content().unwrap();
     assert_eq!(content.delta(), r#"[{"insert":"words"}]"#);
+}
+
+#[test]
+fn a_position_stays_where_it_was_put_and_means_the_same_to_every_session() {
+    let db = journal();
+    let id = page(&db);
+    let (one, two) = (open(&db, &id), open(&db, &id));
+    one.edit([TextEdit::insert(0, "Hello world")]).unwrap();
+    let before_world = one.position(6, Side::Right).unwrap();
+    let behind_hello = one.position(5, Side::Left).unwrap();
+    two.news().unwrap();
+    two.edit([TextEdit::insert(5, "!!"), TextEdit::insert(0, "Oh, ")])
+        .unwrap();
+    assert_eq!(two.resolve(&before_world).unwrap(), 12);
+    assert_eq!(two.resolve(&behind_hello).unwrap(), 9);
+    one.news().unwrap();
+    assert_eq!(text(&one), "Oh, Hello!! world");
+    assert_eq!(one.resolve(&before_world).unwrap(), 12);
+    // What it stayed with is gone: it is where that was.
+    one.edit([TextEdit::delete(9, 8)]).unwrap();
+    assert_eq!(one.resolve(&before_world).unwrap(), 9);
+    for nonsense in [&[][..], &[9], &[2, 0xff], b"words"] {
+        let refused = one.resolve(nonsense).unwrap_err();
+        assert_eq!(refused.code(), "text_not_a_position");
+    }
+    assert_eq!(
+        one.position(100, Side::Left).unwrap_err().code(),
+        "text_out_of_range"
+    );
+    one.close().unwrap();
+    assert_eq!(
+        one.resolve(&before_world).unwrap_err().code(),
+        "text_closed"
+    );
 }

@@ -8,9 +8,9 @@ use super::{agree, go_on, newcomer, once, settle, story, tell, words};
 use crate::support::device::WORKSPACE;
 use crate::support::{Device, SCHEMA, Server};
 
-/// A file is copied with text in it that no server has seen; both go on, in turn and at once.
+/// K16: a file is copied with text in it that no server has seen; both go on, in turn and at once.
 #[test]
-fn a_copied_file_and_its_original_type_on() {
+fn k16_a_copied_file_and_its_original_type_on() {
     let server = Server::start(SCHEMA);
     let folder = tempfile::tempdir().unwrap();
     let (path, copy) = (folder.path().join("a.db"), folder.path().join("copy.db"));
@@ -213,8 +213,8 @@ fn a_guests_texts_become_the_accounts() {
         words(&story(&third.db, &ids[0])),
         once(["told0", "as", "ada", "from", "a", "copy"])
     );
-    for n in 2..9 {
-        assert_eq!(story(&third.db, &ids[n]), format!("told{n} "));
+    for (n, id) in ids.iter().enumerate().take(9).skip(2) {
+        assert_eq!(story(&third.db, id), format!("told{n} "));
     }
     assert_eq!(story(&third.db, emptied), "");
     let steps = third.db.list("notes", &ids[0], "steps").unwrap().unwrap();
@@ -222,6 +222,64 @@ fn a_guests_texts_become_the_accounts() {
     assert_eq!(steps, ["\"third\"", "\"first\""]);
     assert_eq!(delta(&third.db, &ids[2]), told.replace("0 ", "2 "));
     assert!(told.contains("bold"), "{told}");
+}
+
+/// What is more than one edit may hold becomes several writes, in order and once, also from a copy.
+#[test]
+fn a_guests_large_text_is_attached_in_pieces() {
+    let server = Server::start(SCHEMA);
+    let folder = tempfile::tempdir().unwrap();
+    let (path, copy) = (folder.path().join("a.db"), folder.path().join("copy.db"));
+    let db = guest(&path);
+    let id = db
+        .write(|tx| tx.insert("notes", [("title", "long")]))
+        .unwrap()
+        .to_string();
+    for n in 0..6 {
+        go_on(&db, &id, &format!("part{n} {} ", "é😀x".repeat(20_000)));
+    }
+    for n in 0..20 {
+        let elements = (0..200).map(|at| format!("[{n}, {at}]"));
+        db.write(|tx| {
+            let mut steps = tx.list("notes", &id, "steps")?;
+            let end = steps.read()?.len() as u32;
+            steps.insert(end, elements).map(drop)
+        })
+        .unwrap();
+    }
+    let (told, listed) = (story(&db, &id), db.list("notes", &id, "steps").unwrap());
+    assert!(told.len() > 800_000);
+    db.close().unwrap();
+    std::fs::copy(&path, &copy).unwrap();
+    let token = server.token("ada", WORKSPACE, "writer", "1h");
+    let mut queues = Vec::new();
+    for (path, word) in [(&path, "here "), (&copy, "there ")] {
+        let db = guest(path);
+        assert_eq!(db.attach_account("ada", WORKSPACE).unwrap().queued, 1);
+        let queued = db.outbox().list(None, 100).unwrap();
+        assert!(queued.len() > 3, "{}", queued.len());
+        let ids: Vec<String> = queued.into_iter().map(|write| write.id).collect();
+        queues.push(ids);
+        assert_eq!(story(&db, &id), told);
+        go_on(&db, &id, word);
+        let token = token.clone();
+        let mut config = SyncConfig::new(&server.url, move || Ok(token.clone()));
+        config.settings.live = false;
+        let sync = db.connect(config).unwrap();
+        assert!(sync.sync_until(super::PATIENCE), "{:?}", sync.status());
+        assert_eq!(db.unsynced().unwrap(), 0);
+    }
+    assert_eq!(queues[0], queues[1]);
+    let device = newcomer(&server);
+    assert_eq!(story(&device.db, &id), format!("{told}here there "));
+    let values = |list: Option<Vec<driftline::ListElement>>| -> Vec<String> {
+        list.unwrap()
+            .into_iter()
+            .map(|element| element.json)
+            .collect()
+    };
+    let received = device.db.list("notes", &id, "steps").unwrap();
+    assert_eq!(values(received), values(listed));
 }
 
 /// A file without an account takes the one of its first answer; what was typed since it was connected

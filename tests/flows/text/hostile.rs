@@ -5,6 +5,7 @@
 #[allow(dead_code)]
 mod bytes;
 #[path = "../../../core/tests/text/corpus.rs"]
+#[allow(dead_code)]
 mod corpus;
 
 /// What the corpus is written against.
@@ -40,6 +41,7 @@ const NOTES: u16 = 1;
 const STORY: u16 = 7;
 const STEPS: u16 = 8;
 
+#[allow(dead_code)]
 pub(crate) fn op_of(n: u64) -> OpId {
     OpId::next(n, [7; 10], None)
 }
