@@ -300,6 +300,12 @@ impl Driver {
             for action in self.machine.handle(now, event) {
                 self.shared
                     .trace(|| format!("  action {}", action_name(&action)));
+                // What is not set aside must not be replaced.
+                if action == Action::BeginBootstrap
+                    && events.contains(&Event::BootstrapNotBegun)
+                {
+                    continue;
+                }
                 events.extend(self.execute(action));
             }
         }
@@ -329,12 +335,16 @@ impl Driver {
                     .set_aside(self.connection.environment.clock.wall())
                 {
                     Ok(copy) => self.shared.emit(SyncEvent::HistoryChanged { copy }),
-                    Err(error) => return Some(self.storage_failed(error)),
+                    Err(error) => {
+                        self.storage_failed(error);
+                        return Some(Event::BootstrapNotBegun);
+                    }
                 }
             }
             Action::BeginBootstrap => {
                 if let Err(error) = self.store.begin_bootstrap() {
-                    return Some(self.storage_failed(error));
+                    self.storage_failed(error);
+                    return Some(Event::BootstrapNotBegun);
                 }
             }
             Action::Release => {

@@ -74,6 +74,9 @@ pub enum Event {
     LiveAlive,
     /// A bootstrap became necessary by something else than an answer.
     BootstrapNeeded,
+    /// The file took neither the copy nor the beginning of a bootstrap: whatever asked for it will
+    /// ask again.
+    BootstrapNotBegun,
 }
 
 /// The code of a failure of the app's own provider or transport. It never travels.

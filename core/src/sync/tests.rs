@@ -491,6 +491,18 @@ fn a_changed_history_is_set_aside_once_and_bootstrapped() {
 }
 
 #[test]
+fn a_bootstrap_that_could_not_begin_is_asked_for_again() {
+    let mut world = World::started(false);
+    world.fail(409, "history_changed");
+    world.tell(Event::BootstrapNotBegun);
+    assert_eq!(world.state(), (State::Waiting, Cause::StorageFailed));
+    let plan = request(&world.sleep()).cloned().expect("a sync");
+    assert_eq!(plan.purpose, Purpose::Sync);
+    world.fail(409, "history_changed");
+    assert_eq!(count(&world.log, &Action::SetAside), 2);
+}
+
+#[test]
 fn stops_are_named_and_resume_starts_at_once() {
     let mut world = World::started(true);
     assert!(world.tell(Event::Pause).contains(&Action::Abandon));
@@ -519,6 +531,21 @@ fn without_a_network_nothing_is_tried_and_its_return_starts_at_once() {
 const STANDBY: Event = Event::Standby {
     cause: Cause::OtherProcess,
 };
+
+#[test]
+fn what_comes_due_without_a_network_wakes_nobody() {
+    let mut refused = World::started(false);
+    refused.tell(Event::NoToken);
+    let mut blocked = World::started(false);
+    blocked.fail(404, "not_found");
+    for world in [&mut refused, &mut blocked] {
+        assert!(world.machine.next_wake(world.now).is_some());
+        world.tell(Event::Network { online: false });
+        world.now += 3_600_000;
+        assert_eq!(world.machine.next_wake(world.now), None, "it would spin");
+        assert!(!world.tell(Event::Network { online: true }).is_empty());
+    }
+}
 
 #[test]
 fn while_another_process_syncs_nothing_is_sent_and_nothing_is_armed() {

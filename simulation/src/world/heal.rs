@@ -1,8 +1,9 @@
 //! The end: everything is put right, and all must meet.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use driftline::{Cause, State};
+use driftline::{Cause, State, SyncEvent};
 
 use super::World;
 use super::schema::LETTERS;
@@ -124,13 +125,22 @@ impl World<'_> {
     }
 
     /// What a device says of one more try.
-    fn last_words(&self, site: &Site) -> Option<Vec<String>> {
-        let sync = site.device.sync()?;
-        sync.trace_next();
+    fn last_words(&self, site: &Site) -> Vec<String> {
+        let Some(sync) = site.device.sync() else {
+            return Vec::new();
+        };
+        let events = sync.events();
         sync.sync_now();
         let deadline = self.tasks.now() + 10_000;
-        self.tasks.run_until(deadline, || false).ok()?;
-        Some(sync.last_trace())
+        // Whether it spins was judged before.
+        let _ = self.tasks.run_until(deadline, || false);
+        let mut words = Vec::new();
+        while let Some(event) = events.next_timeout(Duration::ZERO) {
+            if let SyncEvent::Error { code, message } = event {
+                words.push(format!("{code}: {message}"));
+            }
+        }
+        words
     }
 
     /// What all show is the same, on devices and on the server.

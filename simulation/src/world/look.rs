@@ -208,8 +208,9 @@ impl World<'_> {
                 version,
                 written: seen.row.written,
             };
-            // It was judged when it was decided.
-            let _ = self.model.accept(&self.schemas.app, accepted);
+            if let Err(why) = self.model.accept(&self.schemas.app, accepted) {
+                return object("O2 model", format!("version {version} of the backup: {why}"));
+            }
         }
         Ok(())
     }

@@ -234,6 +234,14 @@ impl Machine {
             }
             Event::LiveAlive => self.live.heard(now),
             Event::BootstrapNeeded => self.begin_bootstrap(actions),
+            Event::BootstrapNotBegun => {
+                self.bootstrap = Phase::None;
+                self.history_changed = false;
+                self.trouble = Cause::StorageFailed;
+                let jitter = self.jitter();
+                self.pulling.fail(now, None, jitter);
+                self.want_sync();
+            }
             Event::Wake | Event::Pause | Event::Suspend | Event::Resume => {}
         }
     }

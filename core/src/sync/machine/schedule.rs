@@ -16,10 +16,14 @@ impl Machine {
         if self.settings.live && self.may_talk(now) && !self.background {
             moments.extend(self.live.next_wake());
         }
-        if let Token::Refused { ask_again } = self.token {
+        // Only for what it may do then: a moment that has come and changes nothing would come again
+        // at once.
+        if let Token::Refused { ask_again } = self.token
+            && self.online
+        {
             moments.push(ask_again);
         }
-        if self.flight.is_none() {
+        if self.flight.is_none() && self.may_talk(now) {
             match self.blocked {
                 Some((_, until)) => moments.push(until),
                 None => moments.extend(self.next_start(now)),
