@@ -56,6 +56,8 @@ impl World<'_> {
                     continue;
                 }
                 self.start(at, companion)?;
+                // Before anything is sent, as after every step.
+                self.look_at(at)?;
                 let program = self.sites[at].program(companion);
                 let Some(database) = program.database() else {
                     return object(LIVENESS, format!("s{at} does not open"));

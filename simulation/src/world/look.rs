@@ -209,7 +209,10 @@ impl World<'_> {
                 written: seen.row.written,
             };
             if let Err(why) = self.model.accept(&self.schemas.app, accepted) {
-                return object("O2 model", format!("version {version} of the backup: {why}"));
+                return object(
+                    "O2 model",
+                    format!("version {version} of the backup: {why}"),
+                );
             }
         }
         Ok(())

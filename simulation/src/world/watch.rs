@@ -32,6 +32,8 @@ impl Bodies {
         self.0.insert(id, (Vec::new(), Rc::new(body)));
     }
 
+    /// Decodes what an outbox holds. What is left of an op that was taken back does not replace what
+    /// it said: the server may have that already.
     fn decoded(&mut self, id: OpId, bytes: &[u8]) -> Looked<Rc<OpBody>> {
         if let Some((known, body)) = self.0.get(&id)
             && known == bytes
@@ -40,7 +42,13 @@ impl Bodies {
         }
         let body: OpBody = minicbor::decode(bytes).map_err(|e| format!("the op {id}: {e}"))?;
         let body = Rc::new(body);
-        self.0.insert(id, (bytes.to_vec(), Rc::clone(&body)));
+        let says_nothing = body
+            .changes
+            .iter()
+            .all(|change| *change == change.links_only());
+        if !says_nothing || !self.0.contains_key(&id) {
+            self.0.insert(id, (bytes.to_vec(), Rc::clone(&body)));
+        }
         Ok(body)
     }
 }
