@@ -88,3 +88,8 @@ pub use watch::{ChangedRow, Subscription, Update};
 
 #[cfg(test)]
 mod tests;
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -301,9 +301,7 @@ impl Driver {
                 self.shared
                     .trace(|| format!("  action {}", action_name(&action)));
                 // What is not set aside must not be replaced.
-                if action == Action::BeginBootstrap
-                    && events.contains(&Event::BootstrapNotBegun)
-                {
+                if action == Action::BeginBootstrap && events.contains(&Event::BootstrapNotBegun) {
                     continue;
                 }
                 events.extend(self.execute(action));

@@ -7,6 +7,7 @@ mod element;
 mod session;
 pub(crate) mod showing;
 mod transaction;
+mod untold;
 
 use driftline_core::id::DocumentId;
 use driftline_core::schema::{FieldKind, Schema};

@@ -7,9 +7,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-use driftline_core::text::{Delta, Side, Step, TextBody, TextChange, TextError};
+use driftline_core::text::{Delta, Side, TextBody, TextChange, TextError};
 use tokio::sync::Notify;
 
+use super::untold::{Untold, check_within, difference, moved};
 use super::{Offsets, RichText, TextEdit, failed};
 use crate::error::{Error, Fault, Result, Retry};
 use crate::storage::text::{Editing, News, TextPlace, refuse_readers};
@@ -64,8 +65,8 @@ struct State {
     /// `None` once closed.
     editing: Option<Editing>,
     /// What others did that nobody has asked for yet.
-    news: Vec<TextNews>,
-    /// Where the selection begins and ends.
+    untold: Untold,
+    /// Where the selection begins and ends, in what the editor was told.
     selection: (u32, u32),
     /// Whether the last attempt to store failed.
     failed: bool,
@@ -81,7 +82,7 @@ impl TextSession {
             place,
             state: Mutex::new(State {
                 editing: Some(editing),
-                news: Vec::new(),
+                untold: Untold::default(),
                 selection: (0, 0),
                 failed: false,
                 edited: 0,
@@ -99,7 +100,8 @@ impl TextSession {
     }
 
     /// Makes edits in order, each on what the one before left: all of them or none. They show at once,
-    /// and are stored within a frame, all edits of a frame as one.
+    /// and are stored within a frame, all edits of a frame as one. Offsets are those of the text as the
+    /// editor knows it from [`TextSession::content`] and [`TextSession::news`], whatever others did since.
     ///
     /// # Errors
     /// The first that does not fit; `read_only` if the account is known to be a reader; `text_closed` after the session was closed; the last frame could
@@ -111,7 +113,8 @@ impl TextSession {
     /// The same with offsets and lengths that count something else.
     ///
     /// # Errors
-    /// As [`TextSession::edit`].
+    /// As [`TextSession::edit`]. Offsets in bytes cannot be moved over what others did and
+    /// [`TextSession::news`] has not told: `text_has_news`; ask for it and edit then.
     pub fn edit_in(
         &self,
         offsets: Offsets,
@@ -121,23 +124,19 @@ impl TextSession {
         for edit in edits {
             edit.changes(&mut changes)?;
         }
-        self.inner.stage(|editing| {
-            let made = editing.body()?.stage(&changes, offsets.unit());
-            made.map_err(failed)
-        })?;
+        self.inner.stage(|state| state.edit(&changes, offsets))?;
         Ok(())
     }
 
     /// Takes the last step of this session's edits back, whatever others wrote since. Returns the
-    /// change, as [`TextNews::Edited`] has it; `None` if there is nothing to take back.
+    /// changes to make in order, as [`TextNews::Edited`] has them, what others did and nobody asked for
+    /// yet among them; `None` if there is nothing to take back.
     ///
     /// # Errors
     /// As [`TextSession::edit`].
     pub fn undo(&self) -> Result<Option<Vec<String>>> {
-        let made = self
-            .inner
-            .stage(|editing| editing.body()?.stage_undo().map_err(failed))?;
-        Ok(told(&made))
+        self.inner
+            .travel(|editing| editing.body()?.stage_undo().map_err(failed))
     }
 
     /// Makes the step that was last taken back again.
@@ -145,10 +144,8 @@ impl TextSession {
     /// # Errors
     /// As [`TextSession::edit`].
     pub fn redo(&self) -> Result<Option<Vec<String>>> {
-        let made = self
-            .inner
-            .stage(|editing| editing.body()?.stage_redo().map_err(failed))?;
-        Ok(told(&made))
+        self.inner
+            .travel(|editing| editing.body()?.stage_redo().map_err(failed))
     }
 
     /// Ends the step that the next undo takes back: after a word, say. A step also ends by itself,
@@ -162,23 +159,23 @@ impl TextSession {
         Ok(())
     }
 
-    /// What the editor shows.
+    /// All of it, with what was taken in of others: that [`TextSession::news`] does not tell again.
     ///
     /// # Errors
     /// `text_closed`.
     pub fn content(&self) -> Result<RichText> {
         let mut state = self.inner.state();
         let content = state.editing()?.body()?.content().map_err(failed)?;
+        state.take_news();
         Ok(RichText::of(content))
     }
 
-    /// Its length in UTF-16 units.
+    /// Its length in UTF-16 units, as the editor knows it.
     ///
     /// # Errors
     /// `text_closed`.
     pub fn len(&self) -> Result<u32> {
-        let mut state = self.inner.state();
-        state.editing()?.body()?.units().map_err(failed)
+        self.inner.state().units()
     }
 
     /// Whether it is empty.
@@ -195,9 +192,12 @@ impl TextSession {
     /// An offset beyond the end or inside a character; `text_closed`.
     pub fn select(&self, from: u32, to: u32) -> Result<()> {
         let mut state = self.inner.state();
-        let body = state.editing()?.body()?;
+        let end = state.units()?;
         for at in [from, to] {
-            body.to_utf16(at, Offsets::Utf16.unit()).map_err(failed)?;
+            let now = state.untold.place(at);
+            let body = state.editing()?.body()?;
+            body.to_utf16(now, Offsets::Utf16.unit()).map_err(failed)?;
+            check_within(at, end)?;
         }
         state.selection = (from, to);
         Ok(())
@@ -215,16 +215,18 @@ impl TextSession {
     /// An offset beyond the end or inside a character; what [`TextSession::flush`] fails with.
     pub fn position(&self, at: u32, side: Side) -> Result<Vec<u8>> {
         let unit = Offsets::Utf16.unit();
-        self.inner.stored(|body| body.position(at, unit, side))
+        self.inner
+            .stored(|body, untold| body.position(untold.place(at), unit, side))
     }
 
-    /// Where a position is now. What was typed is stored first.
+    /// Where a position is in the text as the editor knows it. What was typed is stored first.
     ///
     /// # Errors
     /// `text_not_a_position`: it names no place of this text; what [`TextSession::flush`] fails with.
     pub fn resolve(&self, position: &[u8]) -> Result<u32> {
         let unit = Offsets::Utf16.unit();
-        self.inner.stored(|body| body.resolve(position, unit))
+        self.inner
+            .stored(|body, untold| Ok(untold.place_before(body.resolve(position, unit)?)))
     }
 
     /// What others did since the last call, in order; returns at once.
@@ -233,7 +235,7 @@ impl TextSession {
     /// `text_closed`; the document is not there any more (`not_found`); a file that cannot be read.
     pub fn news(&self) -> Result<Vec<TextNews>> {
         self.inner.look()?;
-        Ok(std::mem::take(&mut self.inner.state().news))
+        Ok(self.inner.state().take_news())
     }
 
     /// Waits until there may be news. Returns false when the time is over, or the session is closed.
@@ -309,7 +311,7 @@ impl Session {
     }
 
     /// Edits what is shown.
-    fn stage(&self, edit: impl FnOnce(&mut Editing) -> Result<Vec<Delta>>) -> Result<Vec<Delta>> {
+    fn stage<T>(&self, edit: impl FnOnce(&mut State) -> Result<T>) -> Result<T> {
         refuse_readers(&self.storage)?;
         let mut state = self.state();
         if state.failed {
@@ -320,11 +322,26 @@ impl Session {
         if now.saturating_sub(std::mem::replace(&mut state.edited, now)) > PAUSE {
             state.editing()?.body()?.close_undo_step();
         }
-        let made = edit(state.editing()?)?;
-        made.iter().for_each(|change| state.move_selection(change));
+        let made = edit(&mut state)?;
         drop(state);
         self.frame.notify_one();
         Ok(made)
+    }
+
+    /// Takes a step back, or makes it again; answers what the editor is to do.
+    fn travel(
+        &self,
+        step: impl FnOnce(&mut Editing) -> Result<Vec<Delta>>,
+    ) -> Result<Option<Vec<String>>> {
+        self.stage(|state| {
+            let made = step(state.editing()?)?;
+            if made.is_empty() {
+                return Ok(None);
+            }
+            // Its positions are those of the text with all that others did.
+            state.untold.add(made);
+            Ok(Some(state.take_edits()))
+        })
     }
 
     /// Takes in what the file has got.
@@ -351,14 +368,15 @@ impl Session {
     /// Reads the text once nothing of it is ahead of the file.
     fn stored<T>(
         &self,
-        read: impl FnOnce(&mut TextBody) -> std::result::Result<T, TextError>,
+        read: impl FnOnce(&mut TextBody, &Untold) -> std::result::Result<T, TextError>,
     ) -> Result<T> {
         let mut state = self.state();
         let ahead = state.editing()?.is_ahead()?;
         if ahead {
             self.store(&mut state)?;
         }
-        let found = read(state.editing()?.body()?).map_err(failed);
+        let untold = state.untold.clone();
+        let found = read(state.editing()?.body()?, &untold).map_err(failed);
         drop(state);
         if ahead {
             self.storage.after_local_write(false);
@@ -406,8 +424,9 @@ impl Session {
         for change in unstored {
             anew.put_back(change)?;
         }
-        if anew.body()?.text().map_err(failed)? != before {
-            state.news.push(TextNews::Anew);
+        let after = anew.body()?.text().map_err(failed)?;
+        if after != before {
+            state.untold.begin_anew(difference(&before, &after));
             self.raise(false);
         }
         state.editing = Some(anew);
@@ -445,6 +464,7 @@ impl Drop for Session {
 }
 
 const CLOSED: &str = "text_closed";
+const HAS_NEWS: &str = "text_has_news";
 
 impl State {
     fn editing(&mut self) -> Result<&mut Editing> {
@@ -455,13 +475,7 @@ impl State {
 
     fn tell(&mut self, news: News) -> Result<()> {
         match news {
-            News::Edits(edits) => {
-                for edit in &edits {
-                    self.move_selection(edit);
-                }
-                self.news
-                    .extend(edits.iter().map(|e| TextNews::Edited(json(e))));
-            }
+            News::Edits(edits) => self.untold.add(edits),
             News::Anew(mut anew) => {
                 let before = self.editing()?.body()?;
                 let staged = before.unstage().map_err(failed)?;
@@ -469,7 +483,6 @@ impl State {
                     &before.text().map_err(failed)?,
                     &anew.body()?.text().map_err(failed)?,
                 );
-                self.move_selection(&change);
                 let mut others = change;
                 for own in staged {
                     let next = others.before(&own);
@@ -478,10 +491,54 @@ impl State {
                     anew.body()?.stage_deltas(vec![moved]).map_err(failed)?;
                 }
                 self.editing = Some(*anew);
-                self.news.push(TextNews::Anew);
+                self.untold.begin_anew(others);
             }
         }
         Ok(())
+    }
+
+    /// Makes edits by the offsets of an editor that may not have been told everything.
+    fn edit(&mut self, changes: &[TextChange], offsets: Offsets) -> Result<()> {
+        if self.untold.is_empty() {
+            let made = self.editing()?.body()?.stage(changes, offsets.unit());
+            let made = made.map_err(failed)?;
+            made.iter().for_each(|change| self.move_selection(change));
+            return Ok(());
+        }
+        if offsets != Offsets::Utf16 {
+            let message = "others edited the text: ask for the news first";
+            return Err(Error::other(HAS_NEWS, Fault::App, Retry::Later, message));
+        }
+        let end = self.units()?;
+        let mut untold = self.untold.clone();
+        let (own, moved) = untold.pass(changes, end).map_err(failed)?;
+        let made = self.editing()?.body()?.stage(&moved, offsets.unit());
+        made.map_err(failed)?;
+        own.iter().for_each(|change| self.move_selection(change));
+        self.untold = untold;
+        Ok(())
+    }
+
+    /// How long the text is for the editor.
+    fn units(&mut self) -> Result<u32> {
+        let units = self.editing()?.body()?.units().map_err(failed)?;
+        Ok(self.untold.units_before(units))
+    }
+
+    /// Tells everything.
+    fn take_news(&mut self) -> Vec<TextNews> {
+        let anew = self.untold.is_anew();
+        let edits = self.take_edits();
+        match anew {
+            true => vec![TextNews::Anew],
+            false => edits.into_iter().map(TextNews::Edited).collect(),
+        }
+    }
+
+    fn take_edits(&mut self) -> Vec<String> {
+        let edits = std::mem::take(&mut self.untold).into_edits();
+        edits.iter().for_each(|change| self.move_selection(change));
+        edits.iter().map(json).collect()
     }
 
     fn move_selection(&mut self, change: &Delta) {
@@ -490,52 +547,9 @@ impl State {
     }
 }
 
-/// Where a place is after a change.
-fn moved(place: u32, change: &Delta) -> u32 {
-    let (mut old, mut new) = (0u32, 0u32);
-    for step in change.steps() {
-        match step {
-            Step::Retain { len, .. } => {
-                if old + len >= place {
-                    break;
-                }
-                (old, new) = (old + len, new + len);
-            }
-            Step::Insert { text, .. } => new += text.encode_utf16().count() as u32,
-            Step::Delete { len } => {
-                if old + len >= place {
-                    return new;
-                }
-                old += len;
-            }
-        }
-    }
-    new + place.saturating_sub(old)
-}
-
-/// A change that makes one text of another: what they begin and end with stays.
-fn difference(before: &str, after: &str) -> Delta {
-    let (old, new): (Vec<char>, Vec<char>) = (before.chars().collect(), after.chars().collect());
-    let same = |(a, b): &(&char, &char)| a == b;
-    let start = old.iter().zip(&new).take_while(same).count();
-    let most = old.len().min(new.len()) - start;
-    let ends = old.iter().rev().zip(new.iter().rev());
-    let end = ends.take(most).take_while(same).count();
-    let units = |chars: &[char]| chars.iter().map(|c| c.len_utf16() as u32).sum();
-    let part = |all: &[char]| all.get(start..all.len() - end).unwrap_or_default().to_vec();
-    Delta::new()
-        .retain(units(old.get(..start).unwrap_or_default()))
-        .delete(units(&part(&old)))
-        .insert(String::from_iter(part(&new)), Default::default())
-}
-
 fn json(change: &Delta) -> String {
     // Strings and scalars always have a JSON form.
     serde_json::to_string(change).unwrap_or_else(|_| "[]".to_owned())
-}
-
-fn told(changes: &[Delta]) -> Option<Vec<String>> {
-    (!changes.is_empty()).then(|| changes.iter().map(json).collect())
 }
 
 /// Stores what is typed, a frame after it began to be.

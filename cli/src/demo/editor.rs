@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use driftline::{Database, Offsets, OpenRichText, RichText, TextEdit, TextSession, Value};
+use driftline::{Database, Error, Offsets, OpenRichText, RichText, TextEdit, TextSession, Value};
 
 use super::messages::{Paragraph, Reply, Stroke};
 
@@ -42,10 +42,6 @@ pub(super) fn italicise(text: OpenRichText<'_, '_>, sentence: &str) -> driftline
 #[derive(Default)]
 pub(super) struct Desk {
     editor: Option<TextSession>,
-    /// What was typed at it.
-    typed: String,
-    /// How much of that was there at the last pause.
-    kept: usize,
 }
 
 impl Desk {
@@ -59,69 +55,28 @@ impl Desk {
         let editor = db.open_text(collection, id, field)?;
         let end = editor.len()?;
         editor.select(end, end)?;
-        *self = Desk {
-            editor: Some(editor),
-            ..Desk::default()
-        };
+        self.editor = Some(editor);
         Ok(())
     }
 
     /// Types, and says how many edits of others arrived meanwhile.
-    pub(super) fn type_all(
-        &mut self,
-        strokes: &[Stroke],
-        pause: Duration,
-    ) -> driftline::Result<u64> {
-        let Some(editor) = self.editor.clone() else {
+    pub(super) fn type_all(&self, strokes: &[Stroke], pause: Duration) -> driftline::Result<u64> {
+        let Some(editor) = &self.editor else {
             return Ok(0);
         };
         let mut heard = 0;
         for stroke in strokes {
             heard += editor.news()?.len();
-            self.strike(&editor, stroke)?;
+            strike(editor, stroke)?;
             std::thread::sleep(pause);
         }
+        editor.flush()?;
         let deadline = Instant::now() + LISTENS;
         while heard == 0 && Instant::now() < deadline {
             editor.wait(deadline.saturating_duration_since(Instant::now()));
             heard += editor.news()?.len();
         }
         Ok(heard as u64)
-    }
-
-    /// One stroke at the caret. It is stored before the caret is put behind it: nothing else takes in
-    /// what others type in between.
-    fn strike(&mut self, editor: &TextSession, stroke: &Stroke) -> driftline::Result<()> {
-        let (caret, _) = editor.selection();
-        match stroke {
-            Stroke::Type { text, bold } => {
-                let typed = match bold {
-                    true => TextEdit::insert_formatted(caret, text.clone(), BOLD),
-                    false => TextEdit::insert_formatted(caret, text.clone(), PLAIN),
-                };
-                editor.edit([typed])?;
-                self.typed += text;
-            }
-            Stroke::Erase { characters } => {
-                let from = caret.saturating_sub(*characters);
-                editor.edit([TextEdit::delete(from, caret - from)])?;
-                let left = (self.typed.chars().count()).saturating_sub(*characters as usize);
-                self.typed = self.typed.chars().take(left).collect();
-            }
-            Stroke::Pause => {
-                editor.end_undo_step()?;
-                self.kept = self.typed.len();
-            }
-            Stroke::Undo => {
-                editor.undo()?;
-                self.typed.truncate(self.kept);
-            }
-        }
-        editor.flush()?;
-        match end_of(&self.typed, editor)? {
-            Some(caret) => editor.select(caret, caret),
-            None => Ok(()),
-        }
     }
 
     /// Closes the editor and says what it showed.
@@ -136,11 +91,25 @@ impl Desk {
     }
 }
 
-/// Where `typed` ends in what the editor shows.
-fn end_of(typed: &str, editor: &TextSession) -> driftline::Result<Option<u32>> {
-    let content = editor.content()?;
-    let end = content.text().find(typed).map(|at| at + typed.len());
-    Ok(end.and_then(|end| content.text().get(..end)).map(utf16))
+fn strike(editor: &TextSession, stroke: &Stroke) -> Result<(), Error> {
+    let (caret, _) = editor.selection();
+    match stroke {
+        Stroke::Type { text, bold } => {
+            let typed = match bold {
+                true => TextEdit::insert_formatted(caret, text.clone(), BOLD),
+                false => TextEdit::insert_formatted(caret, text.clone(), PLAIN),
+            };
+            editor.edit([typed])?;
+            let caret = caret + utf16(text);
+            editor.select(caret, caret)
+        }
+        Stroke::Erase { characters } => {
+            let from = caret.saturating_sub(*characters);
+            editor.edit([TextEdit::delete(from, caret - from)])
+        }
+        Stroke::Pause => editor.end_undo_step(),
+        Stroke::Undo => editor.undo().map(drop),
+    }
 }
 
 /// A text as a reply.

@@ -37,8 +37,9 @@ use world::World;
 ///
 /// 344 penguins, three teams on three islands, no network: conflicting corrections, a device killed
 /// while it writes, a clock hours wrong, an answer lost after the server committed, a write the server
-/// refuses, a file copied with unsynced writes in it. At the end all devices and the server show the
-/// same, and every overwritten value is listed. The exit code is 0 only if every check held.
+/// refuses, a file copied with unsynced writes in it, a journal that two teams type into at once. At
+/// the end all devices and the server show the same, and every overwritten value is listed. The exit
+/// code is 0 only if every check held.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Keeps the databases, the server's data and the logs in this directory (made, and empty before)
@@ -100,7 +101,7 @@ fn play(place: &Place, seed: u64, output: &Output) -> Outcome {
     stage.step("A server starts");
     let server = Server::start(&place.directory, &schema, secret.into_bytes())?;
     let text = format!(
-        "http://{}, seed {seed}; it takes comments of at most {SHORT_COMMENTS} bytes, which the teams' apps do not know",
+        "driftline serve at http://{}; it takes comments of at most {SHORT_COMMENTS} bytes, which the teams' apps do not know; story {seed} (--seed plays it again)",
         server.address
     );
     stage.note(

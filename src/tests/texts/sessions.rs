@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{journal, page};
 use crate::storage::{Origin, StorageError};
-use crate::{Database, Side, TextEdit, TextNews, TextSession};
+use crate::{Database, Offsets, Side, TextEdit, TextNews, TextSession};
 
 fn open(db: &Database, id: &str) -> TextSession {
     db.open_text("pages", id, "body").unwrap()
@@ -81,6 +81,45 @@ fn two_sessions_hear_of_each_other_and_each_undoes_its_own() {
     assert_eq!(text(&one), "!");
     one.close().unwrap();
     assert_eq!(stored(&db, &id), "!");
+}
+
+#[test]
+fn offsets_are_those_of_the_text_as_the_editor_knows_it() {
+    let db = journal();
+    let id = page(&db);
+    let (one, two) = (open(&db, &id), open(&db, &id));
+    one.edit([TextEdit::insert(0, "snow wind")]).unwrap();
+    one.flush().unwrap();
+    two.news().unwrap();
+    two.edit([TextEdit::insert(0, "deep ")]).unwrap();
+    two.flush().unwrap();
+    // Storing takes in what the other wrote; the editor has not asked for it yet.
+    one.edit([TextEdit::insert(9, "!")]).unwrap();
+    one.flush().unwrap();
+    assert_eq!(one.len().unwrap(), 10);
+    one.select(4, 10).unwrap();
+    assert_eq!(one.select(11, 11).unwrap_err().code(), "text_out_of_range");
+    one.edit([TextEdit::replace(5, 4, "fog"), TextEdit::insert(8, ",")])
+        .unwrap();
+    let refused = one.edit([TextEdit::insert(11, "x")]).unwrap_err();
+    assert_eq!(refused.code(), "text_out_of_range");
+    let bytes = one.edit_in(Offsets::Utf8, [TextEdit::insert(0, "x")]);
+    assert_eq!(bytes.unwrap_err().code(), "text_has_news");
+    // What it shows, "snow fog,!", and then the news.
+    let news = one.news().unwrap();
+    assert_eq!(news, [TextNews::Edited(r#"[{"insert":"deep "}]"#.into())]);
+    assert_eq!(one.selection(), (9, 15));
+    assert_eq!(text(&one), "deep snow fog,!");
+    one.flush().unwrap();
+    assert_eq!(stored(&db, &id), "deep snow fog,!");
+    // Read as a whole it is told.
+    two.news().unwrap();
+    two.edit([TextEdit::insert(0, "very ")]).unwrap();
+    two.flush().unwrap();
+    one.edit([TextEdit::insert(15, "!")]).unwrap();
+    one.flush().unwrap();
+    assert_eq!(text(&one), "very deep snow fog,!!");
+    assert_eq!(one.news().unwrap(), []);
 }
 
 #[test]

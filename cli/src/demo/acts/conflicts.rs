@@ -116,7 +116,7 @@ pub(in crate::demo) fn conflicts(world: &mut World<'_>) -> Result<Plot, Failure>
         .set("birds", &plot.tagged, "tags", json!(TAGS_AT_THE_END));
     let text = format!(
         "{CONTESTED} body masses corrected by all three, {SHARED} birds by two in different fields, one deleted and corrected, \
-         one island deleted and described, tags set and taken away"
+         one island deleted and described, tags set and taken away, five paragraphs written into the journal at one place"
     );
     world.stage.note(&text, json!({
         "contested": plot.contested, "shared": plot.shared, "revived": plot.revived, "tagged": plot.tagged,
@@ -304,7 +304,7 @@ fn copied(world: &mut World<'_>, plot: &Plot) -> Result<(), Failure> {
         vec![Change::set("birds", &plot.cloned, "body_mass_g", 4_002)],
     )?;
     let text = format!(
-        "both hold the same {}, and each has two of its own",
+        "both hold the same {}, and each adds three of its own: a count, a body mass, a paragraph",
         count(original, "write", "writes")
     );
     world.stage.note(

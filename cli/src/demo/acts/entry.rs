@@ -91,7 +91,7 @@ pub(in crate::demo) fn entry(world: &mut World<'_>) -> Result<(), Failure> {
         let found = count(report.pending, "write waits", "writes wait");
         world
             .stage
-            .equal(&format!("queue of {name}"), queued, found);
+            .equal(&format!("outbox of {name}"), queued, found);
     }
     world
         .stage

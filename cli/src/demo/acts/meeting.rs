@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use crate::demo::weather::Weather;
 use crate::demo::world::{BISCOE, CLOCK_AHEAD, DREAM, PATIENCE, TORGERSEN, WORKSPACE, World};
@@ -58,6 +58,10 @@ pub(in crate::demo) fn meeting(world: &mut World<'_>) -> Result<(), Failure> {
 
     world.stage.step("Every team receives the others' birds");
     world.all_settle("all three")?;
+    world.stage.note(
+        "the paper is what must come out, worked out beside the databases from every acknowledged write",
+        Json::Null,
+    );
     for at in [BISCOE, DREAM, TORGERSEN] {
         let name = world.team(at)?.name().to_owned();
         let documents = world.team(at)?.documents()?;
@@ -98,7 +102,7 @@ fn lose_an_answer(world: &mut World<'_>) -> Result<(), Failure> {
     };
     let committed = world.server_version()?.saturating_sub(before);
     let text = format!(
-        "status {}, {} thrown away",
+        "the lost answer: status {}, {}",
         lost.status,
         bytes(lost.bytes as u64)
     );

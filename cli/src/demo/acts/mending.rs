@@ -34,7 +34,7 @@ fn refused(world: &mut World<'_>, plot: &Plot) -> Result<Vec<Quarantined>, Failu
         format!("{collection}/{journal}"),
     ];
     world.stage.equal(
-        "in quarantine on Torgersen",
+        "in quarantine on Torgersen, with all they wrote",
         places.join(", "),
         refused.join(", "),
     );
