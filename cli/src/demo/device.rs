@@ -162,9 +162,15 @@ fn apply(tx: &mut Transaction<'_>, change: &Change) -> driftline::Result<()> {
         What::Remove { field, elements } => {
             tx.remove_from_set(collection, id, field, elements.clone())
         }
-        What::Append { field, paragraph } => {
-            editor::append(&mut tx.rich_text(collection, id, field)?, paragraph)
-        }
+        What::Enter {
+            field,
+            paragraph,
+            on_top,
+        } => editor::enter(
+            &mut tx.rich_text(collection, id, field)?,
+            paragraph,
+            *on_top,
+        ),
         What::Italicise { field, sentence } => {
             editor::italicise(tx.rich_text(collection, id, field)?, sentence)
         }

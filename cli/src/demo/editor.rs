@@ -7,19 +7,20 @@ use driftline::{Database, Error, Offsets, OpenRichText, RichText, TextEdit, Text
 
 use super::messages::{Paragraph, Reply, Stroke};
 
-/// How long an editor that has typed everything waits for the first word of others.
+/// How long an editor waits for the first word of others.
 const LISTENS: Duration = Duration::from_secs(10);
 
 const BOLD: [(&str, bool); 1] = [("bold", true)];
 const ITALIC: [(&str, bool); 1] = [("italic", true)];
 const PLAIN: [(&str, Value); 0] = [];
 
-/// Puts a paragraph at the end.
-pub(super) fn append(
+/// Puts a paragraph at the end, or on top.
+pub(super) fn enter(
     text: &mut OpenRichText<'_, '_>,
     paragraph: &Paragraph,
+    on_top: bool,
 ) -> driftline::Result<()> {
-    let at = text.len()?;
+    let at = if on_top { 0 } else { text.len()? };
     let below = at + utf16(&paragraph.heading);
     text.edit([
         TextEdit::insert_formatted(at, paragraph.heading.clone(), BOLD),
@@ -67,15 +68,14 @@ impl Desk {
         let mut heard = 0;
         for stroke in strokes {
             heard += editor.news()?.len();
-            strike(editor, stroke)?;
+            match stroke {
+                Stroke::Listen => heard += listen(editor, heard)?,
+                stroke => strike(editor, stroke)?,
+            }
             std::thread::sleep(pause);
         }
         editor.flush()?;
-        let deadline = Instant::now() + LISTENS;
-        while heard == 0 && Instant::now() < deadline {
-            editor.wait(deadline.saturating_duration_since(Instant::now()));
-            heard += editor.news()?.len();
-        }
+        heard += listen(editor, heard)?;
         Ok(heard as u64)
     }
 
@@ -89,6 +89,17 @@ impl Desk {
         editor.close()?;
         Ok(shown)
     }
+}
+
+/// Waits for edits of others, if none were heard before; how many came.
+fn listen(editor: &TextSession, before: usize) -> driftline::Result<usize> {
+    let deadline = Instant::now() + LISTENS;
+    let mut heard = 0;
+    while before + heard == 0 && Instant::now() < deadline {
+        editor.wait(deadline.saturating_duration_since(Instant::now()));
+        heard += editor.news()?.len();
+    }
+    Ok(heard)
 }
 
 fn strike(editor: &TextSession, stroke: &Stroke) -> Result<(), Error> {
@@ -109,6 +120,7 @@ fn strike(editor: &TextSession, stroke: &Stroke) -> Result<(), Error> {
         }
         Stroke::Pause => editor.end_undo_step(),
         Stroke::Undo => editor.undo().map(drop),
+        Stroke::Listen => Ok(()),
     }
 }
 

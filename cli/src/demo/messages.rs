@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use super::birds::Fields;
+use super::team::Place;
 
 /// To a device.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -128,10 +129,11 @@ pub(super) enum What {
         field: String,
         elements: Vec<String>,
     },
-    /// Puts a paragraph at the end of a text.
-    Append {
+    /// Puts a paragraph at the end of a text, or on top of it.
+    Enter {
         field: String,
         paragraph: Paragraph,
+        on_top: bool,
     },
     /// Puts a sentence of a text into italics, wherever it stands.
     Italicise {
@@ -171,6 +173,8 @@ pub(super) enum Stroke {
     Pause,
     /// Takes the last step back.
     Undo,
+    /// Waits for a word of somebody else.
+    Listen,
 }
 
 /// A document as the app reads it: no field without a value, sets as sorted lists.
@@ -267,15 +271,18 @@ impl Change {
         )
     }
 
-    pub(super) fn append(collection: &str, id: &str, field: &str, paragraph: Paragraph) -> Change {
-        Change::new(
-            collection,
-            id,
-            What::Append {
-                field: field.to_owned(),
-                paragraph,
-            },
-        )
+    pub(super) fn enter(
+        (collection, id, field): Place,
+        paragraph: Paragraph,
+        on_top: bool,
+    ) -> Change {
+        let field = field.to_owned();
+        let what = What::Enter {
+            field,
+            paragraph,
+            on_top,
+        };
+        Change::new(collection, id, what)
     }
 
     pub(super) fn italicise(collection: &str, id: &str, field: &str, sentence: &str) -> Change {

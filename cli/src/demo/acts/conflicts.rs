@@ -116,7 +116,7 @@ pub(in crate::demo) fn conflicts(world: &mut World<'_>) -> Result<Plot, Failure>
         .set("birds", &plot.tagged, "tags", json!(TAGS_AT_THE_END));
     let text = format!(
         "{CONTESTED} body masses corrected by all three, {SHARED} birds by two in different fields, one deleted and corrected, \
-         one island deleted and described, tags set and taken away, five paragraphs written into the journal at one place"
+         one island deleted and described, tags set and taken away, the journal written on at one place"
     );
     world.stage.note(&text, json!({
         "contested": plot.contested, "shared": plot.shared, "revived": plot.revived, "tagged": plot.tagged,
@@ -138,7 +138,8 @@ pub(in crate::demo) fn long_for_now() -> String {
 
 /// Everybody's body mass for a contested bird is another.
 pub(in crate::demo) fn mass(bird: usize, team: usize) -> i64 {
-    3_000 + 10 * bird as i64 + team as i64
+    // No bird weighs exactly that already: the records are in steps of 25 g.
+    3_001 + 10 * bird as i64 + team as i64
 }
 
 fn correct_masses(world: &mut World<'_>, plot: &Plot, team: usize) -> Result<(), Failure> {
@@ -207,8 +208,8 @@ fn torgersen(world: &mut World<'_>, plot: &Plot) -> Result<(), Failure> {
     world.write_in_vain(TORGERSEN, vec![never])?;
     let not_yet = Change::set("birds", &plot.retried, "comments", long_for_now());
     world.write_in_vain(TORGERSEN, vec![not_yet, plot.with_retried.clone()])?;
-    // Typed behind words that the server refuses: they must not be lost with those.
-    let second_week = journal::torgersen(world, "Torgersen, second week");
+    // Typed after words that the server refuses: they must not be lost with those.
+    let second_week = journal::torgersen_on_top(world);
     world.write(TORGERSEN, vec![second_week])?;
     world.write(
         TORGERSEN,

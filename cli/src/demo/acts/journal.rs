@@ -21,8 +21,7 @@ const BETWEEN_WORDS: Duration = Duration::from_millis(15);
 /// The widest line of the journal that is shown.
 const WIDEST: usize = 70;
 
-/// Who stands in the comments of the records and is written about in the journal, by island. Each
-/// comment is a sentence that is nowhere else, because it begins with the bird's id.
+/// The comments of the records, by island, to be written into the journal. Each is a sentence that is nowhere else, because it begins with the bird's id.
 #[derive(Clone, Debug)]
 pub(in crate::demo) struct Notes(BTreeMap<String, Vec<String>>);
 
@@ -52,8 +51,7 @@ impl Notes {
 }
 
 fn entry(paragraph: Paragraph) -> Change {
-    let (collection, id, field) = JOURNAL;
-    Change::append(collection, id, field, paragraph)
+    Change::enter(JOURNAL, paragraph, false)
 }
 
 /// The transaction in which Biscoe opens the journal.
@@ -70,7 +68,13 @@ pub(super) fn torgersen(world: &mut World<'_>, heading: &str) -> Change {
     entry(world.notes.next("Torgersen", heading, 3))
 }
 
-/// At the same time Dream writes two at the same place, and underlines what Biscoe wrote.
+/// Another, on top of the journal.
+pub(super) fn torgersen_on_top(world: &mut World<'_>) -> Change {
+    let paragraph = world.notes.next("Torgersen", "Torgersen, second week", 3);
+    Change::enter(JOURNAL, paragraph, true)
+}
+
+/// At the same time Dream writes two at the same place, and puts into italics what Biscoe wrote.
 pub(super) fn dream_alone(world: &mut World<'_>) -> Result<(), Failure> {
     for heading in ["Dream, first week", "Dream, second week"] {
         let paragraph = world.notes.next("Dream", heading, 3);
@@ -106,7 +110,9 @@ pub(in crate::demo) fn journal(world: &mut World<'_>) -> Result<(), Failure> {
     }
     let dream = world.notes.next("Dream", "Dream, live", 4);
     let torgersen = world.notes.next("Torgersen", "Torgersen, live", 4);
-    let mut scripts = BTreeMap::from([(DREAM, typing(&dream)), (TORGERSEN, typing(&torgersen))]);
+    // Torgersen begins when Dream's first words show.
+    let after_dream = [vec![Stroke::Listen], typing(&torgersen)].concat();
+    let mut scripts = BTreeMap::from([(DREAM, typing(&dream)), (TORGERSEN, after_dream)]);
     let heard = std::thread::scope(|scope| {
         let mut threads = Vec::new();
         for (at, team) in world.teams.iter_mut().enumerate() {

@@ -102,12 +102,11 @@ fn try_again(world: &mut World<'_>, plot: &Plot, refused: &[Quarantined]) -> Res
     world.stage.happens("the server had ended well", ended);
     let write = write_to(refused, &plot.retried)?;
     world.team(TORGERSEN)?.retry(&write.op)?;
+    world.paper.everybody_saw();
+    let comment = Change::set("birds", &plot.retried, "comments", long_for_now());
     world
         .paper
-        .set("birds", &plot.retried, "comments", json!(long_for_now()));
-    world
-        .paper
-        .note("Torgersen", std::slice::from_ref(&plot.with_retried));
+        .note("Torgersen", &[comment, plot.with_retried.clone()]);
     world.all_settle("all four")?;
     let left = world.team(TORGERSEN)?.report()?.quarantined.len();
     world.stage.equal("writes left in quarantine", 0, left);

@@ -22,7 +22,7 @@ pub(in crate::demo) struct Journal {
 
 impl Journal {
     /// Notes a team's paragraph.
-    pub(in crate::demo) fn append(&mut self, team: &str, paragraph: &Paragraph) {
+    pub(in crate::demo) fn enter(&mut self, team: &str, paragraph: &Paragraph) {
         self.paragraphs.push((team.to_owned(), paragraph.clone()));
     }
 
@@ -137,8 +137,8 @@ mod tests {
 
     fn journal() -> Journal {
         let mut journal = Journal::default();
-        journal.append("Dream", &paragraph("Dream", &["N1: snow.", "N2: wind."]));
-        journal.append("Biscoe", &paragraph("Biscoe", &["N3: fog."]));
+        journal.enter("Dream", &paragraph("Dream", &["N1: snow.", "N2: wind."]));
+        journal.enter("Biscoe", &paragraph("Biscoe", &["N3: fog."]));
         journal.italicise("N3: fog.");
         journal
     }

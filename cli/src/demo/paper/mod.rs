@@ -85,7 +85,7 @@ impl Paper {
             What::Increment { .. }
             | What::Add { .. }
             | What::Remove { .. }
-            | What::Append { .. }
+            | What::Enter { .. }
             | What::Italicise { .. } => Vec::new(),
         };
         for (field, value) in values {
@@ -130,7 +130,7 @@ impl Paper {
                 set.retain(|element| !elements.contains(element));
                 document.insert(field.clone(), json!(set));
             }
-            What::Append { paragraph, .. } => self.journal.append(team, paragraph),
+            What::Enter { paragraph, .. } => self.journal.enter(team, paragraph),
             What::Italicise { sentence, .. } => self.journal.italicise(sentence),
             What::Delete => {}
         }
