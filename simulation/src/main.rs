@@ -1,5 +1,7 @@
-//! `driftline-simulate`: run by `cargo xtask crash` and `cargo xtask simulate`.
+//! `driftline-simulate`: run by `cargo xtask crash`, `cargo xtask simulate` and `cargo xtask mutants`.
 
+#[cfg(feature = "mutants")]
+mod mutants;
 mod simulate;
 
 use std::process::ExitCode;
@@ -18,6 +20,9 @@ struct Arguments {
 enum Command {
     /// Whole worlds of devices and a server, each drawn from a seed.
     World(simulate::Options),
+    /// Every planted fault, and the first seed that finds it.
+    #[cfg(feature = "mutants")]
+    Mutants(mutants::Options),
     /// Try every I/O call of every scenario with every way it can go wrong.
     Crash {
         /// Only scenarios whose name contains this.
@@ -41,6 +46,8 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::World(options) => simulate::run(&options),
+        #[cfg(feature = "mutants")]
+        Command::Mutants(options) => mutants::run(&options),
         Command::Crash {
             scenario: Some(scenario),
             point: Some(point),

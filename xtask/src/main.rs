@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask test`, `crash`, `simulate`, `chaos`, `bench`, `coverage`,
+//! The project's own commands: `cargo xtask test`, `crash`, `simulate`, `mutants`, `chaos`, `bench`, `coverage`,
 //! `check-layers`, `deny`.
 
 mod bench;
@@ -10,6 +10,7 @@ mod deny;
 mod layers;
 mod lcov;
 mod libtest;
+mod mutants;
 mod simulate;
 mod table;
 mod test;
@@ -33,6 +34,8 @@ enum Command {
     Crash(crash::Options),
     /// Run whole worlds of devices and a server, each drawn from a seed, and judge every step.
     Simulate(simulate::Options),
+    /// Plant faults, one at a time, and see that the simulation finds them.
+    Mutants(mutants::Options),
     /// Kill real devices and a real server at random, and check what must be true afterwards.
     Chaos(chaos::Options),
     /// Measure every figure beside its baseline, with the profile that ships.
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Command::Test(options) => test::run(&options),
         Command::Crash(options) => crash::run(&options),
         Command::Simulate(options) => simulate::run(&options),
+        Command::Mutants(options) => mutants::run(&options),
         Command::Chaos(options) => chaos::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Coverage(options) => coverage::run(&options),

@@ -91,6 +91,10 @@ impl Place {
     }
 
     fn judge(&self, sql: &str) -> bool {
+        // A fuzzer that watches comparisons learns the words that must not show, and says them itself.
+        if shows_canary(sql) {
+            return false;
+        }
         let began = Instant::now();
         let answer = self.db.query(sql, ());
         let took = began.elapsed();
