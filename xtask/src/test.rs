@@ -1,5 +1,5 @@
-//! `cargo xtask test`: layers, format, lints, every test and every crash point, each a named and timed
-//! step.
+//! `cargo xtask test`: layers, format, lints, every test, every crash point and a million steps of whole
+//! worlds, each a named and timed step.
 
 use std::io::{self, BufRead, BufReader, PipeReader, Write};
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 
 use crate::libtest::{Counts, Report};
 use crate::table::Table;
-use crate::{Outcome, cargo, chaos, crash, layers};
+use crate::{Outcome, cargo, chaos, crash, layers, simulate};
 
 /// What to run.
 #[derive(Args)]
@@ -35,6 +35,8 @@ enum Step {
     Tests,
     /// Every I/O call of every scenario, with every way it can go wrong.
     Crash,
+    /// A million steps of whole worlds.
+    Simulate,
     /// `cargo xtask chaos` on what the tests were built with.
     Chaos,
     /// `cargo clippy`, warnings are errors.
@@ -43,11 +45,12 @@ enum Step {
 
 impl Step {
     // The quick ones first; clippy last, so that a lint never hides a failing test.
-    const ALL: [Step; 6] = [
+    const ALL: [Step; 7] = [
         Step::Layers,
         Step::Fmt,
         Step::Tests,
         Step::Crash,
+        Step::Simulate,
         Step::Chaos,
         Step::Clippy,
     ];
@@ -58,6 +61,7 @@ impl Step {
             Step::Fmt => "fmt",
             Step::Tests => "tests",
             Step::Crash => "crash",
+            Step::Simulate => "simulate",
             Step::Chaos => "chaos",
             Step::Clippy => "clippy",
         }
@@ -69,6 +73,8 @@ impl Step {
             Step::Fmt => cargo::run(&mut cargo::command(["fmt", "--all", "--check"])),
             Step::Tests => tests(arguments, report),
             Step::Crash => crash::run(&crash::Options::whole()),
+            // 2,500 seeds of 400 steps by default.
+            Step::Simulate => simulate::run(&simulate::Options::default()),
             Step::Chaos => chaos::step(report),
             Step::Clippy => cargo::run(&mut cargo::command([
                 "clippy",
@@ -114,7 +120,7 @@ fn chosen(options: &Options) -> Vec<Step> {
         Step::Fmt | Step::Clippy => !options.skip_lint,
         Step::Layers | Step::Tests => true,
         // Whoever asks for some tests wants those.
-        Step::Crash | Step::Chaos => options.arguments.is_empty(),
+        Step::Crash | Step::Simulate | Step::Chaos => options.arguments.is_empty(),
     };
     Step::ALL.into_iter().filter(is_chosen).collect()
 }
@@ -264,10 +270,15 @@ mod tests {
         };
         assert_eq!(
             names(&options),
-            ["layers", "fmt", "tests", "crash", "chaos", "clippy"]
+            [
+                "layers", "fmt", "tests", "crash", "simulate", "chaos", "clippy"
+            ]
         );
         options.skip_lint = true;
-        assert_eq!(names(&options), ["layers", "tests", "crash", "chaos"]);
+        assert_eq!(
+            names(&options),
+            ["layers", "tests", "crash", "simulate", "chaos"]
+        );
         options.arguments = vec!["merge".to_owned()];
         assert_eq!(names(&options), ["layers", "tests"]);
         options = Options {
