@@ -27,6 +27,9 @@ const GROUP_BYTES: usize = 4 << 20;
 /// Milliseconds after which a turn ends and others get theirs.
 const TURN_MS: i64 = 500;
 
+/// A turn that failed is tried again after so many of the usual pauses.
+const AFTER_FAILURE: u64 = 10;
+
 /// What became of one text.
 struct Outcome {
     place: TextPlace,
@@ -171,10 +174,12 @@ impl Workspace {
 /// there is a pause: a text is folded once a second, not at every letter.
 async fn fold_in_turns(workspace: Weak<Workspace>, common: Common) {
     let environment = &common.environment;
+    let usual = common.limits.fold_after_ms;
+    let mut pause = usual;
     loop {
         environment
             .executor
-            .sleep(common.limits.fold_after_ms)
+            .sleep(std::mem::replace(&mut pause, usual))
             .await;
         // Never closed: it is the server's own.
         let Ok(_turn) = common.folds.acquire().await else {
@@ -188,7 +193,12 @@ async fn fold_in_turns(workspace: Weak<Workspace>, common: Common) {
         match environment.offload(move || folding.fold_turn()).await {
             Some(Ok(true)) => workspace.unfolded.store(true, Ordering::Release),
             Some(Ok(false)) => {}
-            Some(Err(error)) => tracing::warn!(%error, "texts could not be folded"),
+            Some(Err(error)) => {
+                tracing::warn!(%error, "texts could not be folded");
+                // Nobody may type for a long time, and operators read what was folded.
+                workspace.unfolded.store(true, Ordering::Release);
+                pause = usual.saturating_mul(AFTER_FAILURE);
+            }
             None => tracing::error!("folding texts panicked"),
         }
         if workspace.ends_folding() {

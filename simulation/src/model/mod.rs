@@ -58,6 +58,9 @@ pub struct Accepted<'a> {
     pub body: &'a OpBody,
     /// Its version.
     pub version: Version,
+    /// The version its author stood at, as it said when it was sent: a history that changed makes it
+    /// 0.
+    pub base: Version,
     /// Where it was placed in time, in Unix milliseconds.
     pub written: i64,
 }
@@ -116,7 +119,7 @@ impl Model {
                 op,
                 name,
                 stamp: (op.written.max(0) as u64) << 16,
-                seen: Chain::of(&self.decided, op.id, op.body.base, behind.collect(), &key),
+                seen: Chain::of(&self.decided, op.id, op.base, behind.collect(), &key),
                 generation: self.meant(change, before.as_ref(), name, (&key, &landed))?,
                 whole: rules.merge == MergePolicy::Document,
                 update_wins: rules.on_conflict_delete == DeletePolicy::UpdateWins,

@@ -33,14 +33,11 @@ fn after(ops: &[(u8, u64, i64, OpBody)]) -> Model {
     let schema = Schemas::new().app;
     let mut model = Model::default();
     for (at, (n, base, written, body)) in ops.iter().enumerate() {
-        let body = &OpBody {
-            base: *base,
-            ..body.clone()
-        };
         let op = Accepted {
             id: id(*n),
             body,
             version: at as u64 + 1,
+            base: *base,
             written: *written,
         };
         model.accept(&schema, op).unwrap();
@@ -102,6 +99,7 @@ fn what_builds_on_a_rejected_insert_cannot_be_accepted() {
         id: id(3),
         body,
         version: 2,
+        base: 0,
         written: 2,
     };
     assert!(model.accept(&schema, op).is_err());

@@ -15,6 +15,8 @@ pub struct LogRow {
     pub cursor: Cursor,
     /// The op.
     pub op: OpId,
+    /// The version its author stood at when it wrote, as the author said when it was decided.
+    pub base: Version,
     /// Where the server placed the write, in Unix milliseconds.
     pub written: i64,
     /// What devices are sent.

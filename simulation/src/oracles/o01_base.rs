@@ -10,7 +10,7 @@ pub fn base_is_the_servers(before: &FileView, view: &FileView, histories: &Histo
     if view.cursor.version == 0 && (view.staging || histories.changed()) {
         // An empty file takes a snapshot straight in. One whose history is gone keeps what it had
         // until the new base is there.
-        let kept = view.base == before.base || before.cursor.version == 0;
+        let kept = view.base == before.base || view.base.is_empty() || before.cursor.version == 0;
         return match kept || view.staging {
             true => Ok(()),
             false => object(
@@ -58,7 +58,7 @@ mod tests {
         assert!(base_is_the_servers(&before, &waiting, &histories).is_err());
         histories.restored_to(1);
         assert_eq!(base_is_the_servers(&before, &waiting, &histories), Ok(()));
-        waiting.base.clear();
+        waiting.base = testing::at(&histories, 1).base;
         assert!(base_is_the_servers(&before, &waiting, &histories).is_err());
     }
 

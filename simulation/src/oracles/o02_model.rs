@@ -28,8 +28,16 @@ pub fn log_follows_the_model(
         id: *op,
         body,
         version,
+        base: seen.row.base,
         written: seen.row.written,
     };
+    if seen.row.base != body.base && seen.row.base != 0 {
+        let (said, was) = (seen.row.base, body.base);
+        return object(
+            ORACLE,
+            format!("version {version}, {op}: base {said}, written at {was}"),
+        );
+    }
     if let Err(why) = model.accept(schema, accepted) {
         return object(ORACLE, format!("version {version}, {op}: {why}"));
     }

@@ -60,6 +60,7 @@ pub(super) fn row(version: u64, Wrote(n, document, title): Wrote) -> LogRow {
             hash: ChainHash([n; 8]),
         },
         op: id(n),
+        base: 0,
         written: moment(n),
         entry: VersionEntry {
             version,

@@ -17,8 +17,8 @@ const LIVENESS: &str = "O14 liveness";
 /// slowest retry.
 const PATIENCE_MS: i64 = 40 * 60_000;
 
-/// After that the server folds texts.
-const FOLDING_MS: i64 = 10_000;
+/// After that the server folds texts, also where it just failed to.
+const FOLDING_MS: i64 = 15_000;
 
 /// How often all may settle before they stand at one version.
 const ROUNDS: usize = 20;

@@ -206,6 +206,7 @@ impl World<'_> {
                 id: seen.row.op,
                 body,
                 version,
+                base: seen.row.base,
                 written: seen.row.written,
             };
             if let Err(why) = self.model.accept(&self.schemas.app, accepted) {

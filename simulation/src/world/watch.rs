@@ -220,7 +220,7 @@ impl Watcher {
 
     /// The server's log behind a version.
     pub(super) fn log(&self, after: Version) -> Looked<Vec<LogRow>> {
-        let sql = "SELECT version, hash, op_id, written, entry FROM log WHERE version > ?1 ORDER BY version";
+        let sql = "SELECT version, hash, op_id, written, entry, base FROM log WHERE version > ?1 ORDER BY version";
         let mut statement = self.connection.prepare_cached(sql).map_err(said)?;
         let mut rows = statement.query([after.cast_signed()]).map_err(said)?;
         let mut log = Vec::new();
@@ -234,6 +234,7 @@ impl Watcher {
                     hash: ChainHash(hash.ok_or("a hash that is none")?),
                 },
                 op: op_id(row, 2)?.ok_or("a version without an op")?,
+                base: row.get::<_, i64>(5).map_err(said)?.cast_unsigned(),
                 written: row.get(3).map_err(said)?,
                 entry,
             });
