@@ -151,19 +151,6 @@ pub(super) fn greatest(conn: &Connection, table: &Table) -> Result<Option<String
     Ok(statement.query_row([], |row| row.get(0))?)
 }
 
-/// Reads a document, live or deleted.
-#[cfg(test)]
-pub(super) fn load(
-    conn: &Connection,
-    table: &Table,
-    id: &DocumentId,
-) -> Result<Option<StoredDocument>> {
-    match load_row(conn, table, id)? {
-        None => load_tombstone(conn, table.collection, id),
-        row => Ok(row),
-    }
-}
-
 /// The document's tombstone.
 pub(super) fn load_tombstone(
     conn: &Connection,

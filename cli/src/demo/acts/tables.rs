@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use driftline::Value;
+use serde::Serialize;
 use serde_json::json;
 
 use super::verdict::Final;
@@ -10,8 +11,11 @@ use crate::demo::messages::{Lost, Report};
 use crate::output::{Align, Output, Tone, bytes, clipped, span};
 
 /// What the server has at the end.
+#[derive(Serialize)]
 pub(super) struct AtServer<'a> {
     pub(super) birds: usize,
+    /// Sentences of the journal that are there exactly once.
+    #[serde(rename = "journal_sentences")]
     pub(super) sentences: usize,
     pub(super) digest: &'a str,
 }

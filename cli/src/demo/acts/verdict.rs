@@ -165,7 +165,7 @@ pub(in crate::demo) fn verdict(mut world: World<'_>) -> Result<Exit, Failure> {
         digest: &server,
     };
     tables::devices(world.stage.output, &finals, &at_server);
-    stop(world, &finals, &server)
+    stop(world, &finals, &at_server)
 }
 
 /// Checks that every sentence of the journal is there once, and that it is the server's journal.
@@ -188,7 +188,7 @@ fn check_journal(world: &mut World<'_>, name: &str, sentences: usize, as_on_serv
 }
 
 /// The server ends as a service does; what it acknowledged is in its files.
-fn stop(mut world: World<'_>, finals: &[Final], digest: &str) -> Result<Exit, Failure> {
+fn stop(mut world: World<'_>, finals: &[Final], server: &AtServer<'_>) -> Result<Exit, Failure> {
     for team in &mut world.teams {
         team.close()?;
     }
@@ -202,14 +202,16 @@ fn stop(mut world: World<'_>, finals: &[Final], digest: &str) -> Result<Exit, Fa
     let after = world
         .server_facts()?
         .map_or_else(String::new, |facts| facts.digest);
-    world
-        .stage
-        .equal("digest of the server's files after that", digest, &after);
+    world.stage.equal(
+        "digest of the server's files after that",
+        server.digest,
+        &after,
+    );
     let devices: Vec<Json> = finals.iter().map(|device| json!({
         "device": device.name, "report": device.report, "journal_sentences": device.sentences,
         "digest": device.digest, "settled_in_ms": device.millis,
     })).collect();
     Ok(world
         .stage
-        .verdict(json!({ "devices": devices, "server": { "digest": digest } })))
+        .verdict(json!({ "devices": devices, "server": server })))
 }
