@@ -182,10 +182,7 @@ impl<'c> ReadTx<'c> {
         id: &DocumentId,
     ) -> Result<Option<StoredDocument>> {
         match self.table(collection)? {
-            Some(table) => match row::load_row(self.conn(), &table, id)? {
-                None => row::load_tombstone(self.conn(), collection, id),
-                found => Ok(found),
-            },
+            Some(table) => row::load(self.conn(), &table, id),
             None => Ok(None),
         }
     }

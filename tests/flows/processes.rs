@@ -118,7 +118,7 @@ fn a_device_whose_disk_is_full_says_so_and_keeps_what_it_has() {
     drop(Device::at(&path, "made with room"));
     // With the signal ignored, a write beyond the limit fails like one on a full disk.
     let output = Command::new("sh")
-        .args(["-c", "trap '' XFSZ; ulimit -f 4096; exec \"$@\"", "sh"])
+        .args(["-c", "trap '' XFSZ; ulimit -S -f 4096; exec \"$@\"", "sh"])
         .arg(std::env::current_exe().unwrap())
         .args([
             "--exact",
@@ -142,6 +142,16 @@ fn a_device_whose_disk_is_full_says_so_and_keeps_what_it_has() {
         "{refused:?}"
     );
     assert_eq!(word("read "), [acknowledged.len().to_string()]);
+    // What is typed into an editor shows, and waits for room; no more of it is taken meanwhile.
+    let (typed, more) = (word("typed "), word("more "));
+    assert_eq!(typed, more, "one word for a full disk");
+    assert!(
+        ["io", "disk_full"].contains(&typed[0].as_str()),
+        "{typed:?}"
+    );
+    let words: usize = word("words ")[0].parse().unwrap();
+    assert!(words >= 8_000);
+    assert_eq!(word("room again "), ["stored"]);
     let device = Device::at(&path, "with room again");
     for id in &acknowledged {
         assert!(device.title(id).is_some(), "an acknowledged write is gone");
@@ -153,6 +163,10 @@ fn a_device_whose_disk_is_full_says_so_and_keeps_what_it_has() {
     other.connect(&server);
     other.sync();
     assert_eq!(other.content(), device.content());
+    let story = other.db.rich_text("notes", &acknowledged[0], "story");
+    let story = story.unwrap().unwrap();
+    assert!(story.text().starts_with("and kept "));
+    assert_eq!(story.text().split_whitespace().count(), words + 1);
 }
 
 /// Runs only as a child of the test above.
@@ -174,6 +188,39 @@ fn child_that_writes_until_the_disk_is_full() {
     };
     println!("refused {}", error.code());
     println!("read {}", device.count("notes"));
+    let first = device.one("SELECT min(id) FROM notes");
+    let Some(driftline::Value::Text(first)) = first else {
+        panic!("no note: {first:?}");
+    };
+    let editor = device.db.open_text("notes", &first, "story").unwrap();
+    let type_in = |words: &str| editor.edit([driftline::TextEdit::insert(0, words)]);
+    // A commit that failed may have made room by a checkpoint: until there is none. What is typed and
+    // taken away again fills the queue, not the text.
+    let words = "kept ".repeat(8_000);
+    let refused = loop {
+        type_in(&words).unwrap();
+        if let Err(error) = editor.flush() {
+            break error;
+        }
+        let all = editor.len().unwrap();
+        editor.edit([driftline::TextEdit::delete(0, all)]).unwrap();
+    };
+    println!("typed {}", refused.code());
+    println!("more {}", type_in("refused ").unwrap_err().code());
+    let shown = editor.content().unwrap();
+    println!("words {}", shown.text().split_whitespace().count());
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize);
+    let room = rustix::process::Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    rustix::process::setrlimit(rustix::process::Resource::Fsize, room).unwrap();
+    type_in("and ").unwrap();
+    let closed = editor.close();
+    println!(
+        "room again {}",
+        closed.map_or_else(|error| error.code(), |()| "stored")
+    );
     // Ends as it would when the app is killed; closing would need room.
     std::process::exit(0);
 }

@@ -11,7 +11,7 @@ use crate::mutant::{Mutant, planted};
 use crate::op::{Change, ChangeKind, FieldMap, Op, Refusal, Update, admit, refusal};
 use crate::protocol::limits::MAX_VERSION;
 use crate::protocol::{DocumentResult, encode_cbor};
-use crate::schema::{Collection, Schema};
+use crate::schema::{Collection, FieldKind, Schema};
 use crate::text::guard::Why;
 use crate::time::Stamp;
 
@@ -501,7 +501,10 @@ fn within_limits(
         return Err(Refusal::new(refusal::DOCUMENT_TOO_LARGE, message));
     }
     for (field, text) in after.texts.iter() {
-        let declared = collection.field_by_id(field).and_then(|f| f.max_bytes);
+        // Of a list it bounds each element.
+        let declared = collection.field_by_id(field);
+        let declared = declared.filter(|f| f.kind != FieldKind::List);
+        let declared = declared.and_then(|f| f.max_bytes);
         let most = u64::from(declared.unwrap_or(limits.max_value));
         // What makes it smaller is welcome also where a limit was lowered.
         let was = before.and_then(|before| before.texts.get(field));

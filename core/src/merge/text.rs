@@ -45,7 +45,10 @@ pub(super) fn write(
         return Err(Refusal::new(refusal::UNKNOWN_FIELD, message).into());
     };
     let marks = state.texts.get(field).map_or(&[][..], |text| &text.marks);
-    let limits = GuardLimits::default();
+    let mut limits = GuardLimits::default();
+    if let (TextKind::List, Some(most)) = (kind, declared.max_bytes) {
+        limits.max_element = limits.max_element.min(most as usize);
+    }
     let checked = match guard::check(&edit.update.0, edit.writer, kind, marks, &limits) {
         Ok(Check::Fits(checked)) => checked,
         Ok(Check::Contained) => return Err(Unmerged::Rebase(Why::Overlap)),

@@ -36,7 +36,7 @@ pub(crate) fn opening(layout: &Layout, place: &TextPlace, writer: u64) -> Option
 
 fn limits(layout: &Layout, place: &TextPlace, kind: TextKind) -> BodyLimits {
     let mut limits = BodyLimits::default();
-    let most = layout.schema.limits.max_document as usize;
+    let most = layout.schema.limits.max_value as usize;
     let declared = layout.schema.collection_by_id(place.collection);
     let max_bytes = declared
         .and_then(|collection| collection.field_by_id(place.field)?.max_bytes)

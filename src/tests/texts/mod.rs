@@ -279,3 +279,36 @@ fn without_an_account_text_is_kept_too() {
     assert_eq!(body(&db, &id), "cba");
     assert_eq!(db.list("pages", &id, "steps").unwrap().unwrap().len(), 3);
 }
+
+/// What the server would refuse is refused here: a text without a limit of its own has the schema's.
+#[test]
+fn a_text_and_a_list_end_where_the_schemas_values_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let schema = SCHEMA.replace(", max_bytes = \"1 KiB\"", "").replace(
+        "[collections.pages]",
+        "[limits]\nmax_value = \"1 KiB\"\n\n[collections.pages]",
+    );
+    let schema = schema.replace("kind = \"list\"", "kind = \"list\", max_bytes = 100");
+    let db = Database::open(config(&dir, &schema)).unwrap();
+    let id = page(&db);
+    let session = db.open_text("pages", &id, "body").unwrap();
+    session
+        .edit([TextEdit::insert(0, "x".repeat(1_024))])
+        .unwrap();
+    let more = session.edit([TextEdit::insert(0, "x")]).unwrap_err();
+    assert_eq!(more.code(), "text_too_long");
+    session.close().unwrap();
+    let put = |json: String| {
+        let written = db.write(|tx| tx.list("pages", &id, "steps")?.insert(0, [json]));
+        written.map_err(|error| error.code()).map(drop)
+    };
+    assert_eq!(
+        put(format!("\"{}\"", "x".repeat(200))),
+        Err("text_element_size")
+    );
+    let element = format!("\"{}\"", "x".repeat(98));
+    for _ in 0..10 {
+        put(element.clone()).unwrap();
+    }
+    assert_eq!(put(element), Err("text_too_long"));
+}

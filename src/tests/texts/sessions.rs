@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::{journal, page};
-use crate::storage::{Origin, StorageError};
 use crate::{Database, Offsets, Side, TextEdit, TextNews, TextSession};
 
 fn open(db: &Database, id: &str) -> TextSession {
@@ -219,55 +218,6 @@ fn keystrokes_leave_the_document_s_row_and_watches_alone() {
     db.flush().unwrap();
     assert_eq!(shown(&db), Some(501.into()));
     watch.next().unwrap();
-}
-
-/// What is typed shows and is kept while the disk is full; what would grow without end is refused; it is
-/// stored once there is room.
-#[test]
-fn what_cannot_be_stored_is_put_back_and_stored_later() {
-    let db = journal();
-    let id = page(&db);
-    let session = open(&db, &id);
-    session.edit([TextEdit::insert(0, "first ")]).unwrap();
-    session.flush().unwrap();
-    let limit = || {
-        let limited = db.storage().write_tx(Origin::Remote, |tx| {
-            let conn = tx.conn();
-            let pages: i64 = conn.query_row("PRAGMA page_count", [], |row| row.get(0))?;
-            conn.pragma_update(None, "max_page_count", pages)?;
-            Ok::<_, StorageError>(())
-        });
-        limited.unwrap();
-    };
-    let words = "second ".repeat(100);
-    let mut refused = None;
-    for _ in 0..200 {
-        session.edit([TextEdit::insert(6, words.as_str())]).unwrap();
-        // A write that finds no room opens the file anew, without the limit.
-        limit();
-        refused = session.flush().err();
-        if refused.is_some() {
-            break;
-        }
-        session.edit([TextEdit::delete(6, 700)]).unwrap();
-        session.flush().unwrap();
-    }
-    let code = refused.map(|error| error.code());
-    assert_eq!(code, Some("disk_full"), "it filled up");
-    let shown = text(&session);
-    assert_eq!(shown.matches("second ").count(), 100, "it shows");
-    assert_eq!(stored(&db, &id), "first ");
-    limit();
-    let more = session.edit([TextEdit::insert(0, "more ")]).unwrap_err();
-    assert_eq!((more.code(), text(&session)), ("disk_full", shown.clone()));
-    limit();
-    assert_eq!(session.close().unwrap_err().code(), "disk_full");
-    // There is room again.
-    session.edit([TextEdit::insert(0, "more ")]).unwrap();
-    session.close().unwrap();
-    assert_eq!(stored(&db, &id), format!("more {shown}"));
-    let db = db.reopen(super::SCHEMA).unwrap();
-    assert_eq!(stored(&db, &id), format!("more {shown}"));
 }
 
 #[test]

@@ -151,3 +151,45 @@ fn inspect_follows_what_others_type() {
     assert_eq!(counts["collection"]["texts"], 1);
     assert_eq!(counts["collection"]["text_bytes"], said.len());
 }
+
+/// The queue is full: what is typed shows and is kept, no more of it is taken, and it is stored and sent
+/// as the queue drains.
+#[test]
+fn an_editor_waits_for_a_queue_that_is_full() {
+    let schema = format!("{SCHEMA}\n[limits]\nmax_queue_ops = 3\n");
+    let server = Server::start(SCHEMA);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("device.db");
+    let config = driftline::Config::new(
+        &path,
+        driftline::Schema::parse(&schema).unwrap(),
+        crate::support::device::WORKSPACE,
+    );
+    let db = driftline::Database::open(config.with_account("ada")).unwrap();
+    let device = Device::with_database(db, &path, folder);
+    let id = device.note("a journal");
+    let editor = device.db.open_text("notes", &id, "story").unwrap();
+    let type_in = |word: &str| {
+        let end = editor.len().unwrap();
+        editor.edit([TextEdit::insert(end, word)])
+    };
+    for word in ["first ", "second "] {
+        type_in(word).unwrap();
+        editor.flush().unwrap();
+    }
+    type_in("third ").unwrap();
+    for _ in 0..3 {
+        assert_eq!(editor.flush().unwrap_err().code(), "queue_full");
+        assert_eq!(type_in("refused ").unwrap_err().code(), "queue_full");
+    }
+    assert_eq!(editor.close().unwrap_err().code(), "queue_full");
+    assert_eq!(editor.content().unwrap().text(), "first second third ");
+    assert_eq!(story(&device.db, &id), "first second ");
+    device.connect(&server);
+    device.sync();
+    type_in("fourth ").unwrap();
+    editor.close().unwrap();
+    device.sync();
+    let other = newcomer(&server);
+    assert_eq!(agree(&[&device, &other], &id), "first second third fourth ");
+}

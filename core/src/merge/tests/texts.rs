@@ -242,6 +242,38 @@ fn a_text_grows_to_its_limit_and_what_was_deleted_counts_no_more() {
     assert_eq!((state.bytes, server.state(FIELDS).size()), (1, 8 + 1));
 }
 
+/// Of a list `max_bytes` bounds each element, and what values may take bounds all of them.
+#[test]
+fn a_list_grows_beyond_what_an_element_may_be() {
+    let declared = r#"[schema]
+        name = "lists"
+        version = 1
+        [collections.c]
+        id = 1
+        [collections.c.fields]
+        l = { id = 7, kind = "list", max_bytes = 4 }"#;
+    let schema = crate::schema::Schema::parse(declared).unwrap();
+    let collection = schema.collection_by_id(1).unwrap();
+    let mut list = crate::text::ListBody::new(7, Default::default());
+    let mut state = DocumentState::opened(id(1), 1);
+    let mut put = |n: u8, value: &str, after: Option<u8>| {
+        let insert = crate::text::ListChange::Insert {
+            at: 0,
+            values: vec![value.into()],
+        };
+        let update = Update(list.edit(&[insert]).unwrap().unwrap());
+        let edited = edit(7, update, after);
+        crate::merge::text::write(&mut state, LIST, &edited, collection, (id(n), n.into()))
+    };
+    put(2, "12", None).unwrap();
+    put(3, "34", Some(2)).unwrap();
+    match put(4, "567", Some(3)) {
+        Err(Unmerged::Rejected(refused)) => assert_eq!(refused.code, refusal::INVALID_TEXT),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(state.texts.get(LIST).unwrap().marks[0].next, 2);
+}
+
 #[test]
 fn a_fresh_insert_begins_an_empty_text_and_a_restore_keeps_it() {
     let mut server = hello();
