@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use driftline_core::text::{Delta, Side, TextBody, TextChange, TextError};
 use tokio::sync::Notify;
 
-use super::untold::{Untold, check_within, difference, moved};
+use super::untold::{Untold, check_within, difference, moved, moved_past};
 use super::{Offsets, RichText, TextEdit, failed};
 use crate::error::{Error, Fault, Result, Retry};
 use crate::storage::text::{Editing, News, TextPlace, refuse_readers};
@@ -543,7 +543,14 @@ impl State {
 
     fn move_selection(&mut self, change: &Delta) {
         let (from, to) = self.selection;
-        self.selection = (moved(from, change), moved(to, change));
+        // A caret stays before what comes right there; what is selected stays selected, and no more.
+        self.selection = match from < to {
+            true => (
+                moved_past(from, change).min(moved(to, change)),
+                moved(to, change),
+            ),
+            false => (moved(from, change), moved(to, change)),
+        };
     }
 }
 

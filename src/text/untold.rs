@@ -181,6 +181,29 @@ pub(super) fn moved(place: u32, change: &Delta) -> u32 {
     new + place.saturating_sub(old)
 }
 
+/// Where a place is after a change: behind what is put right there. So a selection begins where it did.
+pub(super) fn moved_past(place: u32, change: &Delta) -> u32 {
+    let (mut old, mut new) = (0u32, 0u32);
+    for step in change.steps() {
+        match step {
+            Step::Retain { len, .. } => {
+                if old + len > place {
+                    break;
+                }
+                (old, new) = (old + len, new + len);
+            }
+            Step::Insert { text, .. } => new += utf16(text),
+            Step::Delete { len } => {
+                if old + len > place {
+                    return new;
+                }
+                old += len;
+            }
+        }
+    }
+    new + place.saturating_sub(old)
+}
+
 /// Where a place was before a change.
 fn moved_back(place: u32, change: &Delta) -> u32 {
     let (mut old, mut new) = (0u32, 0u32);

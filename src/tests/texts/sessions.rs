@@ -281,3 +281,29 @@ fn a_position_stays_where_it_was_put_and_means_the_same_to_every_session() {
         "text_closed"
     );
 }
+
+#[test]
+fn what_is_selected_stays_selected_and_no_more() {
+    let db = journal();
+    let id = page(&db);
+    let (one, two) = (open(&db, &id), open(&db, &id));
+    one.edit([TextEdit::insert(0, "one two three")]).unwrap();
+    one.flush().unwrap();
+    two.news().unwrap();
+    two.select(4, 7).unwrap();
+    one.edit([
+        TextEdit::insert(7, "[after]"),
+        TextEdit::insert(4, "[before]"),
+    ])
+    .unwrap();
+    one.edit([TextEdit::insert(0, "zero ")]).unwrap();
+    one.flush().unwrap();
+    two.news().unwrap();
+    let (from, to) = two.selection();
+    assert_eq!(&text(&two)[from as usize..to as usize], "two");
+    // It goes with what was selected.
+    one.edit([TextEdit::delete(0, 20)]).unwrap();
+    one.flush().unwrap();
+    two.news().unwrap();
+    assert_eq!((two.selection(), &*text(&two)), ((0, 0), "[after] three"));
+}
