@@ -6,7 +6,7 @@ use driftline::inspect::{
 use driftline::{Fault, FieldValue, Value};
 use serde_json::json;
 
-use super::{Arguments, moment};
+use super::{Arguments, moment, show_document, show_pairs};
 use crate::failure::{Exit, Failure, Outcome};
 use crate::output::{Align, Output, Tone, bytes, clipped, count, span};
 use crate::token::unix_seconds;
@@ -91,16 +91,12 @@ fn documents(arguments: &Arguments, collection: &str, output: &Output) -> Outcom
             .map(|(name, value)| (name.clone(), as_json(value)))
             .collect();
         output.object(&json!({ "type": "document", "collection": collection, "id": document.id, "fields": fields }));
-        let text: Vec<String> = document
-            .fields
-            .iter()
-            .map(|(name, value)| format!("{name}: {}", as_text(value)))
-            .collect();
-        output.line(format!(
-            "{}  {}",
-            output.tone(Tone::Strong, &crate::output::plain(&document.id)),
-            text.join("  ")
-        ));
+        let fields = document.fields.iter();
+        show_document(
+            output,
+            &document.id,
+            fields.map(|(name, value)| (name, as_text(value))),
+        );
     }
     output.line(count(documents.len() as u64, "document", "documents"));
     Ok(Exit::Done)
@@ -136,7 +132,6 @@ fn tell(everything: &Everything, output: &Output) {
 
 fn show_facts(everything: &Everything, output: &Output) {
     let facts = &everything.facts;
-    let pair = |name: &str, value: String| vec![name.to_owned(), value];
     let log = if facts.log_bytes > 0 {
         format!(", log {}", bytes(facts.log_bytes))
     } else {
@@ -153,33 +148,33 @@ fn show_facts(everything: &Everything, output: &Output) {
         ""
     };
     let rows = vec![
-        pair(
+        (
             "account",
             facts
                 .account
                 .clone()
                 .unwrap_or_else(|| "none (a guest's file)".to_owned()),
         ),
-        pair("workspace", facts.workspace.clone()),
-        pair("device", format!("{}{label}", facts.device)),
-        pair(
+        ("workspace", facts.workspace.clone()),
+        ("device", format!("{}{label}", facts.device)),
+        (
             "stands at",
             format!("version {}, hash {}{state}", facts.version, facts.hash),
         ),
-        pair(
+        (
             "last contact",
             facts
                 .last_contact
                 .map_or_else(|| "never".to_owned(), moment),
         ),
-        pair(
+        (
             "schema",
             format!(
                 "version {}, fingerprint {}",
                 facts.schema_version, facts.schema_fingerprint
             ),
         ),
-        pair(
+        (
             "file",
             format!(
                 "{}{log}, tables {}",
@@ -187,7 +182,7 @@ fn show_facts(everything: &Everything, output: &Output) {
                 facts.tables_version
             ),
         ),
-        pair(
+        (
             "content",
             format!(
                 "{}, {}",
@@ -196,7 +191,7 @@ fn show_facts(everything: &Everything, output: &Output) {
             ),
         ),
     ];
-    output.table(&[("", Align::Left), ("", Align::Left)], rows);
+    show_pairs(output, rows);
 }
 
 fn heading(output: &Output, text: &str) {

@@ -7,7 +7,7 @@ mod server;
 use std::path::PathBuf;
 
 use crate::failure::Outcome;
-use crate::output::Output;
+use crate::output::{Align, Output, Tone, plain};
 
 /// Shows what is in a device's file: collections, outbox, ledger, runs, and a digest of the content.
 ///
@@ -41,6 +41,27 @@ pub(crate) fn run(arguments: &Arguments, output: &Output) -> Outcome {
         (false, true) => follow::run(arguments, output),
         (false, false) => device::run(arguments, output),
     }
+}
+
+/// Names and what they stand for, a line each.
+fn show_pairs(output: &Output, pairs: Vec<(&str, String)>) {
+    let rows = pairs
+        .into_iter()
+        .map(|(name, value)| vec![name.to_owned(), value]);
+    output.table(&[("", Align::Left), ("", Align::Left)], rows.collect());
+}
+
+/// One document on a line: its id and its fields.
+fn show_document<'a>(
+    output: &Output,
+    id: &str,
+    fields: impl Iterator<Item = (&'a String, String)>,
+) {
+    let fields: Vec<String> = fields
+        .map(|(name, value)| format!("{name}: {value}"))
+        .collect();
+    let id = output.tone(Tone::Strong, &plain(id));
+    output.line(format!("{id}  {}", fields.join("  ")));
 }
 
 /// Unix milliseconds as a date and a time in UTC.

@@ -4,7 +4,7 @@ use driftline_server::inspect::{self, CollectionCounts, FieldValue, SeenDevice, 
 use driftline_server::store::StoreError;
 use serde_json::json;
 
-use super::{Arguments, device, moment};
+use super::{Arguments, device, moment, show_document, show_pairs};
 use crate::failure::{Exit, Failure, Outcome};
 use crate::output::{Align, Output, Tone, bytes, clipped, count, plain};
 
@@ -55,18 +55,17 @@ fn workspace(arguments: &Arguments, name: &str, output: &Output) -> Result<(), F
 }
 
 fn show(facts: &WorkspaceFacts, output: &Output) {
-    let pair = |name: &str, value: String| vec![name.to_owned(), value];
     let rows = vec![
-        pair("workspace", facts.workspace.clone()),
-        pair(
+        ("workspace", facts.workspace.clone()),
+        (
             "stands at",
             format!("version {}, hash {}", facts.version, facts.hash),
         ),
-        pair(
+        (
             "verdicts",
             format!("{} accepted, {} rejected", facts.accepted, facts.rejected),
         ),
-        pair(
+        (
             "content",
             format!(
                 "{}, {}, {}",
@@ -76,7 +75,7 @@ fn show(facts: &WorkspaceFacts, output: &Output) {
             ),
         ),
     ];
-    output.table(&[("", Align::Left), ("", Align::Left)], rows);
+    show_pairs(output, rows);
     output.line("");
     if facts.unfolded_edits > 0 {
         let edits = count(facts.unfolded_edits, "edit", "edits");
@@ -150,16 +149,12 @@ fn documents(
         output.object(&json!({
             "type": "document", "workspace": name, "collection": collection, "id": document.id, "fields": document.fields,
         }));
-        let text: Vec<String> = document
-            .fields
-            .iter()
-            .map(|(name, value)| format!("{name}: {}", as_text(value)))
-            .collect();
-        output.line(format!(
-            "{}  {}",
-            output.tone(Tone::Strong, &plain(&document.id)),
-            text.join("  ")
-        ));
+        let fields = document.fields.iter();
+        show_document(
+            output,
+            &document.id,
+            fields.map(|(name, value)| (name, as_text(value))),
+        );
         shown += 1;
     }
     output.line(format!("{name}: {}", count(shown, "document", "documents")));
