@@ -182,7 +182,10 @@ impl<'c> ReadTx<'c> {
         id: &DocumentId,
     ) -> Result<Option<StoredDocument>> {
         match self.table(collection)? {
-            Some(table) => row::load(self.conn(), &table, id),
+            Some(table) => match row::load_row(self.conn(), &table, id)? {
+                None => row::load_tombstone(self.conn(), collection, id),
+                found => Ok(found),
+            },
             None => Ok(None),
         }
     }
