@@ -1,5 +1,6 @@
 //! What goes wrong.
 
+use driftline_core::protocol::Cursor;
 use driftline_simvfs::{Disk, Fault, PowerLoss, Process, Random};
 
 use super::script::Act;
@@ -141,6 +142,10 @@ impl World<'_> {
         site.kill_all();
         site.device.clock.reboot();
         site.lossy |= normal;
+        // What the engine stored may be gone even under `Full`, where a sync had failed; what an app
+        // was told of may not.
+        site.view.cursor = Cursor::START;
+        site.view.newest = None;
     }
 
     fn restore_backup(&mut self, at: usize) {

@@ -226,18 +226,17 @@ fn type_words(tx: &mut Transaction<'_>, random: &mut Random, value: &str) -> Res
         tx.insert_with_id("letters", &id, [("title", value)])?;
     }
     let mut text = tx.rich_text("letters", &id, "words")?;
-    let len = text.len()?;
-    if len > 4 && random.one_in(4) {
-        let from = random.below(len as usize - 3) as u32;
-        text.delete(from, 1 + random.below(3) as u32)?;
-    } else {
-        // At a place between two words, so that words stay whole.
-        let said = text.read()?.text().to_owned();
-        let gaps: Vec<usize> = std::iter::once(0)
-            .chain(said.match_indices(']').map(|(at, _)| at + 1))
-            .collect();
-        let gap = random.pick(&gaps).copied().unwrap_or(0);
-        text.insert(gap as u32, &format!("[{value}]"))?;
+    // At a place between two words, or a word as it is: words stay whole.
+    let said = text.read()?.text().to_owned();
+    let ends: Vec<usize> = said.match_indices(']').map(|(at, _)| at + 1).collect();
+    let gap = match random.below(ends.len() + 1) {
+        0 => 0,
+        chosen => ends[chosen - 1],
+    };
+    let word = said.get(gap..).and_then(|rest| rest.find(']'));
+    match word {
+        Some(end) if random.one_in(4) => text.delete(gap as u32, end as u32 + 1)?,
+        _ => text.insert(gap as u32, &format!("[{value}]"))?,
     }
     Ok(Done::wrote(true))
 }
