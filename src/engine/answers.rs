@@ -235,10 +235,13 @@ impl Driver {
             }
             Ok(Taken::ResultsOnly(applied)) => {
                 self.after_apply(applied, false);
+                // A file that is receiving another base takes no page: where the beginning was stored
+                // although its commit had failed, asking again would never end.
+                let begun = self.store.stage().is_ok();
                 Answer::Page {
-                    has_more: true,
+                    has_more: !begun,
                     sendable: false,
-                    take_snapshot,
+                    take_snapshot: take_snapshot || begun,
                 }
             }
             Ok(Taken::NeedsBase) => Answer::Page {
