@@ -222,7 +222,9 @@ impl<'c> WriteTx<'c> {
         before: &StoredDocument,
     ) -> Result<()> {
         if let Some(table) = self.table(collection)? {
-            for (field, _) in before.shown.texts.iter() {
+            // Also what it showed before: of an insert that was taken back nothing shows already.
+            let shown = before.shown.texts.iter().map(|(field, _)| field);
+            for field in shown.chain(table.texts.iter().map(|(field, _)| *field)) {
                 text::shown::remove(
                     self.conn(),
                     &text::TextPlace {

@@ -22,6 +22,9 @@ pub struct Farewells {
     pub successors: BTreeMap<OpId, BTreeSet<OpId>>,
     /// All retries of an op, by its first id.
     tries: BTreeMap<OpId, BTreeSet<OpId>>,
+    /// The first id of each retry: a copy of the file may have tried the same op again, and the version
+    /// then names that id.
+    firsts: BTreeMap<OpId, OpId>,
 }
 
 impl Farewells {
@@ -33,6 +36,7 @@ impl Farewells {
             }
             // A retry names the first try; it stands for those between as well.
             if let Some(first) = queued.body.retry_of {
+                self.firsts.insert(queued.id, first);
                 let tries = self.tries.entry(first).or_default();
                 tries.insert(queued.id);
                 for earlier in tries.range(..queued.id).copied().collect::<Vec<_>>() {
@@ -47,7 +51,10 @@ impl Farewells {
     }
 
     fn may_be_gone(&self, id: OpId, view: &FileView, histories: &Histories) -> bool {
-        let named = histories.named_at(id, view.cursor);
+        let mut names = [Some(id), self.firsts.get(&id).copied()]
+            .into_iter()
+            .flatten();
+        let named = names.any(|name| histories.named_at(name, view.cursor));
         let taken_back = self.discarded.contains(&id) && self.rejected.contains(&id);
         named || taken_back || self.excused.contains(&id)
     }
@@ -122,5 +129,22 @@ mod tests {
         farewells.rejected.insert(id(1));
         let judged = nothing_left_without_a_reason(&before, &empty, &histories, &farewells);
         assert_eq!(judged, Ok(()));
+    }
+
+    #[test]
+    fn a_retry_may_be_gone_when_a_copys_retry_of_the_same_op_was_accepted() {
+        let before = BTreeSet::from([id(3)]);
+        let mut retried = update("a", "y");
+        retried.retry_of = Some(id(1));
+        let mut farewells = Farewells::default();
+        farewells.learn(&view_with(&[(3, retried)]));
+        // The version names the first id of what it retries.
+        let histories = testing::histories(&[wrote(1, "a", "x")]);
+        let judge = |version| {
+            let view = testing::at(&histories, version);
+            nothing_left_without_a_reason(&before, &view, &histories, &farewells)
+        };
+        assert_eq!(judge(1), Ok(()));
+        assert!(judge(0).is_err());
     }
 }
