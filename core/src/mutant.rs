@@ -72,8 +72,8 @@ pub enum Mutant {
     LossForgotten,
     /// A cursor of another history is taken for one of this.
     HistoryUnchecked,
-    /// An answer leaves out its last version and moves the cursor behind it.
-    PageWithoutEcho,
+    /// An answer leaves out a version and moves the cursor behind it.
+    PageLeavesOut,
     /// An op overtakes an undecided one that it builds on.
     HeldOvertaken,
     /// A write returns although it was rolled back.
@@ -157,7 +157,7 @@ impl Mutant {
         Mutant::RecordNotKept,
         Mutant::LossForgotten,
         Mutant::HistoryUnchecked,
-        Mutant::PageWithoutEcho,
+        Mutant::PageLeavesOut,
         Mutant::HeldOvertaken,
         Mutant::AckBeforeCommit,
         Mutant::OutboxApart,
@@ -252,8 +252,8 @@ impl Mutant {
             Mutant::RecordNotKept => "the server does not remember what it decided",
             Mutant::LossForgotten => "losses are not told to their authors",
             Mutant::HistoryUnchecked => "a cursor of another history is taken for one of this",
-            Mutant::PageWithoutEcho => {
-                "an answer leaves out its last version and moves the cursor behind it"
+            Mutant::PageLeavesOut => {
+                "an answer leaves out a version and moves the cursor behind it"
             }
             Mutant::HeldOvertaken => "an op overtakes an undecided one that it builds on",
             Mutant::AckBeforeCommit => "a write returns although it was rolled back",

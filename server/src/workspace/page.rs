@@ -162,7 +162,7 @@ fn page(
             return false;
         }
         bytes += entry.len();
-        if !(planted(Mutant::PageWithoutEcho) && row.cursor.version % 16 == 5) {
+        if !(planted(Mutant::PageLeavesOut) && row.cursor.version % 16 == 5) {
             page.versions.push(Encoded(entry.to_vec()));
         }
         page.cursor = row.cursor;
