@@ -20,5 +20,6 @@ pub mod store;
 mod texts;
 mod workspace;
 
+pub use http::{LocalEnd, LocalSocket};
 pub use limits::ServerLimits;
 pub use server::{Server, ServerConfig, StartError};

@@ -36,6 +36,8 @@ pub struct ServerLimits {
     pub live_idle_ms: u64,
     /// Milliseconds a listener may take to accept one frame.
     pub live_send_ms: u64,
+    /// Commits that a listener may be behind before it is told to pull instead.
+    pub live_backlog: usize,
     /// Milliseconds that requests get to finish after the shutdown signal.
     pub shutdown_ms: u64,
     /// Versions behind which a device takes a snapshot instead of the log.
@@ -66,6 +68,7 @@ impl Default for ServerLimits {
             heartbeat_ms: 45_000,
             live_idle_ms: 90_000,
             live_send_ms: 20_000,
+            live_backlog: 256,
             shutdown_ms: 10_000,
             far_behind: limits::FAR_BEHIND,
             open_workspaces: 500,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
-use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
-use axum::extract::{FromRequestParts, Path, Request, State};
+use axum::extract::ws::{CloseFrame, Message};
+use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use bytes::Bytes;
 use driftline_core::protocol::{
@@ -18,6 +18,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::serve::stopped;
+use super::socket::{Gone, Handshake, Socket};
 use super::{Access, Shared, access, body, error, sync};
 use crate::problem::Problem;
 use crate::workspace::{Frame, Workspace};
@@ -53,9 +54,7 @@ async fn open(
     let (mut parts, _) = request.into_parts();
     let access = access(shared, &parts.headers, workspace)?;
     shared.rate_of(&access.account, "")?;
-    let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &())
-        .await
-        .map_err(|_| Problem::Malformed("expected a WebSocket handshake".to_owned()))?;
+    let handshake = Handshake::of(&mut parts).await?;
     let workspace = shared.registry.workspace(&access.workspace).await?;
     let place = Arc::clone(&shared.sockets)
         .try_acquire_owned()
@@ -74,10 +73,8 @@ async fn open(
         zstd: body::accepts_zstd(&parts.headers),
         _place: place,
     };
-    let most = shared.limits.max_body;
-    let upgrade = upgrade.max_message_size(most).max_frame_size(most);
-    let upgrade = upgrade.protocols(["driftline.cbor", "driftline.json"]);
-    Ok(upgrade.on_upgrade(|socket| session.run(socket)))
+    let run = |socket| session.run(socket);
+    Ok(handshake.accept(shared.limits.max_body, &shared.environment, run))
 }
 
 /// JSON for those who ask for it by subprotocol or by `form=json`.
@@ -118,7 +115,7 @@ enum End {
 }
 
 impl Session {
-    async fn run(mut self, mut socket: WebSocket) {
+    async fn run(mut self, mut socket: Socket) {
         let end = self.converse(&mut socket).await;
         if let End::Close((code, reason)) = end {
             let frame = CloseFrame {
@@ -131,7 +128,7 @@ impl Session {
         tracing::debug!("a live socket ended");
     }
 
-    async fn converse(&mut self, socket: &mut WebSocket) -> End {
+    async fn converse(&mut self, socket: &mut Socket) -> End {
         let mut stopping = self.shared.stopping.subscribe();
         let mut heard = self.now();
         let mut pinged = heard;
@@ -142,19 +139,22 @@ impl Session {
                 .executor
                 .sleep(self.until_next(heard, pinged));
             tokio::select! {
+                // The order is fixed, so that a simulation can be repeated. Requests come first: a
+                // device that asks without end holds up its own news only.
+                biased;
                 () = stopped(&mut stopping) => return End::Close(close::GOING_AWAY),
-                frame = self.feed.recv() => {
-                    if self.tell(socket, frame).await.is_err() {
-                        return End::Gone;
-                    }
-                }
-                message = socket.recv() => {
-                    let Some(Ok(message)) = message else { return End::Gone };
+                message = socket.receive() => {
+                    let Ok(message) = message else { return End::Gone };
                     heard = self.now();
                     if self.expired() {
                         return End::Close(close::TOKEN_EXPIRED);
                     }
                     if self.answer(socket, message).await.is_err() {
+                        return End::Gone;
+                    }
+                }
+                frame = self.feed.recv() => {
+                    if self.tell(socket, frame).await.is_err() {
                         return End::Gone;
                     }
                 }
@@ -196,11 +196,7 @@ impl Session {
         u64::try_from(wait).unwrap_or(0).clamp(1, 60_000)
     }
 
-    async fn tell(
-        &self,
-        socket: &mut WebSocket,
-        frame: Result<Frame, RecvError>,
-    ) -> Result<(), Gone> {
+    async fn tell(&self, socket: &mut Socket, frame: Result<Frame, RecvError>) -> Result<(), Gone> {
         let bytes = match frame {
             Ok(Frame::Versions(committed)) => committed.in_form(self.form, self.zstd),
             // Frames were dropped for it, or never made.
@@ -210,7 +206,7 @@ impl Session {
         self.send(socket, self.message(bytes)?).await
     }
 
-    async fn answer(&self, socket: &mut WebSocket, message: Message) -> Result<(), Gone> {
+    async fn answer(&self, socket: &mut Socket, message: Message) -> Result<(), Gone> {
         let request = match message {
             Message::Binary(bytes) => self.read(Form::Cbor, bytes).await,
             Message::Text(text) => self.read(Form::Json, text.into()).await,
@@ -275,7 +271,7 @@ impl Session {
         }
     }
 
-    async fn send(&self, socket: &mut WebSocket, message: Message) -> Result<(), Gone> {
+    async fn send(&self, socket: &mut Socket, message: Message) -> Result<(), Gone> {
         // Whoever does not read for so long is closed rather than waited for.
         let sent = socket.send(message);
         match self
@@ -297,9 +293,6 @@ impl Session {
         self.shared.environment.clock.monotonic()
     }
 }
-
-/// The socket is of no more use.
-struct Gone;
 
 fn decoded(frame: LiveFrame<Encoded>) -> Result<LiveFrame, Gone> {
     Ok(match frame {

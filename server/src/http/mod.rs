@@ -8,6 +8,7 @@ mod live;
 mod patience;
 mod serve;
 mod snapshot;
+mod socket;
 mod sync;
 mod workspaces;
 
@@ -29,6 +30,7 @@ use crate::store::WorkspaceName;
 use crate::workspace::Registry;
 
 pub(crate) use serve::serve;
+pub use socket::{LocalEnd, LocalSocket};
 
 /// What every endpoint works with.
 #[derive(Debug)]

@@ -8,9 +8,6 @@ use driftline_core::protocol::{
 };
 use tokio::sync::broadcast;
 
-/// Frames a slow listener may be behind before it is told to pull instead.
-const FRAMES_KEPT: usize = 256;
-
 /// What listeners are told.
 #[derive(Clone, Debug)]
 pub(crate) enum Frame {
@@ -54,15 +51,15 @@ pub(crate) struct Feed {
     frames: broadcast::Sender<Frame>,
 }
 
-impl Default for Feed {
-    fn default() -> Feed {
+impl Feed {
+    /// Nobody listens yet. A slow listener may be `backlog` frames behind before it is told to pull
+    /// instead.
+    pub(super) fn new(backlog: usize) -> Feed {
         Feed {
-            frames: broadcast::Sender::new(FRAMES_KEPT),
+            frames: broadcast::Sender::new(backlog.clamp(1, 1 << 20)),
         }
     }
-}
 
-impl Feed {
     /// What is committed from now on.
     pub(crate) fn listen(&self) -> broadcast::Receiver<Frame> {
         self.frames.subscribe()

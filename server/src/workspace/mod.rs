@@ -118,10 +118,10 @@ impl Workspace {
     ) -> Arc<Workspace> {
         Arc::new(Workspace {
             store,
+            feed: Feed::new(common.limits.live_backlog),
             common,
             queue: Mutex::default(),
             sightings: Mutex::default(),
-            feed: Feed::default(),
             decide,
             unfolded: AtomicBool::new(false),
             folding: AtomicBool::new(false),

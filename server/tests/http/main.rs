@@ -7,6 +7,7 @@ mod connections;
 mod kept;
 mod limits;
 mod live;
+mod local;
 mod losses;
 mod snapshot;
 mod sync;

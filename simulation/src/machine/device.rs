@@ -50,6 +50,8 @@ pub struct Device {
     pub tokens: TokenTrouble,
     /// The most ops in one request; the library's own where this is 0.
     pub max_ops: usize,
+    /// It keeps a live socket.
+    pub live: bool,
     tasks: Tasks,
     network: Network,
     keychain: Keychain,
@@ -136,6 +138,7 @@ impl Device {
             keychain: Keychain::default(),
             tokens: TokenTrouble::default(),
             max_ops: 0,
+            live: false,
             process: None,
             open: None,
         }
@@ -156,6 +159,7 @@ impl Device {
             keychain: self.keychain.fork(),
             tokens: TokenTrouble::default(),
             max_ops: self.max_ops,
+            live: self.live,
             process: None,
             open: None,
         }
@@ -176,6 +180,7 @@ impl Device {
             keychain: self.keychain.clone(),
             tokens: self.tokens.clone(),
             max_ops: self.max_ops,
+            live: self.live,
             process: None,
             open: None,
         }
@@ -249,7 +254,7 @@ impl Device {
             let mut config = SyncConfig::new("http://server", move || {
                 tokens.token(&account, tasks.now()).map_err(TokenError)
             });
-            config.settings.live = false;
+            config.settings.live = self.live;
             if self.max_ops > 0 {
                 config.settings.max_ops = self.max_ops;
             }

@@ -9,10 +9,12 @@ mod device;
 mod network;
 mod processes;
 mod server;
+mod sockets;
 mod tasks;
 
 pub use clock::{DrawnIds, MachineClock};
 pub use device::{Device, DeviceOptions, TokenTrouble};
 pub use network::{Canned, Fate, Network, Stranger, Weather};
 pub use server::{Account, ServerHost, WORKSPACE, workspace_file};
-pub use tasks::{Owner, Tasks};
+pub use sockets::{FrameFate, Way};
+pub use tasks::{NOBODY, Owner, Tasks};

@@ -1,6 +1,7 @@
 //! What lies between devices and the server: requests go through the server's own router, in
 //! process, and meet the weather on their way.
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,11 +11,13 @@ use driftline::environment::{BoxFuture, Executor as _};
 use driftline::transport::{
     Body, HttpRequest, HttpResponse, LiveSocket, Transport, TransportError,
 };
+use driftline_server::LocalSocket;
 use driftline_simvfs::Life;
 use http_body_util::BodyExt;
 use tokio::sync::oneshot;
 use tower_service::Service;
 
+use super::sockets::{self, FrameFate, UNREAD, Way};
 use super::tasks::Executor;
 
 /// What happens to one message.
@@ -55,6 +58,18 @@ pub trait Weather: Send {
     fn sent(&mut self, _device: usize, _request: &HttpRequest) {}
     /// An answer as the server made it.
     fn answered(&mut self, _device: usize, _status: u16, _body: &[Vec<u8>]) {}
+    /// A message on a live socket.
+    fn frame(&mut self, _device: usize, _way: Way, _bytes: &[u8]) -> FrameFate {
+        FrameFate::Arrives(0)
+    }
+    /// Whether an end of a socket hears that the other is gone, or has to find out.
+    fn is_told(&mut self, _device: usize) -> bool {
+        true
+    }
+    /// Whether the newest frame of an earlier socket comes once more on a new one.
+    fn repeats(&mut self, _device: usize) -> bool {
+        false
+    }
 }
 
 /// Everything arrives at once.
@@ -79,6 +94,8 @@ struct State {
     server: Option<Served>,
     weather: Box<dyn Weather>,
     requests: u64,
+    /// The newest frame of versions that each device got.
+    frames: BTreeMap<usize, Vec<u8>>,
 }
 
 /// The server that runs.
@@ -115,6 +132,7 @@ impl Default for Network {
                 server: None,
                 weather: Box::new(Calm),
                 requests: 0,
+                frames: BTreeMap::new(),
             })),
         }
     }
@@ -154,6 +172,16 @@ impl Network {
     /// Has the server work on a request; what comes of it arrives at the other end of the channel,
     /// if anything does. The server goes on when nobody listens any more.
     fn hand_over(&self, request: &HttpRequest, after: u64) -> oneshot::Receiver<Sent<Answer>> {
+        self.hand_over_with(request, after, None)
+    }
+
+    /// The same with the server's end of a socket.
+    fn hand_over_with(
+        &self,
+        request: &HttpRequest,
+        after: u64,
+        socket: Option<LocalSocket>,
+    ) -> oneshot::Receiver<Sent<Answer>> {
         let (answered, answer) = oneshot::channel();
         let server = self.state().server.clone();
         match (server, to_http(request)) {
@@ -164,7 +192,8 @@ impl Network {
             (_, Err(error)) => {
                 let _ = answered.send(Err(error));
             }
-            (Some(mut server), Ok(request)) => {
+            (Some(mut server), Ok(mut request)) => {
+                request.extensions_mut().extend(with_socket(socket));
                 let timers = server.executor.clone();
                 server.executor.spawn(
                     "request",
@@ -181,6 +210,25 @@ impl Network {
             }
         }
         answer
+    }
+
+    pub(super) fn frame(&self, device: usize, way: Way, bytes: &[u8]) -> FrameFate {
+        self.state().weather.frame(device, way, bytes)
+    }
+
+    pub(super) fn is_told(&self, device: usize) -> bool {
+        self.state().weather.is_told(device)
+    }
+
+    pub(super) fn keep_frame(&self, device: usize, bytes: Vec<u8>) {
+        self.state().frames.insert(device, bytes);
+    }
+
+    /// What comes once more on a new socket of a device, if anything does.
+    fn repeated(&self, device: usize) -> Option<Vec<u8>> {
+        let mut state = self.state();
+        let frame = state.frames.get(&device).cloned()?;
+        state.weather.repeats(device).then_some(frame)
     }
 
     /// Sends what somebody without a device made up, past the weather. Its status comes when the
@@ -203,22 +251,89 @@ pub(super) struct Link {
     life: Life,
 }
 
+/// The status that says that a socket is open.
+const SWITCHING: u16 = 101;
+
+/// What a device is told that gets an answer in place of a socket.
+async fn refused(mut response: HttpResponse) -> TransportError {
+    let mut body = Vec::new();
+    while let Some(Ok(piece)) = response.body.next().await {
+        body.extend_from_slice(&piece);
+    }
+    TransportError::Refused {
+        status: response.status,
+        content_type: response.content_type,
+        retry_after_ms: response.retry_after_ms,
+        body,
+    }
+}
+
 fn broken() -> TransportError {
     TransportError::Broken("the connection was lost".to_owned())
 }
 
 impl Link {
-    async fn exchange(self, request: HttpRequest) -> Sent<HttpResponse> {
+    /// Opens a live socket.
+    async fn open(self, request: HttpRequest) -> Sent<LiveSocket> {
+        let (going, coming) = self.fates(&request)?;
+        let (socket, end) = LocalSocket::pair(UNREAD);
+        let answer = match going {
+            Fate::Lost(after) => {
+                self.executor.sleep(after).await;
+                return Err(broken());
+            }
+            Fate::Arrives(after) | Fate::Twice(after, _) => {
+                self.network.hand_over_with(&request, after, Some(socket))
+            }
+            Fate::Cut(_) => return Err(broken()),
+            Fate::Answered(canned) => return Err(refused(canned.response()).await),
+        };
+        let server = self
+            .network
+            .state()
+            .server
+            .as_ref()
+            .map(|it| it.life.clone());
+        let answer = answer.await.unwrap_or_else(|_| Err(broken()))?;
+        let status = answer.head.status.as_u16();
+        self.network
+            .state()
+            .weather
+            .answered(self.device, status, &answer.pieces);
+        match coming {
+            Fate::Answered(canned) => return Err(refused(canned.response()).await),
+            Fate::Lost(after) => {
+                self.executor.sleep(after).await;
+                return Err(broken());
+            }
+            Fate::Arrives(after) | Fate::Twice(after, _) => self.executor.sleep(after).await,
+            Fate::Cut(_) => return Err(broken()),
+        }
+        let (SWITCHING, Some(server)) = (status, server) else {
+            return Err(refused(answer.into_response(usize::MAX)).await);
+        };
+        let (network, device) = (self.network.clone(), self.device);
+        let repeated = self.network.repeated(device);
+        let executor = self.executor.of_nobody();
+        Ok(sockets::connect(
+            network, device, executor, server, end, repeated,
+        ))
+    }
+
+    /// What happens to a request and to its answer.
+    fn fates(&self, request: &HttpRequest) -> Sent<(Fate, Fate)> {
         if !self.life.is_alive() {
             return Err(broken());
         }
-        let (going, coming) = {
-            let mut state = self.network.state();
-            state.requests += 1;
-            state.weather.sent(self.device, &request);
-            let going = state.weather.request(self.device);
-            (going, state.weather.answer(self.device))
-        };
+        let mut state = self.network.state();
+        state.requests += 1;
+        state.weather.sent(self.device, request);
+        let going = state.weather.request(self.device);
+        Ok((going, state.weather.answer(self.device)))
+    }
+
+    async fn exchange(self, request: HttpRequest) -> Sent<HttpResponse> {
+        let (going, coming) = self.fates(&request)?;
         let mut request = request;
         let answer = match going {
             Fate::Lost(after) => {
@@ -256,6 +371,14 @@ impl Link {
             Fate::Cut(bytes) => Ok(answer.into_response(bytes)),
         }
     }
+}
+
+fn with_socket(socket: Option<LocalSocket>) -> http::Extensions {
+    let mut extensions = http::Extensions::new();
+    if let Some(socket) = socket {
+        extensions.insert(socket);
+    }
+    extensions
 }
 
 fn to_http(request: &HttpRequest) -> Sent<http::Request<AxumBody>> {
@@ -346,8 +469,7 @@ impl Transport for Link {
         Box::pin(self.clone().exchange(request))
     }
 
-    fn connect(&self, _request: HttpRequest) -> BoxFuture<Sent<LiveSocket>> {
-        let refused = TransportError::Unreachable("no sockets here".to_owned());
-        Box::pin(std::future::ready(Err(refused)))
+    fn connect(&self, request: HttpRequest) -> BoxFuture<Sent<LiveSocket>> {
+        Box::pin(self.clone().open(request))
     }
 }

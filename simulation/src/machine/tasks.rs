@@ -14,6 +14,9 @@ use driftline_simvfs::Random;
 /// Whose task it is: all tasks of an owner end together, as those of a process do.
 pub type Owner = u64;
 
+/// Whose tasks go on whatever ends: those of the network.
+pub const NOBODY: Owner = 0;
+
 /// 2026-01-01, in Unix milliseconds.
 const BEGINNING: i64 = 1_767_225_600_000;
 
@@ -251,6 +254,11 @@ pub struct Executor {
 }
 
 impl Executor {
+    /// The same for tasks that belong to no process.
+    pub(super) fn of_nobody(&self) -> Executor {
+        self.tasks.executor(NOBODY)
+    }
+
     fn begin(&self, future: BoxFuture<()>) {
         let mut state = self.tasks.state();
         if state.ended.contains(&self.owner) {

@@ -20,6 +20,12 @@ const PATIENCE_MS: i64 = 40 * 60_000;
 /// After that the server folds texts, also where it just failed to.
 const FOLDING_MS: i64 = 15_000;
 
+/// Within this every socket that nothing passes through has been found out and replaced.
+const SOCKETS_MS: i64 = 200_000;
+
+/// How long a version takes to those who listen, at most.
+const NEWS_MS: i64 = 10_000;
+
 /// How often all may settle before they stand at one version.
 const ROUNDS: usize = 20;
 
@@ -28,6 +34,7 @@ impl World<'_> {
     pub(super) fn heal(&mut self) -> Judgement {
         self.trace
             .line(format_args!("healing at t={}", self.tasks.now()));
+        self.listen()?;
         self.put_right()?;
         self.meet()?;
         self.pass(FOLDING_MS)?;
@@ -35,6 +42,36 @@ impl World<'_> {
         self.statuses()?;
         self.compare()?;
         self.close()
+    }
+
+    /// The network is well again, and nobody asks for anything: who has a socket hears of everything
+    /// all the same.
+    fn listen(&mut self) -> Judgement {
+        if self.swarm.live == 0 {
+            return Ok(());
+        }
+        self.climate.clears_up();
+        (0..self.sites.len()).for_each(|at| self.mend(at));
+        if let Some(process) = self.server.process() {
+            process.disarm();
+        }
+        self.start_server()?;
+        self.pass(SOCKETS_MS)?;
+        self.look()?;
+        let listened: Vec<bool> = self.sites.iter().map(listens).collect();
+        let head = self.histories.current.head();
+        self.pass(NEWS_MS)?;
+        self.look()?;
+        for (site, listened) in self.sites.iter().zip(listened) {
+            if listened && listens(site) && site.view.cursor.version < head {
+                let (number, version) = (site.number, site.view.cursor.version);
+                return object(
+                    LIVENESS,
+                    format!("s{number} listens, stands at {version} and has not heard of {head}"),
+                );
+            }
+        }
+        Ok(())
     }
 
     fn put_right(&mut self) -> Judgement {
@@ -241,6 +278,16 @@ fn check_words(shown: &BTreeMap<String, serde_json::Value>) -> Judgement {
         }
     }
     Ok(())
+}
+
+/// Whether a program of the machine has a socket, and nothing else to do.
+fn listens(site: &Site) -> bool {
+    site.programs().any(|program| {
+        program.sync().is_some_and(|sync| {
+            let status = sync.status();
+            program.is_alive() && status.live && status.state == State::Idle
+        })
+    })
 }
 
 /// Whether a program of the machine has nothing to send and has heard everything; another one may

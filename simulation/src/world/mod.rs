@@ -32,7 +32,7 @@ pub use script::{Act, Rates, Script, Step, Swarm};
 pub use shrink::{Passes, Regression, shrink};
 pub use trace::Trace;
 
-use crate::machine::{Account, Device, DeviceOptions, Network, ServerHost, Tasks};
+use crate::machine::{Account, Device, DeviceOptions, NOBODY, Network, ServerHost, Tasks};
 use crate::model::Model;
 use crate::oracles::{Histories, Judgement, Violation, object};
 use site::Site;
@@ -79,6 +79,13 @@ struct World<'s> {
     seed: u64,
 }
 
+impl Drop for World<'_> {
+    fn drop(&mut self) {
+        // What lies between machines would hold itself.
+        self.tasks.end(NOBODY);
+    }
+}
+
 /// Runs a script.
 pub fn run(schemas: &Schemas, script: &Script, trace: &Trace) -> Outcome {
     let mut world = World::new(schemas, script, trace.clone());
@@ -121,6 +128,9 @@ impl<'s> World<'s> {
         let mut server = ServerHost::new(&tasks, &network, served, disk, seed ^ 13);
         if swarm.far_behind > 0 {
             server.limits.far_behind = swarm.far_behind;
+        }
+        if swarm.live_backlog > 0 {
+            server.limits.live_backlog = swarm.live_backlog;
         }
         let mut world = World {
             schemas,
@@ -178,6 +188,7 @@ impl<'s> World<'s> {
         };
         let mut device = Device::new(&self.tasks, &self.network, disk, options);
         device.max_ops = self.swarm.max_ops;
+        device.live = is(self.swarm.live);
         self.sites.push(Site::new(number, like, device, reader));
         self.count(if copied {
             "machines from copies"

@@ -214,6 +214,12 @@ pub struct Swarm {
     pub max_ops: usize,
     /// Ready tasks go on in any order.
     pub any_order: bool,
+    /// Of the devices, bit by bit: keep a live socket.
+    #[serde(default)]
+    pub live: u32,
+    /// Commits that the server keeps for a slow listener; 0 for its default.
+    #[serde(default)]
+    pub live_backlog: usize,
     /// What happens to messages, in thousandths.
     pub weather: Rates,
 }
@@ -238,6 +244,14 @@ pub struct Rates {
     pub canned: usize,
     /// Lost ones that are only noticed after a minute or more.
     pub silent: usize,
+    /// Messages with which a live socket breaks.
+    pub socket_broken: usize,
+    /// Messages from which on nothing passes through a live socket, and nobody is told.
+    pub socket_silent: usize,
+    /// Messages cut in the middle, with the end of the live socket.
+    pub frame_cut: usize,
+    /// New sockets on which the newest frame of an earlier one comes once more.
+    pub frame_repeated: usize,
 }
 
 impl Script {
@@ -324,6 +338,12 @@ impl Swarm {
             max_ops: [0, 0, 1, 2, 5][random.below(5)],
             any_order: random.one_in(2),
             weather: Rates::draw(random),
+            live: match random.below(3) {
+                0 => 0,
+                1 => u32::MAX,
+                _ => random.next() as u32,
+            },
+            live_backlog: [0, 1, 3][random.below(3)],
         }
     }
 }
@@ -343,6 +363,10 @@ impl Rates {
             answer_cut: rate(),
             canned: rate(),
             silent: rate(),
+            socket_broken: rate(),
+            socket_silent: rate(),
+            frame_cut: rate(),
+            frame_repeated: rate(),
         }
     }
 }

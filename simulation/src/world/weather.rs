@@ -8,7 +8,7 @@ use driftline_simvfs::Random;
 
 use super::script::Rates;
 use super::trace::{Fnv, Trace};
-use crate::machine::{Canned, Fate, Weather};
+use crate::machine::{Canned, Fate, FrameFate, Way, Weather};
 
 /// The weather of a world. Cloning shares it.
 #[derive(Clone)]
@@ -152,6 +152,24 @@ impl Sky {
         Fate::Arrives(self.delay())
     }
 
+    fn frame(&mut self, device: usize) -> FrameFate {
+        if self.partitioned.contains(&device) {
+            self.count("sockets silent: partitioned");
+            return FrameFate::Silent;
+        }
+        let rates = self.rates.clone();
+        if self.happens("sockets silent", rates.socket_silent) {
+            return FrameFate::Silent;
+        }
+        if self.happens("sockets broken", rates.socket_broken) {
+            return FrameFate::Breaks;
+        }
+        if self.happens("frames cut", rates.frame_cut) {
+            return FrameFate::Cut(self.random.below(400));
+        }
+        FrameFate::Arrives(self.delay())
+    }
+
     fn answer(&mut self) -> Fate {
         let rates = self.rates.clone();
         if self.happens("answer lost", rates.answer_lost) {
@@ -199,5 +217,41 @@ impl Weather for Climate {
             "    d{device} is answered {status} {bytes} bytes {:x}",
             hash.0
         ));
+    }
+
+    fn frame(&mut self, device: usize, way: Way, bytes: &[u8]) -> FrameFate {
+        let mut sky = self.sky();
+        let fate = sky.frame(device);
+        let mut hash = Fnv::default();
+        hash.add(bytes);
+        sky.count(match way {
+            Way::Up => "frames to the server",
+            Way::Down => "frames to devices",
+        });
+        sky.trace.line(format_args!(
+            "    d{device} frame {way:?} {} bytes {:x}: {fate:?}",
+            bytes.len(),
+            hash.0
+        ));
+        fate
+    }
+
+    fn is_told(&mut self, device: usize) -> bool {
+        let mut sky = self.sky();
+        let rate = sky.rates.socket_silent;
+        let told = !sky.partitioned.contains(&device) && !sky.happens("nobody is told", rate);
+        sky.trace
+            .line(format_args!("    d{device} socket ends, told: {told}"));
+        told
+    }
+
+    fn repeats(&mut self, device: usize) -> bool {
+        let mut sky = self.sky();
+        let rate = sky.rates.frame_repeated;
+        let repeats = sky.happens("frames of an earlier socket", rate);
+        sky.trace.line(format_args!(
+            "    d{device} socket opens, repeats: {repeats}"
+        ));
+        repeats
     }
 }
