@@ -33,7 +33,7 @@ pub use o09_generations::no_resurrection;
 pub use o10_convergence::{all_show_the_same, words_are_there_once};
 pub use o11_tidy::nothing_is_left_over;
 pub use o12_status::status_tells_the_truth;
-pub use o13_isolation::{CANARY, no_canary, refused};
+pub use o13_isolation::{CANARY, no_canary, not_unwelcome, refused};
 pub use view::{Documents, FileView, Key, QueueState, Queued};
 
 /// Something that must not be.

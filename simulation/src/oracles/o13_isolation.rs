@@ -1,4 +1,7 @@
-//! O13: what belongs to another workspace is in no file and no message of this one.
+//! O13: what belongs to another workspace is in no file and no message of this one, and nobody writes
+//! what they may not.
+
+use driftline_core::id::OpId;
 
 use super::{Judgement, object};
 
@@ -26,6 +29,14 @@ pub fn refused(must_fail: bool, status: u16, what: &str) -> Judgement {
     }
 }
 
+/// What nobody may write was not accepted.
+pub fn not_unwelcome(why: Option<&str>, op: OpId) -> Judgement {
+    match why {
+        Some(why) => object(ORACLE, format!("{op} was accepted: {why}")),
+        None => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -42,5 +53,11 @@ mod tests {
         assert_eq!(refused(true, 404, "x"), Ok(()));
         assert_eq!(refused(false, 200, "x"), Ok(()));
         assert!(refused(true, 200, "x").is_err());
+    }
+
+    #[test]
+    fn what_nobody_may_write_is_noticed() {
+        assert_eq!(not_unwelcome(None, OpId([1; 16])), Ok(()));
+        assert!(not_unwelcome(Some("a reader's"), OpId([1; 16])).is_err());
     }
 }

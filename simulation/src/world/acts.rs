@@ -133,9 +133,6 @@ impl World<'_> {
     }
 
     fn bulk(&mut self, at: usize, random: &mut Random) -> Judgement {
-        if self.sites[at].reader {
-            return Ok(());
-        }
         let Some(database) = self.database(at, random) else {
             return Ok(());
         };
@@ -198,9 +195,6 @@ impl World<'_> {
     }
 
     fn reclaim(&mut self, at: usize, random: &mut Random) -> Judgement {
-        if self.sites[at].reader {
-            return Ok(());
-        }
         let Some(database) = self.database(at, random) else {
             return Ok(());
         };

@@ -29,6 +29,9 @@ struct MadeUp {
     body: Vec<u8>,
     /// Whether it must be refused as a whole.
     must_fail: bool,
+    /// Whether its op must not be accepted, ever.
+    unwelcome: bool,
+    role: Role,
 }
 
 impl World<'_> {
@@ -38,7 +41,7 @@ impl World<'_> {
         self.count(made_up.what);
         let account = Account {
             name: made_up.account.to_owned(),
-            role: Role::Writer,
+            role: made_up.role,
         };
         // A token that cannot be made is no attack.
         let Ok(token) = account.token_for(made_up.token_for, self.tasks.now()) else {
@@ -70,7 +73,7 @@ impl World<'_> {
     }
 
     fn make_up(&mut self, random: &mut Random) -> MadeUp {
-        let kinds = 12;
+        let kinds = 17;
         let mut made_up = MadeUp {
             what: "hostile: a stranger's honest write",
             account: ["eve", "ann"][random.below(2)],
@@ -78,6 +81,8 @@ impl World<'_> {
             asks: WORKSPACE,
             body: Vec::new(),
             must_fail: false,
+            unwelcome: false,
+            role: Role::Writer,
         };
         let mut op = self.stranger_op(random);
         match random.below(kinds) {
@@ -153,6 +158,41 @@ impl World<'_> {
                     absurd(body, random);
                 }
             }
+            11 => {
+                made_up.what = "hostile: a reader's write";
+                made_up.role = Role::Reader;
+                made_up.unwelcome = true;
+            }
+            12 => {
+                made_up.what = "hostile: text behind a gap";
+                made_up.unwelcome = true;
+                if let SentOp::Full { body, .. } = &mut op {
+                    self.text_behind_a_gap(body, random);
+                }
+            }
+            13 => {
+                made_up.what = "hostile: text under another's writer";
+                made_up.account = "eve";
+                if let SentOp::Full { body, .. } = &mut op {
+                    self.text_of_anothers_writer(body);
+                    made_up.unwelcome = body.changes.iter().any(|c| !c.texts.is_empty());
+                }
+            }
+            14 => {
+                made_up.what = "hostile: a group with a bad part";
+                made_up.unwelcome = true;
+                if let SentOp::Full { body, .. } = &mut op {
+                    self.group_with_a_bad_part(body);
+                }
+            }
+            15 => {
+                made_up.what = "hostile: a retry of what was accepted";
+                made_up.account = ["ann", "ben"][random.below(2)];
+                if let SentOp::Full { body, .. } = &mut op {
+                    self.retry_of_accepted(body, random);
+                    made_up.unwelcome = body.retry_of.is_some();
+                }
+            }
             _ => {
                 made_up.what = "hostile: a generation that never was";
                 if let SentOp::Full { body, .. } = &mut op {
@@ -161,6 +201,9 @@ impl World<'_> {
                     change.generation = Some(new_id(self.tasks.now(), random));
                 }
             }
+        }
+        if made_up.unwelcome {
+            self.unwelcome.insert(op.id(), made_up.what);
         }
         if let SentOp::Full { id, body, .. } = &op
             && made_up.asks == WORKSPACE

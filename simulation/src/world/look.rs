@@ -146,6 +146,7 @@ impl World<'_> {
             if version != self.histories.current.head() + 1 {
                 return object("O8 cursor", format!("version {version} follows a gap"));
             }
+            oracles::not_unwelcome(self.unwelcome.get(&op).copied(), op)?;
             let again = self.histories.current.append(row);
             oracles::named_once(&again, self.bodies.get(op), version)?;
             let Some(seen) = self.histories.current.version(version) else {
@@ -239,6 +240,11 @@ impl World<'_> {
             view.queue.len(),
             view.shown.len()
         ));
+        if site.reader {
+            let ids = view.queue.iter().map(|queued| queued.id);
+            self.unwelcome
+                .extend(ids.map(|id| (id, "a reader's write")));
+        }
         site.farewells.learn(&view);
         let whose = format!("s{at}");
         oracles::base_is_the_servers(&before, &view, &self.histories)?;

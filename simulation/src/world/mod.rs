@@ -7,6 +7,7 @@
 mod acts;
 mod campaign;
 mod faults;
+mod forged;
 mod heal;
 mod hostile;
 mod look;
@@ -75,6 +76,8 @@ struct World<'s> {
     bodies: Bodies,
     rejected: BTreeSet<OpId>,
     hostile_ops: u32,
+    /// Ops that no server may accept, and why.
+    unwelcome: BTreeMap<OpId, &'static str>,
     counts: BTreeMap<&'static str, u64>,
     seed: u64,
 }
@@ -150,6 +153,7 @@ impl<'s> World<'s> {
             bodies: Bodies::default(),
             rejected: BTreeSet::new(),
             hostile_ops: 0,
+            unwelcome: BTreeMap::new(),
             counts: BTreeMap::new(),
             seed,
         };

@@ -166,7 +166,7 @@ impl World<'_> {
         let site = &self.sites[at];
         let program = site.program(companion);
         let database = match program.database() {
-            Some(database) if program.is_alive() && !site.reader => database.clone(),
+            Some(database) if program.is_alive() => database.clone(),
             _ => return Ok(()),
         };
         let before: BTreeSet<OpId> = site.view.queue.iter().map(|queued| queued.id).collect();
