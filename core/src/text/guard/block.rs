@@ -5,13 +5,13 @@ use super::{GuardLimits, Why, json};
 use crate::text::TextKind;
 
 const DELETED: u8 = 1;
-const STRING: u8 = 4;
+pub(super) const STRING: u8 = 4;
 const FORMAT: u8 = 6;
 const ANY: u8 = 8;
 
 const CONTENT: u8 = 0b0000_1111;
-const HAS_RIGHT: u8 = 0b0100_0000;
-const HAS_ORIGIN: u8 = 0b1000_0000;
+pub(super) const HAS_RIGHT: u8 = 0b0100_0000;
+pub(super) const HAS_ORIGIN: u8 = 0b1000_0000;
 
 /// The tag of raw bytes among Yrs' values: what a list's elements are kept in.
 const ANY_BYTES: u8 = 116;
@@ -191,7 +191,7 @@ impl Grammar<'_> {
 
 /// How many UTF-16 units `text` takes; NUL is refused, at which SQLite's text functions stop.
 #[inline]
-fn utf16_len(text: &str) -> Result<u32, Why> {
+pub(super) fn utf16_len(text: &str) -> Result<u32, Why> {
     // One typed character.
     if let [1..0x80] = text.as_bytes() {
         return Ok(1);

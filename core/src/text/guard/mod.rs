@@ -16,6 +16,7 @@ mod json;
 mod pass;
 mod read;
 mod reader;
+mod usual;
 
 pub use answer::{Check, Checked, CheckedState, GuardLimits, Refused, Why};
 pub(crate) use block::{Block, Content, Element, Grammar};
@@ -49,6 +50,26 @@ pub fn check<'a>(
     if writer == 0 || writer > MAX_WRITER {
         return Err(Why::Author.into());
     }
+    match usual::fits(
+        update,
+        (writer, Mark::next_of(marks, writer)),
+        kind,
+        marks,
+        limits,
+    ) {
+        Some(checked) => Ok(Check::Fits(checked)),
+        None => check_in_full(update, writer, kind, marks, limits),
+    }
+}
+
+/// Checks whatever it is. Refusals come from here alone.
+fn check_in_full<'a>(
+    update: &'a [u8],
+    writer: u64,
+    kind: TextKind,
+    marks: &[Mark],
+    limits: &GuardLimits,
+) -> Result<Check<'a>, Refused> {
     let mark = Mark::next_of(marks, writer);
     let mut pass = Pass::over_update(update, kind, marks, limits);
     let (from, next) = match pass.number()? {

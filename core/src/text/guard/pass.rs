@@ -4,7 +4,7 @@ use super::{Block, Content, Grammar, GuardLimits, Reader, Unit, Why};
 use crate::text::{Mark, TextKind};
 
 /// The largest clock. Yrs computes with signed 32-bit differences of clocks.
-const MAX_CLOCK: u32 = 1 << 30;
+pub(super) const MAX_CLOCK: u32 = 1 << 30;
 
 /// One pass over an update or a state.
 pub(super) struct Pass<'a, 'l> {
