@@ -485,8 +485,8 @@ impl State {
                 );
                 let mut others = change;
                 for own in staged {
-                    let next = others.before(&own);
-                    let moved = own.after(&others);
+                    let next = others.under(&own);
+                    let moved = own.over(&others);
                     others = next;
                     anew.body()?.stage_deltas(vec![moved]).map_err(failed)?;
                 }

@@ -148,17 +148,28 @@ impl Delta {
     }
 
     /// This change as it is to be made after `other` was made at the same time. Where both insert
-    /// at one place, the other's text stands first.
+    /// at one place, the other's text stands first; of two formats this one stays.
     pub fn after(&self, other: &Delta) -> Delta {
-        self.transform(other, true)
+        self.transform(other, true, true)
     }
 
-    /// The same with this change's text first.
+    /// The counterpart: with this change's text first, and the other's format.
     pub fn before(&self, other: &Delta) -> Delta {
-        self.transform(other, false)
+        self.transform(other, false, false)
     }
 
-    fn transform(&self, other: &Delta, other_first: bool) -> Delta {
+    /// Like [`Delta::after`], with this change's text first: whoever goes on writing where others wrote
+    /// too goes on behind his own words.
+    pub fn over(&self, other: &Delta) -> Delta {
+        self.transform(other, false, true)
+    }
+
+    /// The counterpart of [`Delta::over`].
+    pub fn under(&self, other: &Delta) -> Delta {
+        self.transform(other, true, false)
+    }
+
+    fn transform(&self, other: &Delta, other_first: bool, own_format: bool) -> Delta {
         let (mut own, mut theirs) = (Cursor::new(&self.steps), Cursor::new(&other.steps));
         let mut result = Delta::new();
         while let Some(step) = own.peek() {
@@ -195,7 +206,7 @@ impl Delta {
                                 mut attributes,
                             },
                         ) => {
-                            if !other_first {
+                            if !own_format {
                                 attributes.retain(|name, _| !set.contains_key(name));
                             }
                             result.push(Step::Retain { len, attributes });

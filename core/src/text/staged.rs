@@ -1,8 +1,10 @@
 //! Edits that show already and that Yrs has not been told of.
 //!
 //! All edits between two commits become one update. Until then nobody else can have built on them,
-//! so what others wrote meanwhile goes first and they are moved along: clocks of one writer are
-//! taken only where it is known that no other process of the file takes them.
+//! so what others wrote meanwhile is made first and they are moved along: clocks of one writer are
+//! taken only where it is known that no other process of the file takes them. Where others wrote at the
+//! same place their words come to stand behind: what was committed of one's own stands left of there, and
+//! two who type at one place would change off word by word.
 
 use super::TextError;
 use super::action::Actions;
@@ -56,8 +58,8 @@ impl Staged {
     ) -> Result<(Staged, Delta), TextError> {
         let mut moved = Staged::default();
         for change in self.changes {
-            let next = others.before(&change);
-            let change = change.after(&others);
+            let next = others.under(&change);
+            let change = change.over(&others);
             others = next;
             if !change.is_empty() {
                 let inverse = shown.apply(&change, &mut moved.actions)?;

@@ -1,6 +1,6 @@
 //! Edits that show before they are committed, while others write.
 
-use driftline_core::text::OffsetUnit;
+use driftline_core::text::{OffsetUnit, Step, TextChange};
 
 use crate::random::Random;
 use crate::world::{Device, change, follow, writer};
@@ -64,11 +64,54 @@ fn staged_edits_move_along_with_what_others_write() {
     (0..300).for_each(play);
 }
 
+/// Two people begin at one place, and each goes on where his own words end; a word takes a frame, and is
+/// heard while the other's next word shows already.
+#[test]
+fn words_of_two_who_begin_at_one_place_do_not_alternate() {
+    for (first, second) in [(1, 2), (2, 1)] {
+        let mut devices = [Device::new(writer(first)), Device::new(writer(second))];
+        let mut carets = [0, 0];
+        let mut log: Vec<(u64, Vec<u8>)> = Vec::new();
+        for word in 0..8 {
+            for (n, letter) in ["a", "b"].into_iter().enumerate() {
+                let change = TextChange::Insert {
+                    at: carets[n],
+                    text: format!("{letter}{word} "),
+                    attributes: None,
+                };
+                devices[n].body.stage(&[change], OffsetUnit::Utf16).unwrap();
+                carets[n] += 3;
+            }
+            for n in 0..2 {
+                let device = &mut devices[n];
+                for (by, update) in &log[device.cursor..] {
+                    let told = device.hear(update, *by);
+                    // The caret stays before what comes right there.
+                    if told.steps().first().is_none_or(
+                        |step| !matches!(step, Step::Retain { len, .. } if *len >= carets[n]),
+                    ) {
+                        carets[n] += 3;
+                    }
+                }
+                let edited = device.body.commit().unwrap().unwrap();
+                device.own(&edited);
+                log.push((device.writer, edited.update));
+                device.cursor = log.len();
+            }
+        }
+        let text = devices[1].body.text().unwrap();
+        let letters: String = text.chars().filter(|c| c.is_alphabetic()).collect();
+        let mut runs: Vec<char> = letters.chars().collect();
+        runs.dedup();
+        assert_eq!(runs.len(), 2, "{text}");
+    }
+}
+
 #[test]
 fn an_edit_that_is_refused_leaves_what_is_staged() {
     let mut device = Device::new(writer(1));
     let mut insert = |at, text: &str| {
-        let change = driftline_core::text::TextChange::Insert {
+        let change = TextChange::Insert {
             at,
             text: text.to_owned(),
             attributes: None,
