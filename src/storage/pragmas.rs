@@ -5,6 +5,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
+use super::checkpoint;
 use super::error::{Result, StorageError};
 use crate::config::Durability;
 use driftline_core::mutant::{Mutant, planted};
@@ -48,7 +49,26 @@ pub(super) fn set_up_writer(conn: &Connection, durability: Durability) -> Result
     ))?;
     conn.set_prepared_statement_cache_capacity(256);
     conn.busy_timeout(BUSY_TURN)?;
-    Ok(())
+    match durability {
+        Durability::Full => leave_the_log_behind(conn),
+        Durability::Normal => Ok(()),
+    }
+}
+
+/// Moves what is in the log into the file, so that what is committed from now on does not rest on it.
+///
+/// A process that ended over a failed sync leaves pages in the log that everybody reads and that no
+/// later sync writes. Commits behind them would be acknowledged, and gone with them when the power goes.
+/// Once all of the log is in the file the next commit begins it again from its start.
+fn leave_the_log_behind(conn: &Connection) -> Result<()> {
+    match checkpoint::passive(conn) {
+        // Reads go on, and no commit will succeed before there is room.
+        Err(StorageError::DiskFull) => {
+            tracing::warn!("there is no room to move the log into the file");
+            Ok(())
+        }
+        moved => moved.map(drop),
+    }
 }
 
 /// Switches the file to a write-ahead log, unless it has one.

@@ -465,10 +465,16 @@ fn settle(
     };
     let there = state.registers.get(field);
     match outcome {
-        Contest::Follows(stamp) => write.stamp = stamp,
-        Contest::Beats(stamp) => {
+        Contest::Follows(stamp) | Contest::Beats(stamp) => {
             write.stamp = stamp;
-            lost.extend(there.filter(|old| old.value != *value).map(|old| Lost {
+            // Of a document that is won as a whole, a field may hold what an older write left there: seen
+            // or unseen by itself.
+            let follows = matches!(outcome, Contest::Follows(_));
+            let judged = |old: &Register| follows && Some(old.write) == current;
+            let unseen =
+                |old: &&Register| !judged(old) && !cx.seen.has(old.write.op, old.write.version);
+            let replaced = there.filter(|old| old.value != *value).filter(unseen);
+            lost.extend(replaced.map(|old| Lost {
                 part: LostPart::Register(field, old.value.clone()),
                 loser: old.write,
                 winner: write,

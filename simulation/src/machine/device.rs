@@ -227,7 +227,10 @@ impl Device {
         }
         config.environment = Environment {
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
-            ids: Arc::new(DrawnIds::new(options.seed)),
+            // A companion begins where the one before it began, at another moment.
+            ids: Arc::new(DrawnIds::new(
+                options.seed ^ self.tasks.now().unsigned_abs().rotate_left(24),
+            )),
             executor: Arc::new(executor),
             transport: Some(Arc::new(link)),
             files: None,

@@ -66,9 +66,10 @@ pub struct ServerHost {
     pub clock: Arc<MachineClock>,
     /// What it bears.
     pub limits: ServerLimits,
+    /// What it declares from its next start on.
+    pub schema: Schema,
     tasks: Tasks,
     network: Network,
-    schema: Schema,
     seed: u64,
     running: Option<Running>,
 }
@@ -93,9 +94,9 @@ impl ServerHost {
             disk,
             clock: Arc::new(MachineClock::new(tasks, seed as u32)),
             limits,
+            schema: schema.clone(),
             tasks: tasks.clone(),
             network: network.clone(),
-            schema: schema.clone(),
             seed,
             running: None,
         }
@@ -108,9 +109,9 @@ impl ServerHost {
             disk: self.disk.fork(seed),
             clock: Arc::new(self.clock.fork(tasks)),
             limits: self.limits.clone(),
+            schema: self.schema.clone(),
             tasks: tasks.clone(),
             network: network.clone(),
-            schema: self.schema.clone(),
             seed: self.seed,
             running: None,
         }

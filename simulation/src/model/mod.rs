@@ -4,6 +4,7 @@
 //! Texts and lists are not merged here: see the oracle on words.
 
 mod chain;
+mod losses;
 #[cfg(test)]
 mod tests;
 
@@ -16,6 +17,8 @@ use driftline_core::value::Value;
 
 use crate::oracles::Key;
 use chain::{Chain, Decided};
+use driftline_core::ledger::LossRule;
+pub use losses::Lost;
 
 /// A write's place: its stamp, and who and which version wrote it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +86,7 @@ struct Context<'a> {
     generation: Option<OpId>,
     whole: bool,
     update_wins: bool,
+    lost: Vec<Lost>,
 }
 
 impl Doc {
@@ -101,13 +105,14 @@ impl Doc {
 }
 
 impl Model {
-    /// The next version of the log.
+    /// The next version of the log. Answers what somebody lost by it.
     ///
     /// # Errors
     /// Why the op could not have been accepted.
-    pub fn accept(&mut self, schema: &Schema, op: Accepted<'_>) -> Result<(), String> {
+    pub fn accept(&mut self, schema: &Schema, op: Accepted<'_>) -> Result<Vec<Lost>, String> {
         let name = op.body.retry_of.unwrap_or(op.id);
         let mut landed: BTreeMap<Key, OpId> = BTreeMap::new();
+        let mut lost = Vec::new();
         for change in &op.body.changes {
             let key = (change.collection, change.document.as_str().to_owned());
             let rules = schema.collection_by_id(change.collection);
@@ -115,7 +120,7 @@ impl Model {
             let before = self.documents.remove(&key);
             let behind = op.body.stands_for().into_iter();
             let behind = behind.chain(op.body.prev_on(change.collection, &change.document));
-            let context = Context {
+            let mut context = Context {
                 op,
                 name,
                 stamp: (op.written.max(0) as u64) << 16,
@@ -123,13 +128,15 @@ impl Model {
                 generation: self.meant(change, before.as_ref(), name, (&key, &landed))?,
                 whole: rules.merge == MergePolicy::Document,
                 update_wins: rules.on_conflict_delete == DeletePolicy::UpdateWins,
+                lost: Vec::new(),
             };
             let (after, at) = context.merge(before, change)?;
+            lost.append(&mut context.lost);
             landed.insert(key.clone(), at);
             self.documents.insert(key, after);
         }
         chain::record(&mut self.decided, &op, &landed);
-        Ok(())
+        Ok(lost)
     }
 
     /// An op that the server rejected; later ops may be linked through it.
@@ -170,7 +177,7 @@ impl Context<'_> {
     }
 
     /// The document after the change, and the generation that the change landed in.
-    fn merge(&self, before: Option<Doc>, change: &Change) -> Result<(Doc, OpId), String> {
+    fn merge(&mut self, before: Option<Doc>, change: &Change) -> Result<(Doc, OpId), String> {
         use ChangeKind::{Delete, Insert, Restore, Update};
         let fresh = || Doc::opened(self.name, self.op.version);
         let alive = before.as_ref().is_some_and(|doc| doc.deleted.is_none());
@@ -196,13 +203,14 @@ impl Context<'_> {
     }
 
     /// An update or delete, which means one generation.
-    fn aimed(&self, mut doc: Doc, change: &Change) -> (Doc, OpId) {
+    fn aimed(&mut self, mut doc: Doc, change: &Change) -> (Doc, OpId) {
         let current = self.generation.is_none_or(|meant| meant == doc.opened.0);
         let undone = doc.reopened.is_some_and(|(generation, delete)| {
             Some(generation) == self.generation && !self.seen(delete)
         });
         let late = self.generation.unwrap_or(doc.opened.0);
         if !current && (!undone || doc.deleted.is_some()) {
+            self.lose_all(change, LossRule::GenerationGone);
             return (doc, late);
         }
         match (change.kind, doc.deleted) {
@@ -213,8 +221,10 @@ impl Context<'_> {
                 let unseen = doc.updates.iter().any(|update| !self.seen(*update))
                     || (mapped && !self.seen(opener));
                 if self.update_wins && unseen {
+                    self.lose_all(change, LossRule::DeleteCancelled);
                     return (doc, late);
                 }
+                self.lose_unseen(&doc, change);
                 doc.deleted = Some((self.op.id, self.op.version));
             }
             (_, None) => self.write(&mut doc, change),
@@ -223,7 +233,10 @@ impl Context<'_> {
                 self.reopen(&mut doc, Some((generation, delete)));
                 self.write(&mut doc, change);
             }
-            (_, Some(_)) => return (doc, late),
+            (_, Some(_)) => {
+                self.lose_all(change, LossRule::Deleted);
+                return (doc, late);
+            }
         }
         let at = doc.opened.0;
         (doc, at)
@@ -236,14 +249,18 @@ impl Context<'_> {
         doc.updates.clear();
     }
 
-    fn write(&self, doc: &mut Doc, change: &Change) {
+    fn write(&mut self, doc: &mut Doc, change: &Change) {
         if self.whole {
             self.write_whole(doc, change);
         } else {
             for (field, value) in change.registers.iter() {
-                let current = doc.registers.get(&field).map(|(_, by)| *by);
-                if let Some(stamp) = self.stamp_over(current) {
-                    self.set(doc, field, value, stamp);
+                let there = doc.registers.get(&field);
+                match self.stamp_over(there.map(|(_, by)| *by)) {
+                    Some(stamp) => {
+                        self.lose_there(there, (change, field, value));
+                        self.set(doc, field, value, stamp);
+                    }
+                    None => self.lose_late(there, (change, field, value)),
                 }
             }
         }
@@ -293,16 +310,17 @@ impl Context<'_> {
     }
 
     /// All registers as one, under a clock that is capped by what its author could know.
-    fn write_whole(&self, doc: &mut Doc, change: &Change) {
+    fn write_whole(&mut self, doc: &mut Doc, change: &Change) {
         if change.registers.is_empty() {
             return;
         }
         let writes = doc.registers.values().map(|(_, by)| *by);
         let newest = writes.max_by_key(|by| (by.version, by.stamp, by.op));
-        let cap = |clock: u64| change.clock.min(clock + 1 + self.seen.own_before());
+        let own_before = self.seen.own_before();
+        let cap = |clock: u64| change.clock.min(clock + 1 + own_before);
         let stamp = match newest {
             None => {
-                doc.clock = change.clock.min(1 + self.seen.own_before());
+                doc.clock = change.clock.min(1 + own_before);
                 self.stamp
             }
             Some(by) if self.seen((by.op, by.version)) => {
@@ -312,6 +330,9 @@ impl Context<'_> {
             Some(by) => {
                 let mine = (cap(doc.clock), self.stamp, self.op.id);
                 if mine <= (doc.clock, by.stamp, by.op) {
+                    for (field, value) in change.registers.iter() {
+                        self.lose_late(doc.registers.get(&field), (change, field, value));
+                    }
                     return;
                 }
                 doc.clock = mine.0;
@@ -319,6 +340,7 @@ impl Context<'_> {
             }
         };
         for (field, value) in change.registers.iter() {
+            self.lose_there(doc.registers.get(&field), (change, field, value));
             self.set(doc, field, value, stamp);
         }
     }

@@ -19,8 +19,24 @@ pub struct LogRow {
     pub base: Version,
     /// Where the server placed the write, in Unix milliseconds.
     pub written: i64,
+    /// The server's time when it decided, in Unix milliseconds.
+    pub at: i64,
+    /// The account that sent it, by the server's number.
+    pub account: i64,
+    /// What the device that sent it calls itself.
+    pub label: String,
     /// What devices are sent.
     pub entry: VersionEntry,
+}
+
+impl LogRow {
+    /// Whether the version brought an edit to a text or list.
+    pub fn took_text(&self, (collection, document): (u16, &str), field: u16) -> bool {
+        self.entry.documents.iter().any(|result| {
+            let here = result.collection == collection && result.document.as_str() == document;
+            here && result.texts.get(field).is_some()
+        })
+    }
 }
 
 /// A version, and all documents as it left them.

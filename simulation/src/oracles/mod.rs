@@ -16,24 +16,32 @@ mod o10_convergence;
 mod o11_tidy;
 mod o12_status;
 mod o13_isolation;
+mod o17_order;
+mod o18_content;
+mod o19_ledger;
+mod o20_copies;
 #[cfg(test)]
 mod testing;
 mod view;
 
 pub use history::{Histories, History, LogRow, VersionSeen};
 pub use o01_base::base_is_the_servers;
-pub use o02_model::{log_follows_the_model, states_agree};
-pub use o03_acknowledged::{acknowledged_is_queued, failed_changed_nothing};
+pub use o02_model::{log_follows_the_model, placed_in_time, states_agree};
+pub use o03_acknowledged::{acknowledged_is_queued, failed_changed_nothing, undone_stays_undone};
 pub use o04_leaving::{Farewells, nothing_left_without_a_reason};
-pub use o05_once::{counted_once, named_once};
-pub use o06_own_writes::{own_writes_show, written_shows};
+pub use o05_once::{counted_once, named_once, names_all};
+pub use o06_own_writes::{Known, own_elements_show, own_writes_show, written_shows};
 pub use o07_groups::groups_are_whole;
 pub use o08_cursor::cursor_goes_on;
 pub use o09_generations::no_resurrection;
-pub use o10_convergence::{all_show_the_same, words_are_there_once};
+pub use o10_convergence::{all_show_the_same, words_are_there, words_are_there_once};
 pub use o11_tidy::nothing_is_left_over;
 pub use o12_status::status_tells_the_truth;
-pub use o13_isolation::{CANARY, no_canary, not_unwelcome, refused};
+pub use o13_isolation::{CANARY, no_canary, not_unwelcome, refused, written_by_its_author};
+pub use o17_order::{Push, nothing_was_overtaken, sends_in_order};
+pub use o18_content::{says_the_same, stands_for_the_unseen};
+pub use o19_ledger::{losses_are_kept, losses_are_told};
+pub use o20_copies::{set_aside_first, writes_under_its_own_name};
 pub use view::{Documents, FileView, Key, QueueState, Queued};
 
 /// Something that must not be.

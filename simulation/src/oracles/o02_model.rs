@@ -2,27 +2,34 @@
 
 use driftline_core::merge::DocumentState;
 use driftline_core::op::OpBody;
+use driftline_core::protocol::When;
 use driftline_core::schema::Schema;
 
-use super::{Documents, Judgement, Key, LogRow, VersionSeen, object};
-use crate::model::{Accepted, Doc, Model};
+use super::{Documents, Judgement, Key, LogRow, VersionSeen, Violation, object};
+use crate::model::{Accepted, Doc, Lost, Model};
 
 const ORACLE: &str = "O2 model";
 
-/// Lets the model take the next version and compares the documents that the op is about.
+/// Lets the model take the next version and compares the documents that the op is about. Answers what
+/// somebody lost by it.
+///
+/// # Errors
+/// What differs.
 pub fn log_follows_the_model(
     model: &mut Model,
     schema: &Schema,
     seen: &VersionSeen,
     body: Option<&OpBody>,
-) -> Judgement {
+) -> Result<Vec<Lost>, Violation> {
     let LogRow { op, cursor, .. } = &seen.row;
     let version = cursor.version;
+    let violation = |what: String| Violation {
+        oracle: ORACLE,
+        what,
+    };
     let Some(body) = body else {
-        return object(
-            ORACLE,
-            format!("version {version} is {op}, which nobody wrote"),
-        );
+        let what = format!("version {version} is {op}, which nobody wrote");
+        return Err(violation(what));
     };
     let accepted = Accepted {
         id: *op,
@@ -33,14 +40,11 @@ pub fn log_follows_the_model(
     };
     if seen.row.base != body.base && seen.row.base != 0 {
         let (said, was) = (seen.row.base, body.base);
-        return object(
-            ORACLE,
-            format!("version {version}, {op}: base {said}, written at {was}"),
-        );
+        let what = format!("version {version}, {op}: base {said}, written at {was}");
+        return Err(violation(what));
     }
-    if let Err(why) = model.accept(schema, accepted) {
-        return object(ORACLE, format!("version {version}, {op}: {why}"));
-    }
+    let told = |why: String| violation(format!("version {version}, {op}: {why}"));
+    let lost = model.accept(schema, accepted).map_err(told)?;
     for change in &body.changes {
         let key = (change.collection, change.document.as_str().to_owned());
         agree(
@@ -48,12 +52,35 @@ pub fn log_follows_the_model(
             model.documents.get(&key),
             seen.documents.get(&key).map(|d| &**d),
         )
-        .map_err(|why| super::Violation {
-            oracle: ORACLE,
-            what: format!("version {version}, {op}: {why}"),
-        })?;
+        .map_err(told)?;
     }
-    Ok(())
+    Ok(lost)
+}
+
+/// A write stands where the server had to place it: by one of the times that its device told with it,
+/// and never in the server's own future.
+pub fn placed_in_time(row: &LogRow, told: &[When]) -> Judgement {
+    let LogRow {
+        op, written, at, ..
+    } = row;
+    let place = |when: &When| match when {
+        When::Age(age) => at.saturating_sub_unsigned(*age),
+        When::Wall(wall) => (*wall).min(*at),
+    };
+    let stands = |when: &When| place(when).max(0) == *written;
+    if written > at {
+        return object(
+            ORACLE,
+            format!("{op} stands {} ms in the server's future", written - at),
+        );
+    }
+    match told.is_empty() || told.iter().any(stands) {
+        true => Ok(()),
+        false => object(
+            ORACLE,
+            format!("{op} stands at {written}, decided at {at}; its device told {told:?}"),
+        ),
+    }
 }
 
 /// Documents as the log adds them up are those that the server's table holds.
@@ -152,17 +179,35 @@ mod tests {
         let follows = |written| {
             let mut model = Model::default();
             let judged = log_follows_the_model(&mut model, &schema, first, Some(&insert));
-            assert_eq!(judged, Ok(()));
+            assert_eq!(judged, Ok(Vec::new()));
             let mut second = (**second).clone();
             second.row.written = written;
             let mut late = update("a", "y");
             late.changes[0].generation = Some(testing::id(1));
             log_follows_the_model(&mut model, &schema, &second, Some(&late))
         };
-        assert_eq!(follows(testing::moment(2)), Ok(()));
+        assert!(follows(testing::moment(2)).is_ok_and(|lost| lost.len() == 1));
         assert!(follows(0).is_err(), "it is older than what it replaced");
         let nobody = log_follows_the_model(&mut Model::default(), &schema, first, None);
         assert!(nobody.is_err());
+    }
+
+    #[test]
+    fn a_write_that_stands_at_another_time_is_refused() {
+        let mut row = testing::row(1, wrote(1, "a", "x"));
+        (row.at, row.written) = (1_000, 900);
+        assert_eq!(placed_in_time(&row, &[When::Age(100)]), Ok(()));
+        assert_eq!(
+            placed_in_time(&row, &[When::Age(7), When::Wall(900)]),
+            Ok(())
+        );
+        assert_eq!(placed_in_time(&row, &[]), Ok(()), "nobody saw it sent");
+        assert!(placed_in_time(&row, &[When::Age(101)]).is_err());
+        assert!(placed_in_time(&row, &[When::Wall(901)]).is_err());
+        row.written = 1_001;
+        assert!(placed_in_time(&row, &[]).is_err());
+        row.written = 1_000;
+        assert_eq!(placed_in_time(&row, &[When::Wall(5_000)]), Ok(()));
     }
 
     #[test]

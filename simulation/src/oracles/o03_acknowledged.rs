@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use driftline_core::id::OpId;
+use driftline_core::value::Value;
 
 use super::{FileView, Judgement, object};
 
@@ -31,6 +32,31 @@ pub fn failed_changed_nothing(before: &BTreeSet<OpId>, view: &FileView, what: &s
     }
 }
 
+/// What a failed write would have said is in no op, also not after a crash that brings back what lay on
+/// the disk. Every value is written once in a world.
+pub fn undone_stays_undone(
+    before: &BTreeSet<OpId>,
+    view: &FileView,
+    undone: &BTreeSet<String>,
+) -> Judgement {
+    let new = view.queue.iter().filter(|op| !before.contains(&op.id));
+    for queued in new {
+        let changes = queued.body.changes.iter();
+        let values = changes.flat_map(|change| change.registers.iter());
+        for (_, value) in values {
+            if let Value::Text(text) = value
+                && undone.contains(text)
+            {
+                return object(
+                    ORACLE,
+                    format!("the write of {text} failed, and {} says it", queued.id),
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -45,5 +71,17 @@ mod tests {
         assert!(acknowledged_is_queued(&before, &one, "w").is_err());
         assert_eq!(failed_changed_nothing(&before, &one, "w"), Ok(()));
         assert!(failed_changed_nothing(&before, &both, "w").is_err());
+    }
+
+    #[test]
+    fn a_failed_write_that_comes_back_is_refused() {
+        let undone = BTreeSet::from(["x".to_owned()]);
+        let said = view_with(&[(1, update("a", "x"))]);
+        assert!(undone_stays_undone(&BTreeSet::new(), &said, &undone).is_err());
+        let other = view_with(&[(1, update("a", "y"))]);
+        assert_eq!(
+            undone_stays_undone(&BTreeSet::new(), &other, &undone),
+            Ok(())
+        );
     }
 }

@@ -18,6 +18,9 @@ pub struct Farewells {
     pub rejected: BTreeSet<OpId>,
     /// Ops that may be gone: everything was dropped, or the file went back to an earlier day.
     pub excused: BTreeSet<OpId>,
+    /// Ops of which no app was told that they are there, in a file that lost power since: where a sync
+    /// had failed, what the next process still saw may be gone.
+    pub untold: BTreeSet<OpId>,
     /// Later ops that stand for an op: they cover it, or try it again.
     pub successors: BTreeMap<OpId, BTreeSet<OpId>>,
     /// All retries of an op, by its first id.
@@ -56,7 +59,7 @@ impl Farewells {
             .flatten();
         let named = names.any(|name| histories.named_at(name, view.cursor));
         let taken_back = self.discarded.contains(&id) && self.rejected.contains(&id);
-        named || taken_back || self.excused.contains(&id)
+        named || taken_back || self.excused.contains(&id) || self.untold.contains(&id)
     }
 }
 
@@ -129,6 +132,10 @@ mod tests {
         farewells.rejected.insert(id(1));
         let judged = nothing_left_without_a_reason(&before, &empty, &histories, &farewells);
         assert_eq!(judged, Ok(()));
+        let mut untold = Farewells::default();
+        untold.untold.insert(id(2));
+        let judged = nothing_left_without_a_reason(&before, &empty, &histories, &untold);
+        assert!(judged.is_err(), "another one was not told of");
     }
 
     #[test]

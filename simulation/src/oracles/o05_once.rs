@@ -18,6 +18,15 @@ pub fn named_once(again: &[OpId], body: Option<&OpBody>, version: u64) -> Judgem
     }
 }
 
+/// A version answers to every id that its op stands for: a copy of the file may wait for one of them.
+pub fn names_all(names: &[OpId], op: OpId, body: &OpBody) -> Judgement {
+    let owed = std::iter::once(op).chain(body.stands_for());
+    match owed.into_iter().find(|id| !names.contains(id)) {
+        None => Ok(()),
+        Some(id) => object(ORACLE, format!("{op} stands for {id}, and is not named so")),
+    }
+}
+
 /// In documents that are never deleted, a counter shows base and what the shown ops add to it.
 pub fn counted_once(view: &FileView, collection: u16) -> Judgement {
     let shown = view.shown.iter().filter(|(key, _)| key.0 == collection);
@@ -67,6 +76,17 @@ mod tests {
         assert!(named_once(&again, Some(&update("a", "x")), 2).is_err());
         let covering = covering(update("a", "x"), 1);
         assert_eq!(named_once(&again, Some(&covering), 2), Ok(()));
+    }
+
+    #[test]
+    fn a_version_that_does_not_name_what_its_op_stands_for_is_refused() {
+        let covering = covering(update("a", "x"), 1);
+        assert_eq!(names_all(&[id(2), id(1)], id(2), &covering), Ok(()));
+        assert!(names_all(&[id(2)], id(2), &covering).is_err());
+        assert!(names_all(&[id(1)], id(2), &covering).is_err());
+        let mut retried = update("a", "x");
+        retried.retry_of = Some(id(3));
+        assert!(names_all(&[id(2)], id(2), &retried).is_err());
     }
 
     #[test]

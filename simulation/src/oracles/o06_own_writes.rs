@@ -1,8 +1,10 @@
 //! O6: a device shows its own writes. Every value is written once in a world, so what is shown tells
 //! who wrote it.
 
-use driftline_core::id::OpId;
-use driftline_core::op::{Change, ChangeKind};
+use std::collections::BTreeSet;
+
+use driftline_core::id::{OpId, Version};
+use driftline_core::op::{Change, ChangeKind, OpBody};
 use driftline_core::schema::{MergePolicy, Schema};
 use driftline_core::value::Value;
 
@@ -89,6 +91,114 @@ fn check(
     Ok(())
 }
 
+/// What is known of ops that left the file.
+pub trait Known {
+    /// What an op said.
+    fn body(&self, id: OpId) -> Option<&OpBody>;
+    /// Its version, if it was accepted.
+    fn accepted(&self, id: OpId) -> Option<Version>;
+}
+
+/// The newest queued change of an element shows: one that was added is there, and one that was removed
+/// is not, unless base holds an add that the removal had not seen. What it had seen is told by its base
+/// version and by the chain of own ops behind it, those that left included.
+pub fn own_elements_show(view: &FileView, known: &impl Known) -> Judgement {
+    let queue: Vec<&Queued> = view.shown_ops().collect();
+    for (at, queued) in queue.iter().enumerate() {
+        for change in &queued.body.changes {
+            let key: Key = (change.collection, change.document.as_str().to_owned());
+            let here = |other: &&Change| other.is_on(change.collection, &change.document);
+            let own = queue.iter().flat_map(|queued| &queued.body.changes);
+            let (Some(base), Some(shown)) = (view.base.get(&key), view.shown.get(&key)) else {
+                continue;
+            };
+            let same_life = base.is_alive() && change.generation == Some(base.generation.opener);
+            if !same_life || own.filter(here).any(|own| own.kind != ChangeKind::Update) {
+                continue;
+            }
+            let later = || {
+                let later = queue.iter().skip(at + 1);
+                later.flat_map(|queued| queued.body.changes.iter().filter(here))
+            };
+            let again = |field: u16, element: &String| {
+                later().any(|change| {
+                    let lists = [change.adds.get(field), change.removes.get(field)];
+                    lists
+                        .into_iter()
+                        .flatten()
+                        .any(|list| list.contains(element))
+                })
+            };
+            let shows = |field: u16, element: &String| {
+                let set = shown.sets.get(field);
+                set.is_some_and(|set| set.elements.contains_key(element))
+            };
+            for (field, elements) in change.adds.iter() {
+                let odd = |e: &&String| !again(field, e) && !shows(field, e);
+                if let Some(element) = elements.iter().find(odd) {
+                    return object(
+                        ORACLE,
+                        format!(
+                            "{} added {element} to {key:?}, and it is not there",
+                            queued.id
+                        ),
+                    );
+                }
+            }
+            if change.removes.iter().next().is_none() {
+                continue;
+            }
+            let seen = chain(queued, change, known);
+            let added = |field, element: &String| {
+                let adds = change.adds.get(field);
+                adds.is_some_and(|adds| adds.contains(element))
+            };
+            for (field, elements) in change.removes.iter() {
+                let all_seen = |element: &&String| {
+                    let set = base.sets.get(field);
+                    let tags = set.and_then(|set| set.elements.get(*element));
+                    let mut tags = tags.into_iter().flatten();
+                    tags.all(|(by, at)| *at <= queued.body.base || seen.contains(by))
+                };
+                let odd = |element: &&String| {
+                    let plain = !again(field, element) && !added(field, element);
+                    plain && all_seen(element) && shows(field, element)
+                };
+                if let Some(element) = elements.iter().find(odd) {
+                    return object(
+                        ORACLE,
+                        format!("{} removed {element} of {key:?}, and it shows", queued.id),
+                    );
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The own ops that one had seen of a document.
+fn chain(queued: &Queued, change: &Change, known: &impl Known) -> BTreeSet<OpId> {
+    let links = |body: &OpBody| {
+        let prev = body.prev_on(change.collection, &change.document);
+        body.stands_for()
+            .into_iter()
+            .chain(prev)
+            .collect::<Vec<_>>()
+    };
+    let mut chain = BTreeSet::from([queued.id]);
+    let mut ahead = links(&queued.body);
+    while let Some(id) = ahead.pop() {
+        let in_base = |version| version <= queued.body.base;
+        if chain.insert(id)
+            && !known.accepted(id).is_some_and(in_base)
+            && let Some(body) = known.body(id)
+        {
+            ahead.extend(links(body));
+        }
+    }
+    chain
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,5 +222,44 @@ mod tests {
         assert_eq!(own_writes_show(&view, schema), Ok(()));
         view.shown.insert(key, testing::title("x", 1));
         assert!(own_writes_show(&view, schema).is_err());
+    }
+
+    /// Op 2 removed something, and left.
+    struct Left(OpBody);
+
+    impl Known for Left {
+        fn body(&self, id: OpId) -> Option<&OpBody> {
+            (id == testing::id(2)).then_some(&self.0)
+        }
+        fn accepted(&self, id: OpId) -> Option<Version> {
+            (id == testing::id(2)).then_some(3)
+        }
+    }
+
+    #[test]
+    fn an_element_that_shows_although_it_was_removed_is_refused() {
+        let on = |n: u8| {
+            let mut body = update("a", "x");
+            body.changes[0].generation = Some(testing::id(1));
+            body.changes[0].prev = Some(testing::id(n));
+            body
+        };
+        let mut removes = on(2);
+        removes.changes[0].removes.insert(4, vec!["e".to_owned()]);
+        let mut view = view_with(&[(3, removes)]);
+        let key = (COLLECTION, "a".to_owned());
+        // Op 1 added it at version 2, which the removal had seen through op 2.
+        let held = testing::holding("e", 1, 2);
+        view.base.insert(key.clone(), held.clone());
+        view.shown.insert(key.clone(), held);
+        assert!(own_elements_show(&view, &Left(on(1))).is_err());
+        let unlinked = Left(update("a", "x"));
+        assert_eq!(own_elements_show(&view, &unlinked), Ok(()));
+        view.shown.insert(key.clone(), testing::title("x", 1));
+        assert_eq!(own_elements_show(&view, &Left(on(1))), Ok(()));
+        let mut adds = on(2);
+        adds.changes[0].adds.insert(4, vec!["e".to_owned()]);
+        view.queue = view_with(&[(3, adds)]).queue;
+        assert!(own_elements_show(&view, &Left(on(1))).is_err());
     }
 }

@@ -33,19 +33,33 @@ pub fn all_show_the_same(
     Ok(())
 }
 
-/// No word occurs twice in a text. Words are written once each, in brackets.
-pub fn words_are_there_once(text: &str, place: &str) -> Judgement {
+/// No word occurs twice in a text. Words are written once each, in brackets; those that `again` knows
+/// were put in again by an app.
+pub fn words_are_there_once(text: &str, place: &str, again: impl Fn(&str) -> bool) -> Judgement {
     let mut seen = BTreeSet::new();
     for word in text
         .split('[')
         .skip(1)
         .filter_map(|rest| rest.split_once(']'))
     {
-        if !seen.insert(word.0) {
+        if !seen.insert(word.0) && !again(word.0) {
             return object(ORACLE, format!("{place} has {} twice: {text}", word.0));
         }
     }
     Ok(())
+}
+
+/// Every one of these words is in the text: each was typed, acknowledged and accepted, and nobody took
+/// it out.
+pub fn words_are_there<'w>(
+    text: &str,
+    words: impl IntoIterator<Item = &'w str>,
+    place: &str,
+) -> Judgement {
+    match words.into_iter().find(|word| !text.contains(word)) {
+        None => Ok(()),
+        Some(word) => object(ORACLE, format!("{place} has lost {word}: {text}")),
+    }
 }
 
 #[cfg(test)]
@@ -66,8 +80,17 @@ mod tests {
     }
 
     #[test]
+    fn a_lost_word_is_refused() {
+        assert_eq!(words_are_there("[a][b]", ["[b]", "[a]"], "t"), Ok(()));
+        assert!(words_are_there("[a]", ["[b]"], "t").is_err());
+    }
+
+    #[test]
     fn a_word_twice_is_refused() {
-        assert_eq!(words_are_there_once("[a] and [b]", "t"), Ok(()));
-        assert!(words_are_there_once("[a][b][a]", "t").is_err());
+        let never = |_: &str| false;
+        assert_eq!(words_are_there_once("[a] and [b]", "t", never), Ok(()));
+        assert!(words_are_there_once("[a][b][a]", "t", never).is_err());
+        let judged = words_are_there_once("[a][b][a]", "t", |word| word == "a");
+        assert_eq!(judged, Ok(()));
     }
 }

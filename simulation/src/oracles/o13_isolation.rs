@@ -1,9 +1,12 @@
 //! O13: what belongs to another workspace is in no file and no message of this one, and nobody writes
 //! what they may not.
 
-use driftline_core::id::OpId;
+use std::collections::BTreeMap;
 
-use super::{Judgement, object};
+use driftline_core::id::OpId;
+use driftline_core::op::OpBody;
+
+use super::{Judgement, LogRow, object};
 
 const ORACLE: &str = "O13 isolation";
 
@@ -37,15 +40,73 @@ pub fn not_unwelcome(why: Option<&str>, op: OpId) -> Judgement {
     }
 }
 
+/// A version was sent by somebody who may write, and text that it brought is by a writer of the same
+/// account. `sent` are the ways in which the op was sent, `owners` the accounts that first wrote under
+/// each writer.
+pub fn written_by_its_author<'b>(
+    row: &LogRow,
+    sent: impl IntoIterator<Item = &'b OpBody>,
+    may_write: bool,
+    owners: &BTreeMap<u64, i64>,
+) -> Judgement {
+    let version = row.cursor.version;
+    if !may_write {
+        return object(
+            ORACLE,
+            format!("version {version} is by {}, who may only read", row.label),
+        );
+    }
+    let foreign = |body: &OpBody| foreign_writer(row, body, owners);
+    let foreign: Vec<Option<u64>> = sent.into_iter().map(foreign).collect();
+    match foreign.first() {
+        Some(Some(writer)) if foreign.iter().all(Option::is_some) => object(
+            ORACLE,
+            format!("version {version} has text of writer {writer}, who is of another account"),
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// A writer of another account whose text the version brought.
+fn foreign_writer(row: &LogRow, body: &OpBody, owners: &BTreeMap<u64, i64>) -> Option<u64> {
+    let mut brought = body.changes.iter().flat_map(|change| {
+        let place = (change.collection, change.document.as_str());
+        let edits = change.texts.iter();
+        edits.filter(move |(field, _)| row.took_text(place, *field))
+    });
+    let owner = |writer| owners.get(&writer);
+    let foreign = brought.find(|(_, edit)| owner(edit.writer).is_some_and(|it| *it != row.account));
+    foreign.map(|(_, edit)| edit.writer)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oracles::testing;
 
     #[test]
     fn a_canary_is_refused() {
         assert_eq!(no_canary(b"canary-of-this", "here"), Ok(()));
         let leaked = format!("...{CANARY}...");
         assert!(no_canary(leaked.as_bytes(), "here").is_err());
+    }
+
+    #[test]
+    fn a_version_of_a_reader_or_with_somebody_elses_text_is_refused() {
+        let mut row = testing::row(1, testing::wrote(1, "a", "x"));
+        row.entry.documents[0].texts.insert(2, Default::default());
+        let typed = testing::typed("a", 7);
+        let judge = |may_write, owner| {
+            let owners = BTreeMap::from([(7, owner)]);
+            written_by_its_author(&row, Some(&typed), may_write, &owners)
+        };
+        assert_eq!(judge(true, row.account), Ok(()));
+        assert!(judge(false, row.account).is_err());
+        assert!(judge(true, row.account + 1).is_err());
+        let without = testing::row(1, testing::wrote(1, "a", "x"));
+        let owners = BTreeMap::from([(7, without.account + 1)]);
+        let judged = written_by_its_author(&without, Some(&typed), true, &owners);
+        assert_eq!(judged, Ok(()), "it took no effect");
     }
 
     #[test]

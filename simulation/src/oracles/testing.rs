@@ -3,8 +3,8 @@
 use std::rc::Rc;
 
 use driftline_core::id::{DocumentId, OpId};
-use driftline_core::merge::{DocumentState, Life, Register, Write};
-use driftline_core::op::{Change, ChangeKind, OpBody};
+use driftline_core::merge::{DocumentState, Life, Register, SetState, Write};
+use driftline_core::op::{Change, ChangeKind, OpBody, TextEdit};
 use driftline_core::protocol::{ChainHash, Cursor, DocumentResult, VersionEntry};
 use driftline_core::time::Stamp;
 use driftline_core::value::Value;
@@ -62,6 +62,9 @@ pub(super) fn row(version: u64, Wrote(n, document, title): Wrote) -> LogRow {
         op: id(n),
         base: 0,
         written: moment(n),
+        at: moment(n),
+        account: 1,
+        label: String::new(),
         entry: VersionEntry {
             version,
             ids: vec![id(n)],
@@ -130,6 +133,17 @@ pub(super) fn covering(mut body: OpBody, n: u8) -> OpBody {
     body
 }
 
+/// Text under a writer.
+pub(super) fn typed(document: &str, writer: u64) -> OpBody {
+    let mut body = body(document, ChangeKind::Update);
+    let edit = TextEdit {
+        writer,
+        ..TextEdit::default()
+    };
+    body.changes[0].texts.insert(2, edit);
+    body
+}
+
 /// A file with a queue.
 pub(super) fn view_with(queue: &[(u8, OpBody)]) -> FileView {
     let queued = |(n, body): &(u8, OpBody)| Queued {
@@ -158,6 +172,16 @@ pub(super) fn title(title: &str, n: u8) -> Rc<DocumentState> {
 pub(super) fn count(count: i64) -> Rc<DocumentState> {
     let mut state = DocumentState::opened(id(1), 1);
     state.counters.insert(3, count);
+    Rc::new(state)
+}
+
+/// A document with an element that op `n` added at a version.
+pub(super) fn holding(element: &str, n: u8, version: u64) -> Rc<DocumentState> {
+    let mut state = DocumentState::opened(id(1), 1);
+    let mut set = SetState::default();
+    set.elements
+        .insert(element.to_owned(), vec![(id(n), version)]);
+    state.sets.insert(4, set);
     Rc::new(state)
 }
 

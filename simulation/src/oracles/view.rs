@@ -33,6 +33,12 @@ pub struct FileView {
     pub departed: u64,
     /// The newest id it drew.
     pub newest: Option<OpId>,
+    /// What its text is written under.
+    pub writer: Option<u64>,
+    /// Whether it knows a token of its host.
+    pub host_token: bool,
+    /// The greatest number of a loss that it has received.
+    pub losses_ack: u64,
 }
 
 /// An op in the outbox.

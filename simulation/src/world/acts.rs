@@ -1,6 +1,6 @@
 //! What apps do beside writing.
 
-use driftline::{Database, LossFilter, NewDocument, Result};
+use driftline::{Database, LossFilter, NewDocument, Result, Value};
 use driftline_core::id::OpId;
 use driftline_simvfs::Random;
 
@@ -205,9 +205,13 @@ impl World<'_> {
                 .iter()
                 .filter(|loss| loss.collection != "twins")
                 .collect();
-            random.pick(&losses).map(|loss| loss.id)
+            let loss = random.pick(&losses)?;
+            Some((loss.id, loss.value.clone()))
         });
-        if let Some(id) = chosen {
+        if let Some((id, value)) = chosen {
+            if let Value::Text(text) = value {
+                self.words.restored(&text);
+            }
             let result = database.ledger().restore(id);
             drop(database);
             self.told(at, &result);

@@ -36,6 +36,7 @@ impl World<'_> {
             Act::IoError => self.arm(at, random, Fault::IoError, 1),
             Act::StickyIoError => self.arm(at, random, Fault::StickyIoError, 1),
             Act::SyncLoss => self.arm(at, random, Fault::SyncLoss, IN_A_ROW),
+            Act::FailedCommit => self.fail_a_commit(at, random),
             Act::DiskFull => self.arm(at, random, Fault::DiskFull, IN_A_ROW),
             Act::StickyDiskFull => self.arm(at, random, Fault::StickyDiskFull, 1),
             Act::ShortWrite => self.arm(at, random, Fault::ShortWrite, IN_A_ROW),
@@ -95,6 +96,14 @@ impl World<'_> {
             Act::ServerRestart => {
                 self.server_watcher = None;
                 self.server.stop();
+                if self.swarm.strict && random.one_in(2) {
+                    // The operator raises a limit, or lowers it.
+                    self.lenient = !self.lenient;
+                    self.server.schema = match self.lenient {
+                        true => self.schemas.app.clone(),
+                        false => self.schemas.strict.clone(),
+                    };
+                }
                 return Some(self.start_server());
             }
             Act::ServerStart => return Some(self.start_server()),
@@ -125,6 +134,19 @@ impl World<'_> {
         arm(program.process(), random, fault, calls);
     }
 
+    /// An app's write fails at an I/O call, and soon after the process ends or the power goes: what was
+    /// not undone on the disk comes back then.
+    fn fail_a_commit(&mut self, at: usize, random: &mut Random) {
+        if let Some(process) = self.sites[at].program(random.one_in(3)).process() {
+            let first = process.calls() + 1 + random.below(12) as u64;
+            let fault = [Fault::IoError, Fault::SyncLoss, Fault::DiskFull][random.below(3)];
+            let calls = if fault == Fault::IoError { 1 } else { IN_A_ROW };
+            (first..first + calls).for_each(|call| process.arm(call, fault));
+            let end = first + calls + random.below(10) as u64;
+            process.arm(end, CRASHES[random.below(3)]);
+        }
+    }
+
     pub(super) fn mend(&self, at: usize) {
         for program in self.sites[at].programs() {
             if let Some(process) = program.process() {
@@ -146,6 +168,7 @@ impl World<'_> {
         // was told of may not.
         site.view.cursor = Cursor::START;
         site.view.newest = None;
+        site.farewells.untold.append(&mut site.untold);
     }
 
     fn restore_backup(&mut self, at: usize) {
@@ -156,6 +179,7 @@ impl World<'_> {
         site.kill_all();
         site.device.disk.restore(&image);
         site.forget();
+        self.wire.forget(at);
     }
 
     /// A file comes to life on another machine as well.
@@ -165,12 +189,18 @@ impl World<'_> {
         }
         let image = self.sites[at].device.disk.image();
         let disk = Disk::from_image(&image, self.seed ^ (200 + self.sites.len() as u64));
-        let farewells = self.sites[at].farewells.clone();
+        let original = &self.sites[at];
+        let (farewells, undone) = (original.farewells.clone(), original.undone.clone());
+        let mut kin = original.kin.clone();
+        // A file whose host's token was not kept yet cannot tell that it is a copy.
+        kin.extend(original.view.writer.filter(|_| original.view.host_token));
         // Its account and settings are those of the file it was copied from.
         let like = self.sites[at].like;
         self.settle_site(disk, like, true);
         if let Some(copy) = self.sites.last_mut() {
             copy.farewells = farewells;
+            copy.undone = undone;
+            copy.kin = kin;
         }
     }
 

@@ -8,7 +8,8 @@ use driftline::{Cause, State, SyncEvent};
 use super::World;
 use super::schema::LETTERS;
 use super::site::Site;
-use crate::machine::{TokenTrouble, workspace_file};
+use super::watch::Watcher;
+use crate::machine::{Device, TokenTrouble, workspace_file};
 use crate::oracles::{self, Judgement, object};
 
 const LIVENESS: &str = "O14 liveness";
@@ -39,7 +40,9 @@ impl World<'_> {
         self.meet()?;
         self.pass(FOLDING_MS)?;
         self.look()?;
+        self.one_syncs_each_file()?;
         self.statuses()?;
+        self.ledgers_are_whole()?;
         self.compare()?;
         self.close()
     }
@@ -205,7 +208,8 @@ impl World<'_> {
             oracles::nothing_is_left_over(&site.view, site.device.disk.used())?;
             match &first {
                 None => {
-                    check_words(&shown)?;
+                    self.check_words(&shown)?;
+                    self.words_stay(&shown)?;
                     first = Some((site.number, shown));
                 }
                 Some((number, other)) => {
@@ -231,6 +235,69 @@ impl World<'_> {
             }
         }
         Ok(())
+    }
+
+    fn check_words(&self, shown: &BTreeMap<String, serde_json::Value>) -> Judgement {
+        let letters = format!("{LETTERS}/");
+        let letters = shown
+            .iter()
+            .filter(|(place, _)| place.starts_with(&letters));
+        for (place, document) in letters {
+            if let Some(words) = document.get("words").and_then(|words| words.as_str()) {
+                self.words.are_there_once(words, place)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn words_stay(&self, shown: &BTreeMap<String, serde_json::Value>) -> Judgement {
+        let letters = format!("{LETTERS}/");
+        for (place, document) in shown {
+            let history = &self.histories.current;
+            let Some(place) = place.strip_prefix(&letters) else {
+                continue;
+            };
+            if let Some(words) = document.get("words").and_then(|words| words.as_str()) {
+                self.words.are_there(place, "words", words, history)?;
+            }
+            if let Some(items) = document.get("items") {
+                self.words
+                    .are_there(place, "items", &items.to_string(), history)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Files keep what they say they received of the ledger.
+    fn ledgers_are_whole(&self) -> Judgement {
+        let Some(watcher) = &self.server_watcher else {
+            return Ok(());
+        };
+        let told = match watcher.loss_numbers() {
+            Ok(told) => told,
+            Err(error) => return object("O15 integrity", error),
+        };
+        for site in &self.sites {
+            let Some(Ok((device, kept))) = site.watcher.as_ref().map(Watcher::losses_kept) else {
+                continue;
+            };
+            if let Some(told) = told.get(&device) {
+                oracles::losses_are_kept(told, &kept, site.view.losses_ack)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Of two programs on one file one syncs; the other one finds out if it was replaced.
+    fn one_syncs_each_file(&mut self) -> Judgement {
+        let deadline = self.tasks.now() + PATIENCE_MS;
+        let sites = &self.sites;
+        let alone = |site: &Site| site.programs().filter(|program| syncs(program)).count() <= 1;
+        match self.tasks.run_until(deadline, || sites.iter().all(alone)) {
+            Ok(true) => self.look(),
+            Ok(false) => object("O12 status", "two programs of one file both sync it"),
+            Err(_) => object(LIVENESS, "a task spins"),
+        }
     }
 
     /// Everything is closed, and what lies on disks is sound.
@@ -267,17 +334,10 @@ impl World<'_> {
     }
 }
 
-fn check_words(shown: &BTreeMap<String, serde_json::Value>) -> Judgement {
-    let letters = format!("{LETTERS}/");
-    for (place, document) in shown
-        .iter()
-        .filter(|(place, _)| place.starts_with(&letters))
-    {
-        if let Some(words) = document.get("words").and_then(|words| words.as_str()) {
-            oracles::words_are_there_once(words, place)?;
-        }
-    }
-    Ok(())
+/// Whether a program believes that it is the one that syncs.
+fn syncs(program: &Device) -> bool {
+    let status = program.sync().map(driftline::Sync::status);
+    status.is_some_and(|status| status.cause != Cause::OtherProcess)
 }
 
 /// Whether a program of the machine has a socket, and nothing else to do.

@@ -73,7 +73,7 @@ impl World<'_> {
     }
 
     fn make_up(&mut self, random: &mut Random) -> MadeUp {
-        let kinds = 17;
+        let kinds = 18;
         let mut made_up = MadeUp {
             what: "hostile: a stranger's honest write",
             account: ["eve", "ann"][random.below(2)],
@@ -193,6 +193,14 @@ impl World<'_> {
                     made_up.unwelcome = body.retry_of.is_some();
                 }
             }
+            16 => {
+                made_up.what = "hostile: somebody's text before they sent it";
+                made_up.account = "eve";
+                if let (Some(text), SentOp::Full { body, .. }) = (self.unsent_text(random), &mut op)
+                {
+                    *body = text;
+                }
+            }
             _ => {
                 made_up.what = "hostile: a generation that never was";
                 if let SentOp::Full { body, .. } = &mut op {
@@ -235,6 +243,16 @@ impl World<'_> {
             },
             body,
         }
+    }
+
+    /// The oldest text in somebody's queue.
+    fn unsent_text(&self, random: &mut Random) -> Option<OpBody> {
+        let site = &self.sites[random.below(self.sites.len())];
+        let typed = |body: &OpBody| body.changes.iter().any(|change| !change.texts.is_empty());
+        let mut queue = site.view.shown_ops();
+        queue
+            .find(|queued| typed(&queued.body))
+            .map(|queued| (*queued.body).clone())
     }
 
     /// What somebody typed.

@@ -1,18 +1,18 @@
 //! Looking at everything that changed, and judging it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use driftline_core::id::OpId;
+use driftline_core::id::{OpId, Version};
 use driftline_core::op::OpBody;
 use driftline_simvfs::Disk;
 
 use super::World;
 use super::schema::TWINS;
 use super::site::FILE;
-use super::watch::Watcher;
+use super::watch::{Bodies, Served, Watcher};
 use crate::machine::workspace_file;
 use crate::model::{Accepted, Model};
-use crate::oracles::{self, FileView, Histories, Judgement, LogRow, object};
+use crate::oracles::{self, FileView, Histories, History, Judgement, Known, LogRow, object};
 
 /// Documents of the collection that is written together.
 pub(super) const TWIN_IDS: [&str; 3] = ["t0", "t1", "t2"];
@@ -20,12 +20,13 @@ pub(super) const TWIN_IDS: [&str; 3] = ["t0", "t1", "t2"];
 impl World<'_> {
     /// Looks at the server first: what a device has can only be what the server said.
     pub(super) fn look(&mut self) -> Judgement {
+        self.read_requests()?;
         self.bury()?;
         self.look_at_server()?;
         for at in 0..self.sites.len() {
             self.look_at(at)?;
         }
-        Ok(())
+        self.judge_requests()
     }
 
     /// Processes that died of a fault are dead for everybody.
@@ -62,12 +63,12 @@ impl World<'_> {
         self.server.kill();
     }
 
-    /// The server's log behind a version, and what it rejected, as it lies on the disk of a server
-    /// that is dead. Looked at on a copy: opening a file puts it in order.
-    fn read_dead_server(&self, after: u64) -> Option<(Vec<LogRow>, Vec<OpId>)> {
+    /// What the server did behind a version, as it lies on the disk of a server that is dead. Looked at
+    /// on a copy: opening a file puts it in order.
+    fn read_dead_server(&self, after: u64) -> Option<Served> {
         let copy = Disk::from_image(&self.server.disk.image(), 0);
         let watcher = Watcher::open(&copy, &workspace_file(&copy)?).ok()?;
-        Some((watcher.log(after).ok()?, watcher.rejected().ok()?))
+        watcher.served(after).ok()
     }
 
     fn look_at_server(&mut self) -> Judgement {
@@ -86,15 +87,13 @@ impl World<'_> {
         let before = self.histories.current.head();
         let read = match watcher.changed() {
             Ok(false) => return Ok(()),
-            Ok(true) => watcher
-                .log(before)
-                .and_then(|log| Ok((log, watcher.rejected()?))),
+            Ok(true) => watcher.served(before),
             Err(error) => Err(error),
         };
         match read {
-            Ok((log, rejected)) => {
+            Ok(served) => {
                 self.may_be_lost = None;
-                self.judge_log(log, rejected)
+                self.judge_log(served)
             }
             // A file that is just being made, or made again.
             Err(_) => {
@@ -108,11 +107,11 @@ impl World<'_> {
     fn look_at_dead_server(&mut self) -> Judgement {
         let head = self.histories.current.head();
         match self.read_dead_server(head) {
-            Some((log, rejected)) => {
-                if !log.is_empty() {
+            Some(served) => {
+                if !served.log.is_empty() {
                     self.may_be_lost = Some(head);
                 }
-                self.judge_log(log, rejected)
+                self.judge_log(served)
             }
             None => Ok(()),
         }
@@ -121,7 +120,7 @@ impl World<'_> {
     /// The server's power went: what it had said is still there.
     pub(super) fn server_lost_power(&mut self) -> Judgement {
         let head = self.histories.current.head();
-        let (log, rejected) = self.read_dead_server(0).unwrap_or_default();
+        let Served { log, rejected, .. } = self.read_dead_server(0).unwrap_or_default();
         let left = log.len() as u64;
         match self.may_be_lost.take() {
             _ if left >= head => Ok(()),
@@ -136,9 +135,9 @@ impl World<'_> {
         }
     }
 
-    fn judge_log(&mut self, log: Vec<LogRow>, rejected: Vec<OpId>) -> Judgement {
-        self.learn_rejections(rejected);
-        for row in log {
+    fn judge_log(&mut self, served: Served) -> Judgement {
+        self.learn_rejections(served.rejected);
+        for row in served.log {
             let (version, op) = (row.cursor.version, row.op);
             let said = self.bodies.get(op).map(in_short).unwrap_or_default();
             self.trace.line(format_args!("    v{version} {op}{said}"));
@@ -147,6 +146,7 @@ impl World<'_> {
                 return object("O8 cursor", format!("version {version} follows a gap"));
             }
             oracles::not_unwelcome(self.unwelcome.get(&op).copied(), op)?;
+            self.judge_row(&row, &served.owners)?;
             let again = self.histories.current.append(row);
             oracles::named_once(&again, self.bodies.get(op), version)?;
             let Some(seen) = self.histories.current.version(version) else {
@@ -155,7 +155,41 @@ impl World<'_> {
             oracles::no_resurrection(&earlier, &seen.documents)?;
             oracles::groups_are_whole(&seen.documents, TWINS, TWIN_IDS.len(), "the server")?;
             let body = self.bodies.get(op);
-            oracles::log_follows_the_model(&mut self.model, &self.schemas.app, seen, body)?;
+            let schema = &self.schemas.app;
+            let lost = oracles::log_follows_the_model(&mut self.model, schema, seen, body)?;
+            let told = served.losses.get(&version);
+            let none = BTreeSet::new();
+            let told = told.unwrap_or(&none);
+            oracles::losses_are_told(version, &lost, told)?;
+            self.words.are_told(&seen.row, told)?;
+        }
+        Ok(())
+    }
+
+    /// Judges a version by itself.
+    fn judge_row(&mut self, row: &LogRow, owners: &BTreeMap<u64, i64>) -> Judgement {
+        let op = row.op;
+        oracles::placed_in_time(row, self.wire.told(op))?;
+        let number = row.label.strip_prefix("device ").map(str::parse::<usize>);
+        let site = number.and_then(|number| self.sites.get(number.ok()?));
+        let may_write = !site.is_some_and(|site| site.reader);
+        let body = self.bodies.get(op);
+        // Text may have been authored again, and any of the requests may be the one that counted.
+        let sent = self.wire.bodies(op).iter();
+        let sent = sent.chain(body.filter(|_| self.wire.bodies(op).is_empty()));
+        oracles::written_by_its_author(row, sent, may_write, owners)?;
+        let Some(body) = body else {
+            return Ok(());
+        };
+        oracles::names_all(&row.entry.ids, op, body)?;
+        let typed = |body: &OpBody| body.changes.iter().any(|change| !change.texts.is_empty());
+        self.words.meddled |= typed(body) && self.wire.told(op).is_empty();
+        let history = &self.histories.current;
+        for site in self.sites.iter().filter(|site| site.view.holds(op)) {
+            oracles::nothing_was_overtaken(op, body, &site.view.queue, |id| {
+                let excused = site.farewells.excused.contains(&id);
+                excused || history.named(id).is_some() || self.rejected.contains(&id)
+            })?;
         }
         Ok(())
     }
@@ -177,7 +211,7 @@ impl World<'_> {
     /// The server's log ends somewhere else: it was restored.
     pub(super) fn server_was_restored(&mut self) -> Judgement {
         self.may_be_lost = None;
-        let (log, rejected) = self.read_dead_server(0).unwrap_or_default();
+        let Served { log, rejected, .. } = self.read_dead_server(0).unwrap_or_default();
         let head = log.len() as u64;
         self.histories.restored_to(head);
         self.trace.line(format_args!("    restored to v{head}"));
@@ -246,15 +280,61 @@ impl World<'_> {
                 .extend(ids.map(|id| (id, "a reader's write")));
         }
         site.farewells.learn(&view);
+        if let Some(before) = site.unknown.take() {
+            let left = view.queue.iter().map(|queued| queued.id);
+            site.untold.extend(left.filter(|id| !before.contains(id)));
+        }
         let whose = format!("s{at}");
         oracles::base_is_the_servers(&before, &view, &self.histories)?;
         oracles::nothing_left_without_a_reason(&ids, &view, &self.histories, &site.farewells)?;
         oracles::counted_once(&view, TWINS)?;
         oracles::own_writes_show(&view, schema)?;
+        let site = &self.sites[at];
+        // What the file forgot with everything that was dropped, or with a history, it cannot know.
+        let remembers = site.farewells.excused.is_empty() && !self.histories.changed();
+        if remembers && view.cursor.version > 0 {
+            let known = KnownOps(&self.bodies, &self.histories.current);
+            oracles::own_elements_show(&view, &known)?;
+        }
         oracles::groups_are_whole(&view.shown, TWINS, TWIN_IDS.len(), &whose)?;
         oracles::cursor_goes_on(&before, &view, &self.histories)?;
-        site.view = view;
+        oracles::undone_stays_undone(&ids, &view, &site.undone)?;
+        for queued in view.queue.iter().filter(|op| !op.body.covers.is_empty()) {
+            let machine = site.device.options.number;
+            oracles::stands_for_the_unseen(
+                queued,
+                |id| self.bodies.get(id),
+                |id| self.wire.was_sent(machine, id),
+            )?;
+        }
+        if site.device.options.host_token {
+            oracles::writes_under_its_own_name(&view, &site.kin)?;
+        }
+        if before.cursor.version > 0 && view.cursor.version == 0 {
+            let copies = self.copies_aside(at);
+            for copy in &copies {
+                oracles::base_is_the_servers(&FileView::default(), copy, &self.histories)?;
+            }
+            oracles::set_aside_first(&before, &view, &copies)?;
+        }
+        self.sites[at].view = view;
         Ok(())
+    }
+
+    /// The copies that a machine's file made of itself.
+    fn copies_aside(&mut self, at: usize) -> Vec<FileView> {
+        let disk = &self.sites[at].device.disk;
+        let copies = disk.files().into_iter();
+        let copies = copies.filter(|file| {
+            let name = file.strip_prefix(FILE);
+            name.is_some_and(|end| end.starts_with(".aside-") && !end.contains("-journal"))
+        });
+        let schema = &self.schemas.app;
+        let views = copies.filter_map(|file| {
+            let watcher = Watcher::open(disk, &file).ok()?;
+            watcher.file(schema, &mut self.bodies).ok()?
+        });
+        views.collect()
     }
 
     /// The file as it is, if anybody has it open and something was committed.
@@ -282,6 +362,19 @@ impl World<'_> {
                 None
             }
         }
+    }
+}
+
+/// What everybody together knows of ops.
+struct KnownOps<'w>(&'w Bodies, &'w History);
+
+impl Known for KnownOps<'_> {
+    fn body(&self, id: OpId) -> Option<&OpBody> {
+        self.0.get(id)
+    }
+
+    fn accepted(&self, id: OpId) -> Option<Version> {
+        self.1.named(id)
     }
 }
 

@@ -18,6 +18,8 @@ mod site;
 mod trace;
 mod watch;
 mod weather;
+mod wire;
+mod words;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,6 +41,8 @@ use crate::oracles::{Histories, Judgement, Violation, object};
 use site::Site;
 use watch::{Bodies, Watcher};
 use weather::Climate;
+use wire::Wire;
+use words::Words;
 
 /// No more machines than this, however often one is copied.
 const MOST_SITES: usize = 8;
@@ -75,9 +79,13 @@ struct World<'s> {
     model: Model,
     bodies: Bodies,
     rejected: BTreeSet<OpId>,
+    wire: Wire,
+    words: Words,
     hostile_ops: u32,
     /// Ops that no server may accept, and why.
     unwelcome: BTreeMap<OpId, &'static str>,
+    /// A strict server has been told to be lenient.
+    lenient: bool,
     counts: BTreeMap<&'static str, u64>,
     seed: u64,
 }
@@ -152,8 +160,11 @@ impl<'s> World<'s> {
             model: Model::default(),
             bodies: Bodies::default(),
             rejected: BTreeSet::new(),
+            wire: Wire::default(),
+            words: Words::default(),
             hostile_ops: 0,
             unwelcome: BTreeMap::new(),
+            lenient: false,
             counts: BTreeMap::new(),
             seed,
         };

@@ -137,6 +137,8 @@ acts! {
     StickyIoError "sticky-io-error" Fault 4,
     /// A sync fails soon, and its pages are never written.
     SyncLoss "sync-loss" Fault 6,
+    /// A write fails soon, and the process ends right after.
+    FailedCommit "failed-commit" Fault 8,
     /// The disk is full for one call soon.
     DiskFull "disk-full" Fault 6,
     /// The disk is full from some call on.

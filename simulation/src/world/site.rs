@@ -1,10 +1,13 @@
 //! A machine with a copy of the app on it, and what is known about its file.
 
+use std::collections::BTreeSet;
+
+use driftline_core::id::OpId;
 use driftline_simvfs::{Image, Process};
 
 use super::watch::Watcher;
 use crate::machine::Device;
-use crate::oracles::{Farewells, FileView};
+use crate::oracles::{Farewells, FileView, Queued};
 
 /// A device's file.
 pub(super) const FILE: &str = "/device/app.db";
@@ -28,6 +31,16 @@ pub(super) struct Site {
     pub(super) lossy: bool,
     /// Faults met by processes that have ended.
     pub(super) met: u64,
+    /// The queue as it was when requests were judged last.
+    pub(super) waiting: Vec<Queued>,
+    /// The queue before a call of which nobody knows what came of it.
+    pub(super) unknown: Option<BTreeSet<OpId>>,
+    /// Ops that such calls left.
+    pub(super) untold: BTreeSet<OpId>,
+    /// Values of writes that failed.
+    pub(super) undone: BTreeSet<String>,
+    /// Writers of the machines that it was copied from.
+    pub(super) kin: BTreeSet<u64>,
 }
 
 impl Site {
@@ -45,6 +58,11 @@ impl Site {
             values: 0,
             lossy: false,
             met: 0,
+            waiting: Vec::new(),
+            unknown: None,
+            untold: BTreeSet::new(),
+            undone: BTreeSet::new(),
+            kin: BTreeSet::new(),
         }
     }
 
@@ -99,12 +117,19 @@ impl Site {
     /// What a program of this machine is told next that nobody ever told before.
     pub(super) fn value(&mut self) -> String {
         self.values += 1;
+        self.last_value()
+    }
+
+    /// What one was told last.
+    pub(super) fn last_value(&self) -> String {
         format!("s{}.{}", self.number, self.values)
     }
 
     /// The file is another one from now on: nothing of what was known holds.
     pub(super) fn forget(&mut self) {
         self.view = FileView::default();
+        self.waiting.clear();
+        self.unknown = None;
         self.lossy = false;
     }
 }

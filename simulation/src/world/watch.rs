@@ -1,10 +1,11 @@
 //! Reads what lies in files, as another process on the same disk, without leaving a trace there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use driftline_core::fold::BaseImage;
 use driftline_core::id::{DocumentId, OpId, Version};
+use driftline_core::ledger::Loss;
 use driftline_core::merge::DocumentState;
 use driftline_core::op::OpBody;
 use driftline_core::protocol::{ChainHash, Cursor, VersionEntry};
@@ -14,6 +15,7 @@ use driftline_simvfs::{Disk, Process};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row};
 
+use crate::model::Lost;
 use crate::oracles::{Documents, FileView, LogRow, QueueState, Queued};
 
 /// Why a file could not be read; somebody else tells whether it should have been.
@@ -51,6 +53,18 @@ impl Bodies {
         }
         Ok(body)
     }
+}
+
+/// What a server did.
+#[derive(Default)]
+pub(super) struct Served {
+    pub(super) log: Vec<LogRow>,
+    /// All ops that it rejected.
+    pub(super) rejected: Vec<OpId>,
+    /// What it tells of losses, by version.
+    pub(super) losses: BTreeMap<Version, BTreeSet<Lost>>,
+    /// The account that first wrote under each writer.
+    pub(super) owners: BTreeMap<u64, i64>,
 }
 
 /// A reader of one file.
@@ -134,6 +148,10 @@ impl Watcher {
         }
         let floor: Option<Vec<u8>> = self.one("SELECT value FROM _dl_meta WHERE key = 'floor'")?;
         let floor = floor.as_deref().and_then(OpId::from_slice);
+        view.writer = self.fact::<i64>("writer")?.map(i64::cast_unsigned);
+        view.host_token = self.fact::<Vec<u8>>("host_token")?.is_some();
+        let received = self.fact::<i64>("losses_ack")?;
+        view.losses_ack = received.unwrap_or(0).cast_unsigned();
         view.staging = self
             .one::<i64>("SELECT 1 FROM _dl_staged LIMIT 1")?
             .is_some();
@@ -218,9 +236,90 @@ impl Watcher {
         })
     }
 
+    fn fact<T: rusqlite::types::FromSql>(&self, key: &str) -> Looked<Option<T>> {
+        self.one(&format!("SELECT value FROM _dl_meta WHERE key = '{key}'"))
+    }
+
+    /// What the server did behind a version.
+    pub(super) fn served(&self, after: Version) -> Looked<Served> {
+        let log = self.log(after)?;
+        let mut served = Served {
+            rejected: self.rejected()?,
+            ..Served::default()
+        };
+        if !log.is_empty() {
+            served.losses = self.losses(after)?;
+            self.each("SELECT writer, account FROM writers", |row| {
+                let writer: i64 = row.get(0).map_err(said)?;
+                let account = row.get(1).map_err(said)?;
+                served.owners.insert(writer.cast_unsigned(), account);
+                Ok(())
+            })?;
+        }
+        served.log = log;
+        Ok(served)
+    }
+
+    /// What the server tells of losses by versions behind one.
+    fn losses(&self, after: Version) -> Looked<BTreeMap<Version, BTreeSet<Lost>>> {
+        let sql = "SELECT version, loss FROM losses WHERE version > ?1";
+        let mut statement = self.connection.prepare_cached(sql).map_err(said)?;
+        let mut rows = statement.query([after.cast_signed()]).map_err(said)?;
+        let mut losses: BTreeMap<Version, BTreeSet<Lost>> = BTreeMap::new();
+        while let Some(row) = rows.next().map_err(said)? {
+            let version: i64 = row.get(0).map_err(said)?;
+            let loss: Loss =
+                minicbor::decode(blob(row, 1)?.unwrap_or_default()).map_err(|e| e.to_string())?;
+            losses
+                .entry(version.cast_unsigned())
+                .or_default()
+                .insert(Lost {
+                    key: (loss.collection, loss.document.as_str().to_owned()),
+                    field: loss.field,
+                    op: loss.op,
+                    rule: loss.rule.name(),
+                });
+        }
+        Ok(losses)
+    }
+
+    /// The numbers of the losses told to each device, by the device's own name.
+    pub(super) fn loss_numbers(&self) -> Looked<BTreeMap<String, BTreeSet<u64>>> {
+        let mut numbers: BTreeMap<String, BTreeSet<u64>> = BTreeMap::new();
+        let sql = "SELECT devices.device, losses.number FROM losses \
+                   JOIN devices ON devices.number = losses.device";
+        self.each(sql, |row| {
+            let device: String = row.get(0).map_err(said)?;
+            let number: i64 = row.get(1).map_err(said)?;
+            numbers
+                .entry(device)
+                .or_default()
+                .insert(number.cast_unsigned());
+            Ok(())
+        })?;
+        Ok(numbers)
+    }
+
+    /// A device's own name, and the numbers of the losses that it keeps.
+    pub(super) fn losses_kept(&self) -> Looked<(String, BTreeSet<u64>)> {
+        let mut numbers = BTreeSet::new();
+        let device = self.fact::<String>("device")?.unwrap_or_default();
+        self.each(
+            "SELECT number FROM _dl_losses WHERE number IS NOT NULL",
+            |row| {
+                let number: i64 = row.get(0).map_err(said)?;
+                numbers.insert(number.cast_unsigned());
+                Ok(())
+            },
+        )?;
+        Ok((device, numbers))
+    }
+
     /// The server's log behind a version.
-    pub(super) fn log(&self, after: Version) -> Looked<Vec<LogRow>> {
-        let sql = "SELECT version, hash, op_id, written, entry, base FROM log WHERE version > ?1 ORDER BY version";
+    fn log(&self, after: Version) -> Looked<Vec<LogRow>> {
+        let sql = "SELECT version, hash, op_id, written, entry, base, at, devices.account, authors.label \
+                   FROM log JOIN authors ON authors.number = log.author \
+                   JOIN devices ON devices.number = authors.device WHERE version > ?1 ORDER BY version";
         let mut statement = self.connection.prepare_cached(sql).map_err(said)?;
         let mut rows = statement.query([after.cast_signed()]).map_err(said)?;
         let mut log = Vec::new();
@@ -236,6 +335,9 @@ impl Watcher {
                 op: op_id(row, 2)?.ok_or("a version without an op")?,
                 base: row.get::<_, i64>(5).map_err(said)?.cast_unsigned(),
                 written: row.get(3).map_err(said)?,
+                at: row.get(6).map_err(said)?,
+                account: row.get(7).map_err(said)?,
+                label: row.get(8).map_err(said)?,
                 entry,
             });
         }
@@ -243,7 +345,7 @@ impl Watcher {
     }
 
     /// The ops that the server rejected.
-    pub(super) fn rejected(&self) -> Looked<Vec<OpId>> {
+    fn rejected(&self) -> Looked<Vec<OpId>> {
         let mut ids = Vec::new();
         self.each("SELECT op_id FROM verdicts WHERE version IS NULL", |row| {
             ids.extend(op_id(row, 0)?);

@@ -20,6 +20,8 @@ struct Sky {
     partitioned: BTreeSet<usize>,
     counts: BTreeMap<&'static str, u64>,
     trace: Trace,
+    /// Bodies of requests with the number of the device, until somebody looks at them.
+    requests: Vec<(usize, Vec<u8>)>,
 }
 
 /// What answers in the server's place.
@@ -65,6 +67,7 @@ impl Climate {
             partitioned: BTreeSet::new(),
             counts: BTreeMap::new(),
             trace,
+            requests: Vec::new(),
         })))
     }
 
@@ -86,6 +89,11 @@ impl Climate {
         let mut sky = self.sky();
         sky.rates = Rates::default();
         sky.partitioned.clear();
+    }
+
+    /// What devices sent since this was asked last: their numbers, and the bodies.
+    pub(super) fn take_requests(&self) -> Vec<(usize, Vec<u8>)> {
+        std::mem::take(&mut self.sky().requests)
     }
 
     /// What happened how often.
@@ -203,10 +211,14 @@ impl Weather for Climate {
         let mut hash = Fnv::default();
         hash.add(&request.body);
         let (url, bytes) = (&request.url, request.body.len());
-        self.sky().trace.line(format_args!(
+        let mut sky = self.sky();
+        sky.trace.line(format_args!(
             "    d{device} asks {url} {bytes} bytes {:x}",
             hash.0
         ));
+        if bytes > 0 {
+            sky.requests.push((device, request.body.clone()));
+        }
     }
 
     fn answered(&mut self, device: usize, status: u16, body: &[Vec<u8>]) {
@@ -233,6 +245,9 @@ impl Weather for Climate {
             bytes.len(),
             hash.0
         ));
+        if way == Way::Up && !bytes.is_empty() {
+            sky.requests.push((device, bytes.to_vec()));
+        }
         fate
     }
 

@@ -10,6 +10,7 @@ use super::World;
 use super::look::TWIN_IDS;
 use super::schema::STRICT_BODY;
 use super::script::Act;
+use super::words::Typed;
 use crate::oracles::{self, Judgement, Key};
 
 /// What a write did, by its own word.
@@ -19,18 +20,28 @@ pub(super) struct Done {
     pub(super) wrote: bool,
     /// Registers, and what they show now.
     pub(super) shows: Vec<(Key, u16, Value)>,
+    /// What became of a text or list.
+    pub(super) typed: Option<Typed>,
 }
 
 impl Done {
     fn wrote(wrote: bool) -> Done {
         Done {
             wrote,
-            shows: Vec::new(),
+            ..Done::default()
+        }
+    }
+
+    fn typing(typed: Typed) -> Done {
+        Done {
+            typed: Some(typed),
+            ..Done::wrote(true)
         }
     }
 
     fn showing(key: Key, field: u16, value: &str) -> Done {
         Done {
+            typed: None,
             wrote: true,
             shows: vec![(key, field, Value::Text(value.to_owned()))],
         }
@@ -84,13 +95,13 @@ impl World<'_> {
             }),
             Act::Add => self.write(at, random, |tx| {
                 let (collection, id) = with_tags(&mut draw);
-                let element = format!("e{}", draw.below(6));
+                let element = format!("e{}", draw.below(ELEMENTS));
                 tx.add_to_set(collection, &id, "tags", [element, value.clone()])?;
                 Ok(Done::wrote(true))
             }),
             Act::Remove => self.write(at, random, |tx| {
                 let (collection, id) = with_tags(&mut draw);
-                let mut elements = vec![format!("e{}", draw.below(6))];
+                let mut elements = vec![format!("e{}", draw.below(ELEMENTS))];
                 if let Some(document) = tx.get(collection, &id)? {
                     let there = document.set("tags").unwrap_or_default();
                     elements.extend(draw.pick(there).cloned());
@@ -115,7 +126,13 @@ impl World<'_> {
             Act::Group => self.write(at, random, |tx| {
                 for _ in 0..2 + draw.below(3) {
                     let (collection, _, id) = draw_document(&mut draw);
-                    tx.insert_with_id(collection, &id, [("title", value.as_str())])?;
+                    let title = [("title", value.as_str())];
+                    // One that builds on what is refused is refused whole.
+                    if draw.one_in(3) && tx.get(collection, &id)?.is_some() {
+                        tx.update(collection, &id, title)?;
+                    } else {
+                        tx.insert_with_id(collection, &id, title)?;
+                    }
                     if draw.one_in(4) {
                         tx.delete(collection, &id)?;
                     }
@@ -130,7 +147,16 @@ impl World<'_> {
                 tx.update("notes", &id, [("place", place)])?;
                 Ok(Done::wrote(true))
             }),
-            Act::Text => self.write(at, random, |tx| type_words(tx, &mut draw, &value)),
+            Act::Text => {
+                let refused = self.swarm.strict && random.one_in(5);
+                self.write(at, random, |tx| {
+                    if refused {
+                        let body = format!("{value} {}", "long ".repeat(STRICT_BODY));
+                        tx.insert_with_id("notes", &note(&mut draw), [("body", body)])?;
+                    }
+                    type_words(tx, &mut draw, &value)
+                })
+            }
             Act::List => self.write(at, random, |tx| edit_list(tx, &mut draw, &value)),
             Act::Long => self.write(at, random, |tx| {
                 let body = format!("{value} {}", "long ".repeat(STRICT_BODY));
@@ -177,8 +203,16 @@ impl World<'_> {
             Ok(())
         });
         drop(database);
+        if let Some(Typed::TakenOut(word)) = &done.typed {
+            self.words.taken_out(word.clone());
+        }
         let alive = self.sites[at].program(companion).is_alive();
         self.told(at, &result);
+        let failed = matches!(&result, Err(error) if error.code() != "commit_unknown");
+        if failed && alive {
+            let value = self.sites[at].last_value();
+            self.sites[at].undone.insert(value);
+        }
         self.look_at(at)?;
         let site = &self.sites[at];
         let what = format!("a write of s{at}");
@@ -187,6 +221,10 @@ impl World<'_> {
             _ if !alive || site.watcher.is_none() => Ok(()),
             Ok(()) if done.wrote => {
                 oracles::acknowledged_is_queued(&before, &site.view, &what)?;
+                let new = site.view.queue.iter().find(|op| !before.contains(&op.id));
+                if let (Some(new), Some(typed)) = (new, done.typed) {
+                    self.words.put(new.id, typed);
+                }
                 oracles::written_shows(&site.view, &done.shows)
             }
             Err(error) if error.code() != "commit_unknown" && looked => {
@@ -198,6 +236,15 @@ impl World<'_> {
 
     /// Notes what an app was told.
     pub(super) fn told<T>(&mut self, at: usize, result: &Result<T>) {
+        let site = &mut self.sites[at];
+        let mut programs = site.programs();
+        let died = programs.any(|program| program.process().is_some() && !program.is_alive());
+        drop(programs);
+        let unknown = matches!(result, Err(error) if error.code() == "commit_unknown");
+        if died || unknown {
+            let ids = site.view.queue.iter().map(|queued| queued.id);
+            site.unknown = Some(ids.collect());
+        }
         match result {
             Ok(_) => self.trace.line(format_args!("    s{at} ok")),
             Err(error) => {
@@ -207,6 +254,9 @@ impl World<'_> {
         }
     }
 }
+
+/// Elements that are added and removed again and again.
+const ELEMENTS: usize = 3;
 
 fn note(random: &mut Random) -> String {
     format!("n{}", random.below(6))
@@ -234,11 +284,21 @@ fn type_words(tx: &mut Transaction<'_>, random: &mut Random, value: &str) -> Res
         chosen => ends[chosen - 1],
     };
     let word = said.get(gap..).and_then(|rest| rest.find(']'));
-    match word {
-        Some(end) if random.one_in(4) => text.delete(gap as u32, end as u32 + 1)?,
-        _ => text.insert(gap as u32, &format!("[{value}]"))?,
-    }
-    Ok(Done::wrote(true))
+    Ok(Done::typing(match word {
+        Some(end) if random.one_in(4) => {
+            text.delete(gap as u32, end as u32 + 1)?;
+            Typed::TakenOut(said.get(gap..=gap + end).unwrap_or_default().to_owned())
+        }
+        _ => {
+            let word = format!("[{value}]");
+            text.insert(gap as u32, &word)?;
+            Typed::Put {
+                document: id,
+                field: "words",
+                word,
+            }
+        }
+    }))
 }
 
 /// Inserts, moves or removes an element of a letter's list.
@@ -249,16 +309,25 @@ fn edit_list(tx: &mut Transaction<'_>, random: &mut Random, value: &str) -> Resu
     }
     let mut list = tx.list("letters", &id, "items")?;
     let elements = list.read()?;
-    let chosen = elements
-        .get(random.below(elements.len()))
-        .map(|element| element.id);
+    let chosen = elements.get(random.below(elements.len()));
     match (chosen, random.below(4)) {
-        (Some(element), 0) => list.remove(element)?,
-        (Some(element), 1) => list.move_to(element, random.below(elements.len()) as u32)?,
+        (Some(element), 0) => {
+            list.remove(element.id)?;
+            Ok(Done::typing(Typed::TakenOut(element.json.clone())))
+        }
+        (Some(element), 1) => {
+            list.move_to(element.id, random.below(elements.len()) as u32)?;
+            Ok(Done::wrote(true))
+        }
         _ => {
             let at = random.below(elements.len() + 1) as u32;
-            list.insert(at, [format!("\"{value}\"")])?;
+            let word = format!("\"{value}\"");
+            list.insert(at, [&word])?;
+            Ok(Done::typing(Typed::Put {
+                document: id,
+                field: "items",
+                word,
+            }))
         }
     }
-    Ok(Done::wrote(true))
 }

@@ -1,0 +1,74 @@
+//! O20: copies of files. Before a file takes up another history it is copied aside, whole; and a file that
+//! was copied to another machine writes under a name of its own.
+
+use std::collections::BTreeSet;
+
+use super::{FileView, Judgement, object};
+
+const ORACLE: &str = "O20 copies";
+
+/// The file stood in a history and begins anew: somewhere beside it lies a copy from before, which holds
+/// the queue as it was.
+pub fn set_aside_first(before: &FileView, view: &FileView, copies: &[FileView]) -> Judgement {
+    let begins_anew = before.cursor.version > 0 && view.cursor.version == 0;
+    if !begins_anew {
+        return Ok(());
+    }
+    let kept = |copy: &&FileView| {
+        let mut waiting = before.queue.iter().filter(|queued| view.holds(queued.id));
+        copy.cursor.version >= before.cursor.version && waiting.all(|queued| copy.holds(queued.id))
+    };
+    match copies.iter().find(kept) {
+        Some(_) => Ok(()),
+        None => object(
+            ORACLE,
+            format!(
+                "the file left version {} for another history, and no copy of it is there",
+                before.cursor.version
+            ),
+        ),
+    }
+}
+
+/// A file whose host can tell copies apart does not write under the original's name.
+pub fn writes_under_its_own_name(view: &FileView, others: &BTreeSet<u64>) -> Judgement {
+    match view.writer.filter(|writer| others.contains(writer)) {
+        None => Ok(()),
+        Some(writer) => object(ORACLE, format!("the copy writes on as {writer}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oracles::testing::{self, update, view_with, wrote};
+
+    #[test]
+    fn a_file_that_begins_anew_without_a_whole_copy_is_refused() {
+        let histories = testing::histories(&[wrote(1, "a", "x"), wrote(2, "a", "y")]);
+        let mut before = testing::at(&histories, 2);
+        before.queue = view_with(&[(3, update("a", "z"))]).queue;
+        let mut anew = before.clone();
+        anew.cursor = driftline_core::protocol::Cursor::START;
+        let copy = before.clone();
+        assert_eq!(set_aside_first(&before, &before, &[]), Ok(()));
+        assert_eq!(set_aside_first(&before, &anew, &[copy.clone()]), Ok(()));
+        assert!(set_aside_first(&before, &anew, &[]).is_err());
+        let older = testing::at(&histories, 1);
+        assert!(set_aside_first(&before, &anew, &[older]).is_err());
+        let mut without = copy;
+        without.queue.clear();
+        assert!(set_aside_first(&before, &anew, &[without]).is_err());
+    }
+
+    #[test]
+    fn a_copy_under_the_originals_name_is_refused() {
+        let mut view = view_with(&[]);
+        let others = BTreeSet::from([7]);
+        assert_eq!(writes_under_its_own_name(&view, &others), Ok(()));
+        view.writer = Some(8);
+        assert_eq!(writes_under_its_own_name(&view, &others), Ok(()));
+        view.writer = Some(7);
+        assert!(writes_under_its_own_name(&view, &others).is_err());
+    }
+}
