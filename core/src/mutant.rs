@@ -106,8 +106,12 @@ pub enum Mutant {
     WriterKept,
     /// A commit under Full does not wait for the disk.
     NormalInsteadOfFull,
+    /// What an earlier process left in the log counts as being on the disk.
+    LogTrusted,
     /// Another history is met without a copy of the file.
     SetAsideForgotten,
+    /// Text in another history goes on under the writer of the lost one.
+    WriterKeptInAnotherHistory,
     /// A new base shows without the queue on top.
     BootstrapWithoutPending,
     /// Ops that a new base contains are folded on top of it.
@@ -174,7 +178,9 @@ impl Mutant {
         Mutant::FailedCommitTrusted,
         Mutant::WriterKept,
         Mutant::NormalInsteadOfFull,
+        Mutant::LogTrusted,
         Mutant::SetAsideForgotten,
+        Mutant::WriterKeptInAnotherHistory,
         Mutant::BootstrapWithoutPending,
         Mutant::BootstrapForgetsFates,
         Mutant::BootstrapWithoutCatchUp,
@@ -273,6 +279,12 @@ impl Mutant {
             Mutant::FailedCommitTrusted => "a commit that reports an error counts as undone",
             Mutant::WriterKept => "a copy of a file goes on under the original's writer",
             Mutant::NormalInsteadOfFull => "a commit under Full does not wait for the disk",
+            Mutant::LogTrusted => {
+                "what an earlier process left in the log counts as being on the disk"
+            }
+            Mutant::WriterKeptInAnotherHistory => {
+                "text in another history goes on under the writer of the lost one"
+            }
             Mutant::SetAsideForgotten => "another history is met without a copy of the file",
             Mutant::BootstrapWithoutPending => "a new base shows without the queue on top",
             Mutant::BootstrapForgetsFates => "ops that a new base contains are folded on top of it",

@@ -4,14 +4,21 @@ use driftline_core::protocol::Cursor;
 use rusqlite::limits::Limit;
 
 use super::error::{Result, StorageError};
+use super::open::random_writer;
 use super::write::WriteTx;
-use super::{Origin, Storage, ledger, repeal, stage};
+use super::{Origin, Storage, ledger, meta, repeal, stage};
 use driftline_core::mutant::{Mutant, planted};
 
 /// The server has another history: what queued ops had seen there means nothing now, and base must
 /// be fetched anew. Until then the file stands at the beginning, so that new ops claim nothing.
 pub(crate) fn forget_history(tx: &WriteTx<'_>) -> Result<()> {
     repeal::forget_bases(tx.conn())?;
+    // Others may have seen text of this file that the server has lost. What they did to it must not hit
+    // what is typed here under the same clocks.
+    if !planted(Mutant::WriterKeptInAnotherHistory) {
+        let ids = &*tx.storage().environment().ids;
+        tx.set_meta(meta::key::WRITER, random_writer(ids))?;
+    }
     ledger::forget_numbers(tx)?;
     tx.set_cursor(Cursor::START)?;
     tx.touch_queue();

@@ -14,16 +14,18 @@ pub(crate) fn keep_up(storage: &Arc<Storage>) -> Result<()> {
     let behind = Arc::downgrade(storage);
     storage.hooks().on_commit(move |_| {
         if let Some(storage) = behind.upgrade().filter(|s| s.showing().take_up()) {
-            show_later(&storage, &behind);
+            show_later(&storage, &behind, text::SHOWN_EVERY.unsigned_abs());
         }
     });
     Ok(())
 }
 
-fn show_later(storage: &Storage, behind: &Weak<Storage>) {
+/// While a disk fails, texts are tried again after twice the time, up to this.
+const LONGEST_WAIT: u64 = 60_000;
+
+fn show_later(storage: &Storage, behind: &Weak<Storage>, wait: u64) {
     let executor = Arc::clone(&storage.environment().executor);
     let (timer, behind) = (Arc::clone(&executor), behind.clone());
-    let wait = text::SHOWN_EVERY.unsigned_abs();
     let task = async move {
         timer.sleep(wait).await;
         let Some(storage) = behind.upgrade() else {
@@ -34,7 +36,14 @@ fn show_later(storage: &Storage, behind: &Weak<Storage>) {
         match storage.show_texts() {
             // Letting go of the file shows them.
             Ok(()) | Err(StorageError::Suspended | StorageError::Closed) => {}
-            Err(error) => tracing::warn!(%error, "texts could not be shown to queries"),
+            Err(error) => {
+                tracing::warn!(%error, "texts could not be shown to queries");
+                // Nobody else may ever change them again.
+                storage.showing().note_behind();
+                if storage.showing().take_up() {
+                    show_later(&storage, &behind, (2 * wait).min(LONGEST_WAIT));
+                }
+            }
         }
     };
     executor.spawn("driftline-texts", Box::pin(task));

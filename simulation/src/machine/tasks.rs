@@ -36,6 +36,9 @@ struct Shared {
 struct State {
     tasks: BTreeMap<u64, Arc<Task>>,
     ready: VecDeque<u64>,
+    /// Woken since a task was chosen last. Who is woken first by one event is not always the same: a
+    /// channel with many listeners draws it.
+    woken: BTreeSet<u64>,
     /// By the moment they are due and the order they were armed in.
     timers: BTreeMap<(i64, u64), (Owner, Waker)>,
     ended: BTreeSet<Owner>,
@@ -117,6 +120,7 @@ impl Tasks {
     pub fn run_one(&self) -> bool {
         let task = {
             let mut state = self.state();
+            state.gather();
             let count = state.ready.len();
             let at = match &mut state.order {
                 Some(order) => order.below(count),
@@ -179,6 +183,7 @@ impl Tasks {
                 }
             };
             due.wake();
+            self.state().gather();
         }
     }
 
@@ -229,6 +234,12 @@ const MOST_ROUNDS: usize = 1_000;
 pub struct Spinning;
 
 impl State {
+    /// Puts the woken tasks behind those that are ready.
+    fn gather(&mut self) {
+        let woken = std::mem::take(&mut self.woken);
+        self.ready.extend(woken);
+    }
+
     fn number(&mut self) -> u64 {
         self.numbers += 1;
         self.numbers
@@ -240,7 +251,7 @@ impl Wake for Task {
         if let Some(shared) = self.shared.upgrade() {
             let mut state = lock(&shared.state);
             if !state.ready.contains(&self.number) {
-                state.ready.push_back(self.number);
+                state.woken.insert(self.number);
             }
         }
     }

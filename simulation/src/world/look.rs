@@ -312,7 +312,8 @@ impl World<'_> {
         }
         if before.cursor.version > 0 && view.cursor.version == 0 {
             let copies = self.copies_aside(at);
-            for copy in &copies {
+            // One that was made while the file waited for another history says nothing of its own.
+            for copy in copies.iter().filter(|copy| copy.cursor.version > 0) {
                 oracles::base_is_the_servers(&FileView::default(), copy, &self.histories)?;
             }
             oracles::set_aside_first(&before, &view, &copies)?;

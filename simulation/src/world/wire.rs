@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use driftline_core::id::OpId;
 use driftline_core::op::OpBody;
-use driftline_core::protocol::{Form, SentOp, SyncRequest, When, decode, inflate};
+use driftline_core::protocol::{Form, LiveFrame, SentOp, SyncRequest, When, decode, inflate};
 
 use super::World;
 use crate::oracles::{self, Judgement, Push, QueueState, Queued};
@@ -127,5 +127,9 @@ fn is_still(there: &Queued, queued: &Queued) -> bool {
 
 fn read(bytes: &[u8]) -> Option<SyncRequest> {
     let plain = inflate(bytes, MOST_BYTES).ok()?;
-    decode(Form::Cbor, &plain).ok()
+    let by_socket = || match decode::<LiveFrame>(Form::Cbor, &plain) {
+        Ok(LiveFrame::Request(request)) => Some(request),
+        _ => None,
+    };
+    decode(Form::Cbor, &plain).ok().or_else(by_socket)
 }
