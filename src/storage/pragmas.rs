@@ -153,12 +153,15 @@ pub(super) fn set_up_reader(conn: &Connection) -> Result<()> {
     Ok(())
 }
 
-/// A file may come from a backup that somebody tampered with.
+/// Settings of every connection. A file may come from a backup that somebody tampered with.
 fn harden(conn: &Connection) -> Result<()> {
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DDL, false)?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false)?;
     conn.execute_batch("PRAGMA cell_size_check=1;")?;
+    // Plans do not depend on what is bound: a kept statement whose plan might is compiled again at each
+    // use, which cost an open text more than reading what others had typed.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(())
 }

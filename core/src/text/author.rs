@@ -70,7 +70,7 @@ pub fn again(
             let mut kept = TextBody::load(writer, base, limits)?;
             let mut aligned = Alignment::equal(text.units()?);
             whole.each(&mut text, |text, checked, keep| {
-                let change = text.apply_watched(checked)?;
+                let change = text.apply_watched(std::slice::from_ref(checked))?;
                 let change = aligned.follow(change, keep);
                 Ok(kept.edit_delta(change)?.map(|edited| edited.update))
             })

@@ -4,6 +4,7 @@
 //! pointers. Every change runs where a panic is caught; the document is then given up, since Yrs
 //! panics in the middle of what it does.
 
+use std::collections::BTreeMap;
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -74,16 +75,30 @@ impl Document {
         })
     }
 
-    /// Takes one update that goes on where the document ends.
-    pub(super) fn apply(&mut self, checked: &Checked<'_>) -> Result<(), TextError> {
-        if checked.kind() != self.kind || self.next(checked.writer())? != checked.from() {
-            return Err(TextError::WrongText);
+    /// Takes updates of which each goes on where the document and those before it end, in one
+    /// transaction.
+    pub(super) fn apply(&mut self, updates: &[Checked<'_>]) -> Result<(), TextError> {
+        let mut ends = BTreeMap::new();
+        for checked in updates {
+            let writer = checked.writer();
+            let end = match ends.get(&writer) {
+                Some(end) => *end,
+                None => self.next(writer)?,
+            };
+            if checked.kind() != self.kind || checked.from() != end {
+                return Err(TextError::WrongText);
+            }
+            ends.insert(writer, checked.next());
         }
         self.change(|txn| {
-            feed(txn, checked.update())?;
+            updates
+                .iter()
+                .try_for_each(|checked| feed(txn, checked.update()))?;
             // Clocks as told and nothing parked, or something was taken in part.
-            let next = txn.state_vector().get(&ClientID::new(checked.writer()));
-            if next == checked.next() && !txn.has_missing_updates() {
+            let vector = txn.state_vector();
+            let mut ends = ends.iter();
+            let whole = ends.all(|(writer, end)| vector.get(&ClientID::new(*writer)) == *end);
+            if whole && !txn.has_missing_updates() {
                 Ok(())
             } else {
                 Err(TextError::Broken)

@@ -7,7 +7,7 @@
 //! Others' edits wait above the step that they came after until it is asked for: moving every step
 //! along with every edit made hearing one cost 4 ms after an hour's typing, four times what Yrs takes.
 
-use super::delta::Delta;
+use super::delta::{Delta, Step as Act, units};
 
 /// How many steps can be taken back.
 const MOST_STEPS: usize = 1000;
@@ -35,30 +35,30 @@ struct Stack(Vec<Step>);
 #[derive(Default)]
 struct Step {
     group: Group,
+    /// How many changes of one's own it takes back: fewer in the group, where they go on with the same.
+    changes: usize,
     /// What others did since, in order, while this step was on top: each on what the one before left,
     /// with this step still made.
     waiting: Vec<Delta>,
 }
 
 impl Stack {
-    fn push(&mut self, group: Group) {
-        self.0.push(Step {
-            group,
-            waiting: Vec::new(),
-        });
+    fn push(&mut self, inverses: Vec<Delta>) {
+        let mut step = Step::default();
+        step.take(inverses);
+        self.0.push(step);
         if self.0.len() > MOST_STEPS {
             self.0.remove(0);
         }
     }
 
     fn pop(&mut self) -> Option<Group> {
-        let group = self.top().map(std::mem::take);
-        self.0.pop();
-        group
+        self.top()?;
+        self.0.pop().map(|step| step.group)
     }
 
     /// The last step, moved along with what others did since.
-    fn top(&mut self) -> Option<&mut Group> {
+    fn top(&mut self) -> Option<&mut Step> {
         let (last, below) = self.0.split_last_mut()?;
         let mut below = below.last_mut();
         for mut change in std::mem::take(&mut last.waiting) {
@@ -74,7 +74,7 @@ impl Stack {
                 below.waiting.push(change);
             }
         }
-        Some(&mut last.group)
+        Some(last)
     }
 
     fn wait(&mut self, change: &Delta) {
@@ -89,6 +89,67 @@ impl Stack {
     }
 }
 
+impl Step {
+    /// Takes back first what the last of `inverses` takes back.
+    fn take(&mut self, inverses: Vec<Delta>) {
+        self.changes += inverses.len();
+        for inverse in inverses {
+            let first = self.group.first_mut();
+            match first.and_then(|first| Some((joined(&inverse, first)?, first))) {
+                Some((joined, first)) => *first = joined,
+                None => self.group.insert(0, inverse),
+            }
+        }
+    }
+}
+
+/// One change for two, the second made on what the first leaves: typing goes on letter by letter, and
+/// each letter would have to be moved along with what others write.
+fn joined(first: &Delta, second: &Delta) -> Option<Delta> {
+    let ((at, first), (then, second)) = (at_one_place(first)?, at_one_place(second)?);
+    let joined = Delta::new();
+    match (first, second) {
+        (Act::Delete { len }, Act::Delete { len: more }) if then <= at && at <= then + more => {
+            Some(joined.retain(then).delete(len + more))
+        }
+        (
+            Act::Insert { text, attributes },
+            Act::Insert {
+                text: more,
+                attributes: same,
+            },
+        ) if attributes == same && then == at => Some(
+            joined
+                .retain(at)
+                .insert(format!("{more}{text}"), same.clone()),
+        ),
+        (
+            Act::Insert { text, attributes },
+            Act::Insert {
+                text: more,
+                attributes: same,
+            },
+        ) if attributes == same && then == at + units(text) => Some(
+            joined
+                .retain(at)
+                .insert(format!("{text}{more}"), same.clone()),
+        ),
+        _ => None,
+    }
+}
+
+/// Where a change is made that inserts or deletes at one place alone.
+fn at_one_place(change: &Delta) -> Option<(u32, &Act)> {
+    match change.steps() {
+        [act @ (Act::Insert { .. } | Act::Delete { .. })] => Some((0, act)),
+        [
+            Act::Retain { len, attributes },
+            act @ (Act::Insert { .. } | Act::Delete { .. }),
+        ] if attributes.is_empty() => Some((*len, act)),
+        _ => None,
+    }
+}
+
 impl History {
     /// The end of a step.
     pub(super) fn close(&mut self) {
@@ -98,13 +159,10 @@ impl History {
     /// One's own edit, which `inverses`, the last first, take back.
     pub(super) fn own(&mut self, inverses: Vec<Delta>) {
         self.redo.0.clear();
-        let changes = inverses.into_iter().rev();
         let last = self.open.then(|| self.undo.top()).flatten();
-        match last.filter(|group| group.len() < MOST_CHANGES) {
-            Some(group) => {
-                group.splice(0..0, changes);
-            }
-            None => self.undo.push(changes.collect()),
+        match last.filter(|step| step.changes < MOST_CHANGES) {
+            Some(step) => step.take(inverses),
+            None => self.undo.push(inverses),
         }
         self.open = true;
     }
@@ -129,12 +187,12 @@ impl History {
 
     /// The last step was taken back, which `inverses` make again.
     pub(super) fn undone(&mut self, inverses: Vec<Delta>) {
-        self.redo.push(inverses.into_iter().rev().collect());
+        self.redo.push(inverses);
     }
 
     /// The last step was made again, which `inverses` take back.
     pub(super) fn redone(&mut self, inverses: Vec<Delta>) {
-        self.undo.push(inverses.into_iter().rev().collect());
+        self.undo.push(inverses);
     }
 }
 
@@ -164,12 +222,34 @@ mod tests {
     }
 
     #[test]
+    fn what_goes_on_with_the_same_is_one_change() {
+        for (inverses, joined) in [
+            // Typed forwards, and in the middle of what was typed.
+            (vec![delete(4, 1), delete(5, 2)], vec![delete(4, 3)]),
+            (vec![delete(4, 3), delete(5, 1)], vec![delete(4, 4)]),
+            // Deleted backwards and forwards.
+            (vec![insert(5, "d"), insert(4, "c")], vec![insert(4, "cd")]),
+            (vec![insert(5, "d"), insert(5, "e")], vec![insert(5, "de")]),
+            (
+                vec![delete(4, 1), delete(6, 1)],
+                vec![delete(6, 1), delete(4, 1)],
+            ),
+        ] {
+            let mut history = History::default();
+            history.own(inverses);
+            assert_eq!(history.undo(), Some(joined));
+        }
+    }
+
+    #[test]
     fn a_step_ends_by_itself_and_old_ones_are_forgotten() {
         let mut history = History::default();
         for n in 0..=MOST_CHANGES as u32 {
             history.own(vec![delete(n, 1)]);
         }
-        assert_eq!(history.undo().map(|group| group.len()), Some(1));
+        assert_eq!(history.undo(), Some(vec![delete(MOST_CHANGES as u32, 1)]));
+        assert_eq!(history.undo(), Some(vec![delete(0, MOST_CHANGES as u32)]));
+        history.own(vec![delete(0, 1)]);
         for _ in 0..=MOST_WAITING {
             history.others(&insert(0, "x"));
         }

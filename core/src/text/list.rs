@@ -62,7 +62,7 @@ impl ListBody {
     /// If it does not go on where this list ends.
     pub fn apply(&mut self, update: &Checked<'_>) -> Result<(), TextError> {
         self.slots = None;
-        self.document.apply(update)
+        self.document.apply(std::slice::from_ref(update))
     }
 
     /// Makes `changes` in order, as one update; answers nothing if they change nothing.

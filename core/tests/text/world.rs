@@ -92,7 +92,7 @@ impl Device {
         match guard::check(update, by, TextKind::RichText, &self.marks, &LIMITS).unwrap() {
             Check::Contained => Delta::new(),
             Check::Fits(checked) => {
-                let change = self.body.apply_watched(&checked).unwrap();
+                let change = self.body.apply_watched(&[checked]).unwrap();
                 admit(update, by, TextKind::RichText, &mut self.marks).unwrap();
                 change
             }
@@ -214,7 +214,7 @@ impl Open {
 
     pub(crate) fn apply(&mut self, checked: &Checked<'_>) {
         match self {
-            Open::Text(body) => drop(body.apply_watched(checked).unwrap()),
+            Open::Text(body) => drop(body.apply_watched(std::slice::from_ref(checked)).unwrap()),
             Open::List(body) => body.apply(checked).unwrap(),
         }
     }

@@ -15,7 +15,7 @@ use super::super::write::WriteTx;
 use super::body::Body;
 use super::crdt::{self, TextPlace};
 use super::edit::writer;
-use super::open::{OpenText, Opening, PendingEdit, edits_in, open_stored, shown_edits};
+use super::open::{OpenText, Opening, PendingEdit, edits_in, note, open_stored, shown_edits};
 use super::show::opening;
 use super::shown;
 
@@ -116,40 +116,34 @@ impl Editing {
         if !self.open.pending.iter().all(known) {
             return Ok(None);
         }
-        let mut edits = Vec::new();
-        for tail in &base.tail {
-            match self.take(tail.op, tail.writer, &tail.body)? {
-                Some(edit) => edits.extend(edit),
-                None => return Ok(None),
+        let of_base = base
+            .tail
+            .iter()
+            .map(|tail| (tail.op, tail.writer, &*tail.body));
+        let own = pending
+            .iter()
+            .filter(|edit| !self.open.pending.contains(&edit.op))
+            .map(|edit| (edit.op, edit.edit.writer, &*edit.edit.update.0));
+        let (kind, limits) = (self.opening.kind, self.opening.limits.guard);
+        let (mut marks, mut news) = (self.open.marks.clone(), Vec::new());
+        for (op, by, update) in of_base.chain(own) {
+            match guard::check(update, by, kind, &marks, &limits) {
+                Ok(Check::Fits(checked)) => {
+                    note(&mut marks, op, &checked);
+                    news.push(checked);
+                }
+                Ok(Check::Contained) => {}
+                Err(_) => return Ok(None),
             }
-            self.open.end = tail.seq;
         }
-        for edit in &pending {
-            if self.open.pending.contains(&edit.op) {
-                continue;
-            }
-            match self.take(edit.op, edit.edit.writer, &edit.edit.update.0)? {
-                Some(edit) => edits.extend(edit),
-                None => return Ok(None),
-            }
-        }
+        let edit = self.body()?.apply_watched(&news)?;
+        self.open.marks = marks;
+        self.open.end = base.tail.last().map_or(self.open.end, |tail| tail.seq);
         self.open.pending = pending.iter().map(|edit| edit.op).collect();
-        edits.retain(|edit: &Delta| !edit.is_empty());
-        Ok(Some(edits))
-    }
-
-    /// Takes an update; no edit if it is contained, `None` if it does not fit.
-    fn take(&mut self, op: OpId, by: u64, update: &[u8]) -> Result<Option<Option<Delta>>> {
-        let limits = self.opening.limits.guard;
-        let marks = &self.open.marks;
-        let checked = match guard::check(update, by, self.opening.kind, marks, &limits) {
-            Ok(Check::Fits(checked)) => checked,
-            Ok(Check::Contained) => return Ok(Some(None)),
-            Err(_) => return Ok(None),
-        };
-        let edit = self.body()?.apply_watched(&checked)?;
-        self.open.note(op, &checked);
-        Ok(Some(Some(edit)))
+        Ok(Some(match edit.is_empty() {
+            true => Vec::new(),
+            false => vec![edit],
+        }))
     }
 
     /// Stores what was edited since the last time, in one op of its own, on top of what the file has

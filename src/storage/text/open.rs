@@ -194,20 +194,20 @@ impl OpenText {
             Ok(Check::Contained) | Err(_) => return Ok(false),
         };
         self.body.apply(&checked).map_err(|_| damaged())?;
-        self.note(op, &checked);
+        note(&mut self.marks, op, &checked);
         Ok(true)
     }
+}
 
-    /// Notes what the body took.
-    pub(crate) fn note(&mut self, op: OpId, checked: &Checked<'_>) {
-        let mark = Mark {
-            writer: checked.writer(),
-            next: checked.next(),
-            last: op,
-            version: 0,
-        };
-        Mark::put(&mut self.marks, mark);
-    }
+/// Moves the mark of an update's writer to its end.
+pub(crate) fn note(marks: &mut Vec<Mark>, op: OpId, checked: &Checked<'_>) {
+    let mark = Mark {
+        writer: checked.writer(),
+        next: checked.next(),
+        last: op,
+        version: 0,
+    };
+    Mark::put(marks, mark);
 }
 
 fn damaged() -> StorageError {

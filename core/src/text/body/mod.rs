@@ -3,6 +3,7 @@
 mod editing;
 mod reading;
 
+use std::slice;
 use std::sync::{Arc, Mutex};
 
 use yrs::{Observable, Text, TextRef, Transaction};
@@ -113,6 +114,7 @@ impl TextBody {
     /// # Errors
     /// If it does not go on where this text ends.
     pub fn apply(&mut self, update: &Checked<'_>) -> Result<(), TextError> {
+        let update = slice::from_ref(update);
         if self.history.is_some() || !self.staged.is_empty() {
             return self.apply_watched(update).map(|_| ());
         }
@@ -121,16 +123,20 @@ impl TextBody {
         Ok(())
     }
 
-    /// Takes an update in and answers what it changes of what is shown. What is staged is then
-    /// staged on top of it.
+    /// Takes updates in, in order, and answers what they change together of what is shown. What is
+    /// staged is then staged on top of them. To hear of many at once costs what hearing of one does:
+    /// Yrs goes through the whole text to say what has changed.
     ///
     /// # Errors
-    /// If it does not go on where this text ends.
-    pub fn apply_watched(&mut self, update: &Checked<'_>) -> Result<Delta, TextError> {
+    /// If one does not go on where this text and those before it end.
+    pub fn apply_watched(&mut self, updates: &[Checked<'_>]) -> Result<Delta, TextError> {
+        if updates.is_empty() {
+            return Ok(Delta::new());
+        }
         let staged = std::mem::take(&mut self.staged);
         let mut shown = self.take_shown()?;
         staged.take_off(&mut shown)?;
-        let (change, mut shown) = self.observe(update, shown)?;
+        let (change, mut shown) = self.observe(updates, shown)?;
         let (staged, change) = staged.put_on(&mut shown, change)?;
         (self.staged, self.shown) = (staged, Some(shown));
         if let Some(history) = &mut self.history {
@@ -139,11 +145,11 @@ impl TextBody {
         Ok(change)
     }
 
-    /// Has Yrs take an update, and tells what that changes of what was shown of it, and what is
-    /// shown then.
+    /// Has Yrs take updates, and tells what that changes of what was shown of it, and what is shown
+    /// then.
     fn observe(
         &mut self,
-        update: &Checked<'_>,
+        updates: &[Checked<'_>],
         mut shown: Shown,
     ) -> Result<(Delta, Shown), TextError> {
         let steps = Arc::new(Mutex::new(Vec::new()));
@@ -153,7 +159,7 @@ impl TextBody {
                 *seen = event.delta(txn).iter().map(watch::bone).collect();
             }
         });
-        let applied = self.document.apply(update);
+        let applied = self.document.apply(updates);
         self.text.unobserve("shown");
         applied?;
         let steps = match steps.lock() {
