@@ -12,7 +12,6 @@ use crate::op::{Change, ChangeKind, FieldMap, Op, Refusal, Update, admit, refusa
 use crate::protocol::limits::MAX_VERSION;
 use crate::protocol::{DocumentResult, encode_cbor};
 use crate::schema::{Collection, FieldKind, Schema};
-use crate::text::guard::Why;
 use crate::time::Stamp;
 
 /// The server's state of one workspace, as far as a decision reads it.
@@ -53,14 +52,32 @@ pub trait Workspace: History {
     ) -> Result<u64, Self::Error> {
         Ok(0)
     }
+
+    /// Whether no more is going to be found deleted in a text as the edit at `version` left it. Asked
+    /// where a text seems to be too large.
+    ///
+    /// # Errors
+    /// What the store says.
+    fn is_counted(
+        &mut self,
+        _collection: CollectionId,
+        _document: &DocumentId,
+        _field: FieldId,
+        _version: Version,
+    ) -> Result<bool, Self::Error> {
+        Ok(true)
+    }
 }
 
 /// What to answer, and what to store before answering.
 #[derive(Clone, Debug)]
 pub struct Decision {
-    /// The answer; `None` where text of the op does not fit what its field contains: then nothing
-    /// is decided, and its author writes the text again.
+    /// The answer; `None` where nothing is decided. Text of the op does not fit what its field
+    /// contains, and its author writes it again; or the op is put off.
     pub verdict: Option<Verdict>,
+    /// Whether the op is to be sent again as it is: it may be too large for a text only because what
+    /// was deleted from that still counts.
+    pub put_off: bool,
     /// Records to write, the op's own first; empty if it had been answered before.
     pub records: Vec<(OpId, Record)>,
     /// The new version, if there is one.
@@ -171,6 +188,7 @@ pub fn decide<W: Workspace>(
         let records = vec![(op.id, answered(op, first, &known))];
         return Ok(Decision {
             verdict: Some(known.verdict),
+            put_off: false,
             records,
             accepted: None,
         });
@@ -181,8 +199,14 @@ pub fn decide<W: Workspace>(
         match refused.map_or_else(|| admit(schema, &mut op.body), Err) {
             Ok(()) => match apply_all(schema, workspace, account, op, stamp, version)? {
                 Ok(applied) => Ok(applied),
-                Err(Unmerged::Rejected(refusal)) => Err(refusal),
-                Err(Unmerged::Rebase(_)) => return Ok(Decision::without_record(None)),
+                Err(Undone::Rejected(refusal)) => Err(refusal),
+                Err(Undone::Rebase) => return Ok(Decision::without_record(None)),
+                Err(Undone::PutOff) => {
+                    return Ok(Decision {
+                        put_off: true,
+                        ..Decision::without_record(None)
+                    });
+                }
             },
             Err(refusal) => Err(refusal),
         }
@@ -195,6 +219,7 @@ pub fn decide<W: Workspace>(
     let records = records(workspace, account, op, &verdict, landings.as_ref())?;
     Ok(Decision {
         verdict: Some(verdict),
+        put_off: false,
         records,
         accepted,
     })
@@ -205,6 +230,7 @@ impl Decision {
     fn without_record(verdict: Option<Verdict>) -> Decision {
         Decision {
             verdict,
+            put_off: false,
             records: Vec::new(),
             accepted: None,
         }
@@ -232,6 +258,30 @@ fn names_of_others<W: Workspace>(
     Ok(false)
 }
 
+/// Why an op has no effect, or none yet.
+enum Undone {
+    Rejected(Refusal),
+    /// Its author writes its text again.
+    Rebase,
+    /// It is decided once its texts have been counted.
+    PutOff,
+}
+
+impl From<Refusal> for Undone {
+    fn from(refusal: Refusal) -> Undone {
+        Undone::Rejected(refusal)
+    }
+}
+
+impl From<Unmerged> for Undone {
+    fn from(unmerged: Unmerged) -> Undone {
+        match unmerged {
+            Unmerged::Rejected(refusal) => Undone::Rejected(refusal),
+            Unmerged::Rebase(_) => Undone::Rebase,
+        }
+    }
+}
+
 pub(super) type Landings = Vec<(CollectionId, DocumentId, OpId)>;
 
 fn apply_all<W: Workspace>(
@@ -241,7 +291,7 @@ fn apply_all<W: Workspace>(
     op: &Op,
     stamp: Stamp,
     version: Version,
-) -> Result<Result<(Accepted, Landings), Unmerged>, W::Error> {
+) -> Result<Result<(Accepted, Landings), Undone>, W::Error> {
     let name = op.body.retry_of.unwrap_or(op.id);
     let mut touched: Vec<Touched> = Vec::new();
     let mut at: HashMap<(CollectionId, &DocumentId), usize> = HashMap::new();
@@ -296,13 +346,16 @@ fn apply_all<W: Workspace>(
         let merged = match merge(start, change, collection, &incoming) {
             Ok(merged) => merged,
             Err(_) if planted(Mutant::GroupHalfApplied) && !touched.is_empty() => break,
-            Err(unmerged) => return Ok(Err(unmerged)),
+            Err(unmerged) => return Ok(Err(unmerged.into())),
         };
         if let Err(refusal) = within_limits(schema, collection, before.as_ref(), &merged.after) {
-            return Ok(Err(refusal.into()));
+            return Ok(Err(match is_counted(workspace, change, before, version)? {
+                true => refusal.into(),
+                false => Undone::PutOff,
+            }));
         }
         if !claim_writers(workspace, account, change, &merged, &mut new_writers)? {
-            return Ok(Err(Unmerged::Rebase(Why::Author)));
+            return Ok(Err(Undone::Rebase));
         }
         lost.extend(
             merged
@@ -403,6 +456,27 @@ fn recount<W: Workspace>(
         }
     }
     Ok(())
+}
+
+/// Whether the texts that `change` edits are as large as they count.
+fn is_counted<W: Workspace>(
+    workspace: &mut W,
+    change: &Change,
+    before: Option<DocumentState>,
+    version: Version,
+) -> Result<bool, W::Error> {
+    let Some(before) = before else {
+        return Ok(true);
+    };
+    for (field, _) in change.texts.iter() {
+        // What this op itself has written so far nobody is going to count before it is decided.
+        if let Some(text) = before.texts.get(field).filter(|t| t.version != version)
+            && !workspace.is_counted(change.collection, &change.document, field, text.version)?
+        {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Whether the writers of the edits that took effect are the account's own: a new one becomes it.

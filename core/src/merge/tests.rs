@@ -43,6 +43,7 @@ struct Server {
     records: BTreeMap<OpId, Record>,
     writers: BTreeMap<u64, String>,
     deleted_bytes: u64,
+    counted: bool,
     version: Version,
 }
 
@@ -81,6 +82,15 @@ impl Workspace for Server {
     ) -> Result<u64, Infallible> {
         Ok(self.deleted_bytes)
     }
+    fn is_counted(
+        &mut self,
+        _: CollectionId,
+        _: &DocumentId,
+        _: u16,
+        _: Version,
+    ) -> Result<bool, Infallible> {
+        Ok(self.counted)
+    }
 }
 
 impl Server {
@@ -91,6 +101,7 @@ impl Server {
             records: BTreeMap::new(),
             writers: BTreeMap::new(),
             deleted_bytes: 0,
+            counted: true,
             version: 0,
         }
     }

@@ -187,7 +187,7 @@ impl Open {
 
     fn apply(&mut self, checked: &Checked<'_>) {
         match self {
-            Open::Text(body) => drop(body.apply_watched(checked).unwrap()),
+            Open::Text(body) => drop(body.apply_watched(std::slice::from_ref(checked)).unwrap()),
             Open::List(body) => body.apply(checked).unwrap(),
         }
     }

@@ -226,6 +226,13 @@ pub trait Snapshot {
     /// What the store says.
     fn deleted_bytes(&mut self, place: &TextPlace, version: Version) -> Result<u64, StoreError>;
 
+    /// Whether folding the text up to `version` is not going to find anything deleted that its document
+    /// counts: it is folded so far, what follows deletes nothing, or it is set aside.
+    ///
+    /// # Errors
+    /// What the store says.
+    fn is_counted(&mut self, place: &TextPlace, version: Version) -> Result<bool, StoreError>;
+
     /// At most `most` texts behind a place, in order, that have a tail and are not set aside.
     ///
     /// # Errors

@@ -67,8 +67,9 @@ pub struct FoldedState {
 pub struct NewFold {
     /// The state behind it.
     pub folded: FoldedState,
-    /// Bytes that the document's state counts at that version and that are deleted again.
-    pub deleted: u64,
+    /// Bytes that the document's state counts at that version and that are deleted again; `None` if it
+    /// has counted on since, without them.
+    pub deleted: Option<u64>,
     /// The field's name.
     pub name: String,
     /// What it says, as JSON.

@@ -180,10 +180,11 @@ impl<'t> Batch<'t> {
         let Some(verdict) = decision.verdict else {
             // Later ops on its documents would overtake it.
             self.held.hold(id, &op.body.changes);
-            return Ok(OpResult {
-                id,
-                outcome: Outcome::Rebase,
-            });
+            let outcome = match decision.put_off {
+                true => Outcome::RetryLater { after: None },
+                false => Outcome::Rebase,
+            };
+            return Ok(OpResult { id, outcome });
         };
         for (id, record) in &decision.records {
             if planted(Mutant::RecordNotKept) {

@@ -127,13 +127,7 @@ impl Workspace {
             stored => stored?,
         };
         let more = stored.tail.len() == EDITS;
-        let counted = |version| {
-            if text.version == version {
-                text.bytes
-            } else {
-                0
-            }
-        };
+        let counted = |version| (text.version == version).then_some(text.bytes);
         let folded = catch_unwind(AssertUnwindSafe(|| {
             fold(kind, &stored, &field.name, counted)
         }));
@@ -158,7 +152,12 @@ impl Workspace {
                 continue;
             }
             match fold {
-                Ok(fold) => tx.put_fold(&place, &fold)?,
+                Ok(mut fold) => {
+                    // What was typed while it was folded has not taken it off.
+                    let stands = text.is_some_and(|text| text.version == fold.folded.version);
+                    fold.deleted = fold.deleted.filter(|_| stands);
+                    tx.put_fold(&place, &fold)?;
+                }
                 Err(why) => {
                     let (collection, field) = (place.collection, place.field);
                     tracing::error!(%why, document = %place.document, collection, field, "a text is set aside");
@@ -207,12 +206,13 @@ async fn fold_in_turns(workspace: Weak<Workspace>, common: Common) {
     }
 }
 
-/// Puts a text together. `counted` says how many bytes its document counts at a version.
+/// Puts a text together. `counted` says how many bytes its document counts at a version, if it stands
+/// at that.
 fn fold(
     kind: TextKind,
     stored: &StoredText,
     name: &str,
-    counted: impl Fn(Version) -> u64,
+    counted: impl Fn(Version) -> Option<u64>,
 ) -> Result<NewFold, Unreadable> {
     let mut open = OpenText::open(kind, stored)?;
     let (content, bytes) = open.content()?;
@@ -223,7 +223,7 @@ fn fold(
             state: open.state()?,
             marks: open.marks().to_vec(),
         },
-        deleted: counted(version).saturating_sub(bytes),
+        deleted: counted(version).map(|counted| counted.saturating_sub(bytes)),
         name: name.to_owned(),
         body: content.to_string(),
     })

@@ -58,6 +58,21 @@ impl merge::Workspace for Rows<'_> {
         };
         self.0.deleted_bytes(&place, version)
     }
+
+    fn is_counted(
+        &mut self,
+        collection: CollectionId,
+        document: &DocumentId,
+        field: FieldId,
+        version: Version,
+    ) -> Result<bool, StoreError> {
+        let place = TextPlace {
+            collection,
+            document: document.clone(),
+            field,
+        };
+        self.0.is_counted(&place, version)
+    }
 }
 
 /// What was decided about ops that are only named.

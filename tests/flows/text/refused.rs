@@ -66,6 +66,38 @@ fn a_refused_edit_takes_no_other_with_it() {
     assert_eq!(words(&told), words(&typed));
 }
 
+/// More is typed than the server lets in, and deleted again before it is told: what is left fits, and the
+/// server waits until it knows that before it says no.
+#[test]
+fn what_was_deleted_before_it_was_told_does_not_count() {
+    let server = strict_server();
+    let (a, b) = (Device::new("a"), Device::new("b"));
+    let id = a.note("a journal");
+    for round in 0..4 {
+        let words = format!("what is typed in round {round} of 4 ");
+        tell(&a.db, &id, &words);
+        if round < 3 {
+            let emptied = a.db.write(|tx| {
+                tx.rich_text("notes", &id, "story")?
+                    .delete(0, words.len() as u32)
+            });
+            emptied.unwrap();
+        }
+    }
+    a.connect(&server);
+    b.connect(&server);
+    settle(&[&a, &b]);
+    let refused = || a.db.outbox().quarantined(None, 10).unwrap().len();
+    assert_eq!(refused(), 0);
+    assert_eq!(
+        agree(&[&a, &b, &newcomer(&server)], &id),
+        "what is typed in round 3 of 4 "
+    );
+    // What does not fit is refused all the same.
+    go_on(&a.db, &id, LONG);
+    until("the server said no", || refused() == 1);
+}
+
 /// An edit in one transaction with records: nothing of the transaction reaches anybody.
 #[test]
 fn a_refused_group_with_text_in_it_is_refused_whole() {

@@ -230,13 +230,22 @@ fn a_text_grows_to_its_limit_and_what_was_deleted_counts_no_more() {
     );
     let delete = edit(7, typed(7, 0, None, "", &[(7, 0, 8)]), Some(2));
     server.accepts(&write_to(SHORT, 4, delete));
+    // As long as nobody has looked what is left of it, nothing is said that stands for ever.
+    server.counted = false;
+    let decision = server.decide(&types(5, 8, "9", Some(4)));
+    assert_eq!((decision.verdict, decision.put_off), (None, true));
+    assert!(decision.records.is_empty());
+    // What fits however it is counted does not wait.
+    let delete = edit(7, typed(7, 0, None, "", &[(7, 0, 8)]), Some(4));
+    server.accepts(&write_to(SHORT, 6, delete));
+    server.counted = true;
     assert_eq!(
-        server.refuses(&types(5, 8, "9", Some(4))),
+        server.refuses(&types(7, 8, "9", Some(6))),
         refusal::VALUE_TOO_LARGE
     );
     // Whoever keeps the text has found it empty meanwhile.
     server.deleted_bytes = 8;
-    server.accepts(&types(6, 8, "9", Some(4)));
+    server.accepts(&types(5, 8, "9", Some(6)));
     server.deleted_bytes = 0;
     let state = server.state(FIELDS).texts.get(SHORT).unwrap();
     assert_eq!((state.bytes, server.state(FIELDS).size()), (1, 8 + 1));

@@ -36,7 +36,7 @@ fn fold(version: u64) -> NewFold {
             state: vec![0, version as u8],
             marks: vec![mark(7, version), mark((1 << 53) - 1, 1)],
         },
-        deleted: 10 * version,
+        deleted: Some(10 * version),
         name: "notes".to_owned(),
         body: r#"{"text":"é","delta":[]}"#.to_owned(),
     }
@@ -87,6 +87,9 @@ pub(crate) fn edits_stay_in_order_until_a_fold_takes_their_place(harness: &dyn H
         "counted at another version"
     );
     assert_eq!(view.deleted_bytes(&place("b", 4), 2).unwrap(), 0);
+    assert!(view.is_counted(&text, 2).unwrap());
+    assert!(!view.is_counted(&text, 300).unwrap(), "its tail deletes");
+    assert!(view.is_counted(&place("b", 4), 2).unwrap(), "no such text");
     drop(view);
     let mut tx = workspace.begin().unwrap();
     tx.put_fold(&text, &fold(300)).unwrap();

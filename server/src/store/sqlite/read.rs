@@ -305,6 +305,10 @@ impl<C: Deref<Target = Connection>> Snapshot for View<C> {
         self.found_deleted(place, version)
     }
 
+    fn is_counted(&mut self, place: &TextPlace, version: Version) -> Result<bool, StoreError> {
+        self.has_nothing_to_find(place, version)
+    }
+
     fn unfolded(
         &mut self,
         after: Option<&TextPlace>,

@@ -11,6 +11,9 @@ use super::read::View;
 use super::workspace::Writing;
 use crate::store::{FoldedState, NewEdit, NewFold, StoreError, StoredText, TailEdit, TextPlace};
 
+/// Stands for how much was found deleted, where the document had been counted on meanwhile.
+const UNKNOWN: i64 = -1;
+
 impl<C: Deref<Target = Connection>> View<C> {
     pub(super) fn writer_account(&self, writer: u64) -> Result<Option<String>, StoreError> {
         let mut query = self.prepare(
@@ -68,7 +71,35 @@ impl<C: Deref<Target = Connection>> View<C> {
             version.cast_signed()
         ];
         let deleted = query.query_row(key, |row| row.get::<_, i64>(0));
-        Ok(deleted.optional()?.unwrap_or(0).unsigned_abs())
+        let deleted = deleted.optional()?.filter(|deleted| *deleted != UNKNOWN);
+        Ok(deleted.unwrap_or(0).unsigned_abs())
+    }
+
+    pub(super) fn has_nothing_to_find(
+        &self,
+        place: &TextPlace,
+        version: Version,
+    ) -> Result<bool, StoreError> {
+        let key = params![place.collection, place.document.as_str(), place.field];
+        let mut query = self.prepare(
+            "SELECT version, deleted, aside IS NOT NULL FROM texts
+             WHERE collection = ?1 AND document = ?2 AND field = ?3",
+        )?;
+        let folded = query.query_row(key, |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get(2)?))
+        });
+        match folded.optional()? {
+            Some((_, _, true)) => return Ok(true),
+            Some((_, UNKNOWN, false)) => return Ok(false),
+            Some((at, _, false)) if at == version.cast_signed() => return Ok(true),
+            Some(_) | None => {}
+        }
+        // An update ends with what it deletes: a count of 0, or a length that is not.
+        let mut query = self.prepare(
+            "SELECT EXISTS (SELECT 1 FROM text_tail
+             WHERE collection = ?1 AND document = ?2 AND field = ?3 AND substr(edit, -1) <> x'00')",
+        )?;
+        Ok(!query.query_row(key, |row| row.get::<_, bool>(0))?)
     }
 
     pub(super) fn with_tail(
@@ -195,7 +226,7 @@ impl View<Writing<'_>> {
             version,
             fold.folded.state,
             marks_as_cbor(&fold.folded.marks)?,
-            fold.deleted.cast_signed(),
+            fold.deleted.map_or(UNKNOWN, u64::cast_signed),
             fold.name,
             fold.body
         ])?;

@@ -91,6 +91,7 @@ impl Snapshot for FaultyTransaction<'_> {
         writer(writer: u64) -> Option<String>;
         text(place: &TextPlace, most: usize) -> StoredText;
         deleted_bytes(place: &TextPlace, version: Version) -> u64;
+        is_counted(place: &TextPlace, version: Version) -> bool;
         unfolded(after: Option<&TextPlace>, most: usize) -> Vec<TextPlace>;
     }
 }
