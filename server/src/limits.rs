@@ -42,6 +42,10 @@ pub struct ServerLimits {
     pub shutdown_ms: u64,
     /// Versions behind which a device takes a snapshot instead of the log.
     pub far_behind: u64,
+    /// Bytes of versions in an answer, where the device does not say how many it wants.
+    pub page_bytes: usize,
+    /// Bytes of documents in one frame of a snapshot.
+    pub snapshot_frame: usize,
     /// Workspaces kept open at once, those in use apart.
     pub open_workspaces: usize,
     /// Milliseconds between an edit of a text and its folding; also between two turns.
@@ -71,6 +75,8 @@ impl Default for ServerLimits {
             live_backlog: 256,
             shutdown_ms: 10_000,
             far_behind: limits::FAR_BEHIND,
+            page_bytes: limits::PAGE_BYTES,
+            snapshot_frame: limits::SNAPSHOT_FRAME,
             open_workspaces: 500,
             fold_after_ms: 1_000,
             folds_at_once: 2,

@@ -263,10 +263,11 @@ impl<'t, 'c> Applying<'t, 'c> {
         let Some(op) = self.rebase.ops.get(id)?.filter(|op| same(op)) else {
             return Err(gone);
         };
-        if self.rebase.echo_inserts(&op, stamp, entry.version)? {
+        let left = self.rebase.echo_inserts(&op, stamp, entry.version)?;
+        if left.is_empty() {
             return Ok(Some(id));
         }
-        match self.rebase.echo(&op, stamp, entry.version)? {
+        match self.rebase.echo(&op, &left, stamp, entry.version)? {
             true => Ok(None),
             false => Err(gone),
         }

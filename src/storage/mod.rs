@@ -129,6 +129,8 @@ struct Writer {
     lifecycle: Lifecycle,
     /// `None` while suspended or closed, and after a failure that left it in doubt.
     connection: Option<GatedConnection>,
+    /// One whose COMMIT failed, kept open until a commit succeeds: see [`Storage::find_out`].
+    failed: Option<GatedConnection>,
     /// Whether commits may have been made since the file was last let go of with everything on the
     /// disk.
     unsettled: bool,
@@ -247,6 +249,7 @@ impl Storage {
             }
             Err(failed) => self.find_out(&mut writer, failed)?,
         };
+        writer.failed = None;
         if let Some(connection) = &writer.connection
             && let Err(error) = self.checkpoints.by_writer(&connection.conn)
         {
@@ -306,9 +309,14 @@ impl Storage {
     /// A failed COMMIT says nothing about durability: opens the file anew and looks.
     fn find_out(&self, writer: &mut Writer, mut failed: FailedCommit) -> Result<Changes> {
         tracing::warn!(error = %failed.error, "a commit failed; looking it up");
-        writer.connection = None;
+        // While somebody has the file open its log ends where it ended, and what the failed commit
+        // wrote behind that is overwritten by the next one. Whoever opens the file alone takes it in,
+        // although the disk may have lost it when a sync failed: all commits after it would be lost
+        // with it.
+        writer.failed = writer.connection.take();
         self.readers.close_idle();
         if planted(Mutant::FailedCommitTrusted) {
+            writer.failed = None;
             return Err(failed.error);
         }
         let unknown = |error: &StorageError| StorageError::CommitUnknown(error.to_string());
@@ -317,12 +325,17 @@ impl Storage {
             .look_up(&connection.conn)
             .map_err(|_| unknown(&failed.error))?
         {
+            writer.failed = None;
             return Ok(*failed.changes);
         }
         // Its pages may lie behind the log's end, whole: a crash now would bring them to life. The
         // next commit overwrites them, so there is one.
         match meta::bump_fence(&connection.conn) {
-            Ok(()) | Err(StorageError::DiskFull) => Err(failed.error),
+            Ok(()) => {
+                writer.failed = None;
+                Err(failed.error)
+            }
+            Err(StorageError::DiskFull) => Err(failed.error),
             Err(_) => Err(unknown(&failed.error)),
         }
     }
@@ -530,6 +543,7 @@ impl Storage {
             self.checkpoints.let_go();
             writer.lifecycle = lifecycle;
         }
+        writer.failed = None;
         let connection = match writer.connection.take() {
             Some(connection) => connection,
             None if !writer.unsettled => return Ok(()),

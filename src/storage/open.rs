@@ -93,6 +93,7 @@ impl Storage {
                 unsettled: true,
                 lifecycle: Lifecycle::Open,
                 connection: Some(connection),
+                failed: None,
                 told: Some(version),
                 waits: Cell::new(spec.durability),
                 known: RefCell::default(),

@@ -127,10 +127,17 @@ impl<'t, 'c> Rebase<'t, 'c> {
         Ok(self.touched(collection, document)?.base.clone())
     }
 
-    /// Works out what an own op did that did exactly what it says. Returns whether that was possible.
-    pub(super) fn echo(&mut self, op: &QueuedOp, stamp: Stamp, version: Version) -> Result<bool> {
+    /// Works out what these changes of an own op did that did exactly what it says. Returns whether that
+    /// was possible.
+    pub(super) fn echo(
+        &mut self,
+        op: &QueuedOp,
+        changes: &[usize],
+        stamp: Stamp,
+        version: Version,
+    ) -> Result<bool> {
         let schema = std::sync::Arc::clone(self.tx.schema());
-        for change in &op.body.changes {
+        for change in changes.iter().filter_map(|at| op.body.changes.get(*at)) {
             let Some(collection) = schema.collection_by_id(change.collection) else {
                 return Ok(false);
             };
@@ -154,31 +161,29 @@ impl<'t, 'c> Rebase<'t, 'c> {
     }
 
     /// The same for the usual case, a first insert, without reading a document: its row shows what
-    /// becomes base, so only the provenance changes. Returns whether that was the case for all of the
-    /// op's documents; those for which it was are in order either way.
+    /// becomes base, so only the provenance changes. Returns the changes for which that was not the
+    /// case; the others are in order and must not be looked at again, or their text would be kept twice.
     pub(super) fn echo_inserts(
         &mut self,
         op: &QueuedOp,
         stamp: Stamp,
         version: Version,
-    ) -> Result<bool> {
+    ) -> Result<Vec<usize>> {
+        if op.state != OpState::Pending {
+            return Ok((0..op.body.changes.len()).collect());
+        }
         let schema = std::sync::Arc::clone(self.tx.schema());
-        let mut all = op.state == OpState::Pending;
-        for change in op
-            .body
-            .changes
-            .iter()
-            .take_while(|_| op.state == OpState::Pending)
-        {
-            let collection = schema.collection_by_id(change.collection);
-            all = match collection {
-                Some(collection) => {
-                    all & self.echo_insert(op, change, collection, stamp, version)?
-                }
+        let mut left = Vec::new();
+        for (at, change) in op.body.changes.iter().enumerate() {
+            let settled = match schema.collection_by_id(change.collection) {
+                Some(collection) => self.echo_insert(op, change, collection, stamp, version)?,
                 None => false,
             };
+            if !settled {
+                left.push(at);
+            }
         }
-        Ok(all)
+        Ok(left)
     }
 
     fn echo_insert(

@@ -128,9 +128,10 @@ impl Streaming {
             return None;
         };
         let (workspace, shape) = (Arc::clone(&self.workspace), self.shape);
+        let most = self.shared.limits.snapshot_frame;
         let read = move || {
             let mut view = workspace.store().read()?;
-            let chunk = Chunk::read(&mut *view, workspace.schema(), after.as_ref())?;
+            let chunk = Chunk::read(&mut *view, workspace.schema(), after.as_ref(), most)?;
             drop(view);
             let last = chunk.last.clone();
             Ok::<_, Problem>((shape.documents(chunk)?, last))
@@ -160,12 +161,13 @@ impl Chunk {
         view: &mut dyn Snapshot,
         schema: &Schema,
         after: Option<&Position>,
+        most: usize,
     ) -> Result<Chunk, StoreError> {
         let after = after.map(|position| (position.collection, position.document.as_str()));
         let (mut rows, mut bytes, mut more) = (Vec::new(), 0, false);
         let mut damage = None;
         view.documents(after, &mut |row| {
-            if bytes + row.state.len() > limits::SNAPSHOT_FRAME && !rows.is_empty() {
+            if bytes + row.state.len() > most && !rows.is_empty() {
                 more = true;
                 return false;
             }
@@ -190,7 +192,7 @@ impl Chunk {
             let texts = texts(view, schema, &row.place)?;
             let result = row.result(&texts);
             // Texts are not counted with the rows: what is too much for this frame comes next.
-            if bytes + result.0.len() > limits::SNAPSHOT_FRAME && !documents.is_empty() {
+            if bytes + result.0.len() > most && !documents.is_empty() {
                 more = true;
                 break;
             }

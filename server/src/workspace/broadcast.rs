@@ -49,14 +49,16 @@ fn as_json(cbor: &[u8]) -> Bytes {
 #[derive(Debug)]
 pub(crate) struct Feed {
     frames: broadcast::Sender<Frame>,
+    most: usize,
 }
 
 impl Feed {
     /// Nobody listens yet. A slow listener may be `backlog` frames behind before it is told to pull
-    /// instead.
-    pub(super) fn new(backlog: usize) -> Feed {
+    /// instead, and of more than `most` bytes in a commit all are told to pull.
+    pub(super) fn new(backlog: usize, most: usize) -> Feed {
         Feed {
             frames: broadcast::Sender::new(backlog.clamp(1, 1 << 20)),
+            most,
         }
     }
 
@@ -73,7 +75,7 @@ impl Feed {
     /// Tells of a commit's versions, in the order of commits.
     pub(super) fn tell(&self, from: Cursor, to: Cursor, versions: Vec<Encoded>, server_time: i64) {
         let bytes: usize = versions.iter().map(|v| v.0.len()).sum();
-        if bytes > limits::PAGE_BYTES {
+        if bytes > self.most {
             return self.behind();
         }
         let frame: LiveFrame<Encoded> = LiveFrame::Versions(Versions {

@@ -118,7 +118,7 @@ impl Workspace {
     ) -> Arc<Workspace> {
         Arc::new(Workspace {
             store,
-            feed: Feed::new(common.limits.live_backlog),
+            feed: Feed::new(common.limits.live_backlog, common.limits.page_bytes),
             common,
             queue: Mutex::default(),
             sightings: Mutex::default(),

@@ -89,7 +89,7 @@ pub(super) fn answer(
         false => page(
             snapshot,
             request.cursor,
-            page_bytes(request.page_bytes),
+            page_bytes(request.page_bytes, common.limits.page_bytes),
             decided,
         )?,
     };
@@ -120,9 +120,9 @@ fn is_far_behind(head: Head, cursor: Cursor, limit: u64) -> bool {
     behind > limit && (cursor.version == 0 || behind > head.documents)
 }
 
-fn page_bytes(wanted: u32) -> usize {
+fn page_bytes(wanted: u32, usual: usize) -> usize {
     if wanted == 0 {
-        limits::PAGE_BYTES
+        usual
     } else {
         (wanted as usize).min(MOST_PAGE_BYTES)
     }

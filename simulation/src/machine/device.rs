@@ -57,6 +57,7 @@ pub struct Device {
     keychain: Keychain,
     processes: ProcessTable,
     process: Option<(Process, Owner)>,
+    frozen: bool,
     open: Option<Open>,
 }
 
@@ -140,6 +141,7 @@ impl Device {
             max_ops: 0,
             live: false,
             process: None,
+            frozen: false,
             open: None,
         }
     }
@@ -161,6 +163,7 @@ impl Device {
             max_ops: self.max_ops,
             live: self.live,
             process: None,
+            frozen: false,
             open: None,
         }
     }
@@ -182,6 +185,7 @@ impl Device {
             max_ops: self.max_ops,
             live: self.live,
             process: None,
+            frozen: false,
             open: None,
         }
     }
@@ -266,14 +270,42 @@ impl Device {
         Ok(())
     }
 
-    /// The open database.
+    /// The open database, unless the process is frozen.
     pub fn database(&self) -> Option<&Database> {
-        self.open.as_ref().map(|open| &open.database)
+        let open = self.open.as_ref().filter(|_| !self.frozen);
+        open.map(|open| &open.database)
     }
 
-    /// The connection.
+    /// The connection, unless the process is frozen.
     pub fn sync(&self) -> Option<&Sync> {
-        self.open.as_ref()?.sync.as_ref()
+        let open = self.open.as_ref().filter(|_| !self.frozen);
+        open?.sync.as_ref()
+    }
+
+    /// Whether the process has the database open, frozen or not.
+    pub fn has_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// The system freezes the process: nothing of it goes on, until it is thawed or ends.
+    pub fn freeze(&mut self) {
+        if let Some((_, owner)) = &self.process {
+            self.tasks.freeze(*owner);
+            self.frozen = true;
+        }
+    }
+
+    /// It goes on where it was.
+    pub fn thaw(&mut self) {
+        if let Some((_, owner)) = self.process.as_ref().filter(|_| self.frozen) {
+            self.tasks.thaw(*owner);
+        }
+        self.frozen = false;
+    }
+
+    /// Whether it is frozen.
+    pub fn is_frozen(&self) -> bool {
+        self.frozen
     }
 
     /// The running process.
@@ -306,6 +338,7 @@ impl Device {
         // Its files are closed before the process is forgotten.
         self.open = None;
         self.process = None;
+        self.frozen = false;
     }
 
     /// The machine's power goes.

@@ -58,6 +58,10 @@ pub trait Weather: Send {
     fn sent(&mut self, _device: usize, _request: &HttpRequest) {}
     /// An answer as the server made it.
     fn answered(&mut self, _device: usize, _status: u16, _body: &[Vec<u8>]) {}
+    /// How long a further piece of an answer takes to a device.
+    fn piece(&mut self, _device: Option<usize>) -> u64 {
+        0
+    }
     /// A message on a live socket.
     fn frame(&mut self, _device: usize, _way: Way, _bytes: &[u8]) -> FrameFate {
         FrameFate::Arrives(0)
@@ -171,13 +175,19 @@ impl Network {
 
     /// Has the server work on a request; what comes of it arrives at the other end of the channel,
     /// if anything does. The server goes on when nobody listens any more.
-    fn hand_over(&self, request: &HttpRequest, after: u64) -> oneshot::Receiver<Sent<Answer>> {
-        self.hand_over_with(request, after, None)
+    fn hand_over(
+        &self,
+        device: Option<usize>,
+        request: &HttpRequest,
+        after: u64,
+    ) -> oneshot::Receiver<Sent<Answer>> {
+        self.hand_over_with(device, request, after, None)
     }
 
     /// The same with the server's end of a socket.
     fn hand_over_with(
         &self,
+        device: Option<usize>,
         request: &HttpRequest,
         after: u64,
         socket: Option<LocalSocket>,
@@ -194,13 +204,13 @@ impl Network {
             }
             (Some(mut server), Ok(mut request)) => {
                 request.extensions_mut().extend(with_socket(socket));
-                let timers = server.executor.clone();
+                let (network, timers) = (self.clone(), server.executor.clone());
                 server.executor.spawn(
                     "request",
                     Box::pin(async move {
                         timers.sleep(after).await;
                         let Ok(response) = server.router.call(request).await;
-                        let answer = collected(response).await;
+                        let answer = network.collected(device, &timers, response).await;
                         // A process that ended over it says nothing any more.
                         if server.life.is_alive() {
                             let _ = answered.send(answer);
@@ -234,7 +244,32 @@ impl Network {
     /// Sends what somebody without a device made up, past the weather. Its status comes when the
     /// server has answered.
     pub fn stranger(&self, request: &HttpRequest) -> Stranger {
-        Stranger(self.hand_over(request, 0))
+        Stranger(self.hand_over(None, request, 0))
+    }
+
+    /// An answer, read to its end as the server makes it and the line takes it.
+    async fn collected(
+        &self,
+        device: Option<usize>,
+        timers: &Executor,
+        response: http::Response<AxumBody>,
+    ) -> Sent<Answer> {
+        let (head, mut body) = response.into_parts();
+        let mut pieces = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|_| broken())?;
+            if let Ok(data) = frame.into_data() {
+                pieces.push(data.to_vec());
+            }
+            let wait = match pieces.len() {
+                1 => 0,
+                _ => self.state().weather.piece(device),
+            };
+            if wait > 0 {
+                timers.sleep(wait).await;
+            }
+        }
+        Ok(Answer { head, pieces })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -283,7 +318,8 @@ impl Link {
                 return Err(broken());
             }
             Fate::Arrives(after) | Fate::Twice(after, _) => {
-                self.network.hand_over_with(&request, after, Some(socket))
+                self.network
+                    .hand_over_with(Some(self.device), &request, after, Some(socket))
             }
             Fate::Cut(_) => return Err(broken()),
             Fate::Answered(canned) => return Err(refused(canned.response()).await),
@@ -340,15 +376,16 @@ impl Link {
                 self.executor.sleep(after).await;
                 return Err(broken());
             }
-            Fate::Arrives(after) => self.network.hand_over(&request, after),
+            Fate::Arrives(after) => self.network.hand_over(Some(self.device), &request, after),
             Fate::Twice(after, again) => {
                 // Nobody hears the answer to the second.
-                drop(self.network.hand_over(&request, after + again));
-                self.network.hand_over(&request, after)
+                let device = Some(self.device);
+                drop(self.network.hand_over(device, &request, after + again));
+                self.network.hand_over(device, &request, after)
             }
             Fate::Cut(bytes) => {
                 request.body.truncate(bytes);
-                self.network.hand_over(&request, 0)
+                self.network.hand_over(Some(self.device), &request, 0)
             }
             Fate::Answered(canned) => return Ok(canned.response()),
         };
@@ -392,19 +429,6 @@ fn to_http(request: &HttpRequest) -> Sent<http::Request<AxumBody>> {
         .header("content-length", request.body.len())
         .body(AxumBody::from(request.body.clone()))
         .map_err(|error| TransportError::BadAddress(error.to_string()))
-}
-
-/// An answer, read to its end as the server makes it.
-async fn collected(response: http::Response<AxumBody>) -> Sent<Answer> {
-    let (head, mut body) = response.into_parts();
-    let mut pieces = Vec::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| broken())?;
-        if let Ok(data) = frame.into_data() {
-            pieces.push(data.to_vec());
-        }
-    }
-    Ok(Answer { head, pieces })
 }
 
 impl Answer {

@@ -42,6 +42,9 @@ struct State {
     /// By the moment they are due and the order they were armed in.
     timers: BTreeMap<(i64, u64), (Owner, Waker)>,
     ended: BTreeSet<Owner>,
+    frozen: BTreeSet<Owner>,
+    /// Tasks of frozen owners that would go on.
+    held: BTreeSet<u64>,
     numbers: u64,
     /// Decides which of the ready tasks goes on; the first one where there is no such source.
     order: Option<Random>,
@@ -98,6 +101,7 @@ impl Tasks {
         let ended: Vec<Arc<Task>> = {
             let mut state = self.state();
             state.ended.insert(owner);
+            state.frozen.remove(&owner);
             state.timers.retain(|_, (whose, _)| *whose != owner);
             let all = state.tasks.values();
             let numbers: Vec<u64> = all
@@ -116,6 +120,27 @@ impl Tasks {
         }
     }
 
+    /// Lets no task of an owner go on until it is thawed, as a system does with an app that it put to
+    /// sleep. Its time goes on.
+    pub fn freeze(&self, owner: Owner) {
+        self.state().frozen.insert(owner);
+    }
+
+    /// Its tasks go on.
+    pub fn thaw(&self, owner: Owner) {
+        let mut state = self.state();
+        state.frozen.remove(&owner);
+        let held = std::mem::take(&mut state.held);
+        for number in held {
+            let whose = state.tasks.get(&number).map(|task| task.owner);
+            match whose {
+                Some(whose) if whose == owner => state.ready.push_back(number),
+                Some(_) => _ = state.held.insert(number),
+                None => {}
+            }
+        }
+    }
+
     /// Lets one ready task go on. False if none is ready.
     pub fn run_one(&self) -> bool {
         let task = {
@@ -129,7 +154,13 @@ impl Tasks {
             let Some(number) = state.ready.remove(at) else {
                 return false;
             };
-            state.tasks.get(&number).cloned()
+            match state.tasks.get(&number).cloned() {
+                Some(task) if state.frozen.contains(&task.owner) => {
+                    state.held.insert(number);
+                    None
+                }
+                task => task,
+            }
         };
         let Some(task) = task else {
             return true;
@@ -250,7 +281,7 @@ impl Wake for Task {
     fn wake(self: Arc<Self>) {
         if let Some(shared) = self.shared.upgrade() {
             let mut state = lock(&shared.state);
-            if !state.ready.contains(&self.number) {
+            if !state.ready.contains(&self.number) && !state.held.contains(&self.number) {
                 state.woken.insert(self.number);
             }
         }
@@ -413,6 +444,21 @@ mod tests {
         let done = || lock(&log).len() == 4;
         assert_eq!(tasks.run_until(i64::MAX, done), Ok(true));
         assert_eq!(tasks.now(), BEGINNING + 90);
+    }
+
+    #[test]
+    fn a_frozen_owner_goes_on_where_it_was_when_it_is_thawed() {
+        let tasks = Tasks::new(None);
+        let (one, other) = (tasks.new_owner(), tasks.new_owner());
+        let log = Arc::default();
+        log_after(&tasks, one, &log, &[10, 10]);
+        log_after(&tasks, other, &log, &[15]);
+        tasks.freeze(one);
+        assert_eq!(tasks.run_until(BEGINNING + 40, || false), Ok(false));
+        assert_eq!(*lock(&log), [15]);
+        tasks.thaw(one);
+        assert_eq!(tasks.run_until(BEGINNING + 100, || false), Ok(false));
+        assert_eq!(*lock(&log), [15, 40, 50]);
     }
 
     #[test]

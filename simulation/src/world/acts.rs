@@ -90,6 +90,7 @@ impl World<'_> {
     pub(super) fn start(&mut self, at: usize, companion: bool) -> Judgement {
         let site = &mut self.sites[at];
         let program = site.program_mut(companion);
+        program.thaw();
         if !program.is_alive() {
             program.start(|_| {});
         }
@@ -110,6 +111,9 @@ impl World<'_> {
 
     fn reopen(&mut self, at: usize, random: &mut Random) -> Judgement {
         let companion = random.one_in(2) && self.sites[at].companion.is_some();
+        if self.sites[at].program(companion).is_frozen() {
+            return Ok(());
+        }
         // What only looks must not be the last to close the file.
         self.sites[at].watcher = None;
         let closed = self.sites[at].program_mut(companion).close();

@@ -25,6 +25,12 @@ impl World<'_> {
         let hour = 3_600_000;
         let some = 1 + random.below(40) as i64;
         match act {
+            Act::Freeze => self.sites[at].program_mut(random.one_in(3)).freeze(),
+            Act::Thaw => {
+                for companion in [false, true] {
+                    self.sites[at].program_mut(companion).thaw();
+                }
+            }
             Act::Kill => self.sites[at].kill(random.one_in(3)),
             Act::CompanionEnds => {
                 if self.sites[at].companion.is_some() {
@@ -73,7 +79,7 @@ impl World<'_> {
             Act::GoodToken => self.sites[at].device.tokens.set(TokenTrouble::NONE),
             Act::Backup => self.sites[at].backup = Some(self.sites[at].device.disk.image()),
             Act::RestoreBackup => self.restore_backup(at),
-            Act::Clone => self.copy(at),
+            Act::Clone => return Some(self.copy(at, random)),
             _ => return self.server_act(act, random),
         }
         Some(Ok(()))
@@ -132,6 +138,7 @@ impl World<'_> {
     fn arm(&mut self, at: usize, random: &mut Random, fault: Fault, calls: u64) {
         let program = self.sites[at].program(random.one_in(3));
         arm(program.process(), random, fault, calls);
+        self.sites[at].fragile = self.seed.is_multiple_of(2);
     }
 
     /// An app's write fails at an I/O call, and soon after the process ends or the power goes: what was
@@ -147,7 +154,8 @@ impl World<'_> {
         }
     }
 
-    pub(super) fn mend(&self, at: usize) {
+    pub(super) fn mend(&mut self, at: usize) {
+        self.sites[at].fragile = false;
         for program in self.sites[at].programs() {
             if let Some(process) = program.process() {
                 process.disarm();
@@ -183,9 +191,9 @@ impl World<'_> {
     }
 
     /// A file comes to life on another machine as well.
-    fn copy(&mut self, at: usize) {
+    fn copy(&mut self, at: usize, random: &mut Random) -> Judgement {
         if self.sites.len() >= MOST_SITES {
-            return;
+            return Ok(());
         }
         let image = self.sites[at].device.disk.image();
         let disk = Disk::from_image(&image, self.seed ^ (200 + self.sites.len() as u64));
@@ -201,6 +209,10 @@ impl World<'_> {
             copy.farewells = farewells;
             copy.undone = undone;
             copy.kin = kin;
+        }
+        match random.one_in(2) {
+            true => self.start(self.sites.len() - 1, false),
+            false => Ok(()),
         }
     }
 

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use driftline::{Cause, State, SyncEvent};
+use driftline_simvfs::Random;
 
 use super::World;
 use super::schema::LETTERS;
+use super::script::Act;
 use super::site::Site;
 use super::watch::Watcher;
 use crate::machine::{Device, TokenTrouble, workspace_file};
@@ -60,6 +62,13 @@ impl World<'_> {
         }
         self.start_server()?;
         self.pass(SOCKETS_MS)?;
+        self.look()?;
+        for at in 0..self.sites.len() {
+            let mut random = Random::new(self.seed ^ at as u64);
+            self.act(Act::Insert, at, &mut random)?;
+            self.look()?;
+        }
+        self.pass(NEWS_MS)?;
         self.look()?;
         let listened: Vec<bool> = self.sites.iter().map(listens).collect();
         let head = self.histories.current.head();

@@ -143,6 +143,12 @@ impl<'s> World<'s> {
         if swarm.live_backlog > 0 {
             server.limits.live_backlog = swarm.live_backlog;
         }
+        if swarm.page_bytes > 0 {
+            server.limits.page_bytes = swarm.page_bytes;
+        }
+        if swarm.snapshot_frame > 0 {
+            server.limits.snapshot_frame = swarm.snapshot_frame;
+        }
         let mut world = World {
             schemas,
             swarm: swarm.clone(),
@@ -199,7 +205,8 @@ impl<'s> World<'s> {
             durability,
             schema: self.schemas.app.clone(),
             host_token: is(self.swarm.host_tokens),
-            seed: self.seed ^ (100 + 7 * number as u64),
+            // Each start counts it up: those of two machines must never meet, or they draw the same ids.
+            seed: (self.seed ^ (100 + number as u64)).wrapping_mul(0xD134_2543_DE82_EF95),
         };
         let mut device = Device::new(&self.tasks, &self.network, disk, options);
         device.max_ops = self.swarm.max_ops;

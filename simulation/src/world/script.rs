@@ -125,6 +125,10 @@ acts! {
     Companion "companion" App 30,
     /// The second process ends.
     CompanionEnds "companion-ends" App 8,
+    /// The system freezes the process.
+    Freeze "freeze" Fault 20,
+    /// It goes on.
+    Thaw "thaw" Fault 24,
     /// The process is killed.
     Kill "kill" Fault 12,
     /// The power goes; unsynced writes are lost, kept or torn.
@@ -219,6 +223,12 @@ pub struct Swarm {
     /// Of the devices, bit by bit: keep a live socket.
     #[serde(default)]
     pub live: u32,
+    /// Bytes of versions in an answer; 0 for the server's default.
+    #[serde(default)]
+    pub page_bytes: usize,
+    /// Bytes of documents in a frame of a snapshot; 0 for the server's default.
+    #[serde(default)]
+    pub snapshot_frame: usize,
     /// Commits that the server keeps for a slow listener; 0 for its default.
     #[serde(default)]
     pub live_backlog: usize,
@@ -252,6 +262,8 @@ pub struct Rates {
     pub socket_silent: usize,
     /// Messages cut in the middle, with the end of the live socket.
     pub frame_cut: usize,
+    /// Pieces of long answers before which the line is slow.
+    pub slow_piece: usize,
     /// New sockets on which the newest frame of an earlier one comes once more.
     pub frame_repeated: usize,
 }
@@ -306,8 +318,8 @@ fn weights(random: &mut Random, swarm: &Swarm) -> Vec<(Act, u32)> {
 
 impl Act {
     fn mends(self) -> bool {
-        use Act::{ClockRight, GoodToken, Mended, Rejoin};
-        matches!(self, Mended | ClockRight | Rejoin | GoodToken)
+        use Act::{ClockRight, GoodToken, Mended, Rejoin, Thaw};
+        matches!(self, Mended | ClockRight | Rejoin | GoodToken | Thaw)
     }
 
     /// Whether something goes wrong by it.
@@ -345,6 +357,8 @@ impl Swarm {
                 1 => u32::MAX,
                 _ => random.next() as u32,
             },
+            page_bytes: [0, 0, 1, 300, 2_000][random.below(5)],
+            snapshot_frame: [0, 1, 500][random.below(3)],
             live_backlog: [0, 1, 3][random.below(3)],
         }
     }
@@ -368,6 +382,7 @@ impl Rates {
             socket_broken: rate(),
             socket_silent: rate(),
             frame_cut: rate(),
+            slow_piece: rate(),
             frame_repeated: rate(),
         }
     }

@@ -29,6 +29,9 @@ pub(super) struct Site {
     pub(super) values: u32,
     /// The power went while commits may have been lost, and nobody looked since.
     pub(super) lossy: bool,
+    /// Something may fail on its disk soon. Nobody else keeps the file open while a program writes:
+    /// what a failed commit left comes to light when the file is opened anew.
+    pub(super) fragile: bool,
     /// Faults met by processes that have ended.
     pub(super) met: u64,
     /// The queue as it was when requests were judged last.
@@ -57,6 +60,7 @@ impl Site {
             backup: None,
             values: 0,
             lossy: false,
+            fragile: false,
             met: 0,
             waiting: Vec::new(),
             unknown: None,
@@ -89,7 +93,7 @@ impl Site {
     /// Whether a program has the file open.
     pub(super) fn is_open(&self) -> bool {
         self.programs()
-            .any(|program| program.is_alive() && program.database().is_some())
+            .any(|program| program.is_alive() && program.has_open())
     }
 
     /// Kills a program. The reader goes first: what it kept open would outlive it.

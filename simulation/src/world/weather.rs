@@ -231,6 +231,19 @@ impl Weather for Climate {
         ));
     }
 
+    fn piece(&mut self, device: Option<usize>) -> u64 {
+        let mut sky = self.sky();
+        let rate = sky.rates.slow_piece;
+        match device {
+            // Half of them: what is slow is slow for a while.
+            Some(_) if rate > 0 && sky.random.one_in(2) => {
+                sky.count("slow pieces");
+                sky.random.below(3_000) as u64
+            }
+            _ => 0,
+        }
+    }
+
     fn frame(&mut self, device: usize, way: Way, bytes: &[u8]) -> FrameFate {
         let mut sky = self.sky();
         let fate = sky.frame(device);

@@ -135,7 +135,13 @@ impl World<'_> {
                     }
                     if draw.one_in(4) {
                         tx.delete(collection, &id)?;
+                        if draw.one_in(3) {
+                            tx.insert_with_id(collection, &id, [("body", value.as_str())])?;
+                        }
                     }
+                }
+                if draw.one_in(4) {
+                    type_words(tx, &mut draw, &value)?;
                 }
                 Ok(Done::wrote(true))
             }),
@@ -197,6 +203,9 @@ impl World<'_> {
         };
         let before: BTreeSet<OpId> = site.view.queue.iter().map(|queued| queued.id).collect();
         let looked = site.watcher.is_some();
+        if self.sites[at].fragile {
+            self.sites[at].watcher = None;
+        }
         let mut done = Done::default();
         let result = database.write(|tx| {
             done = work(tx)?;

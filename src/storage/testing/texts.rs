@@ -261,3 +261,24 @@ fn words_of_a_rejected_op_are_in_the_ledger() {
     let values: Vec<_> = entries.iter().map(|e| e.loss.value.clone()).collect();
     assert_eq!(values, ["lost words ".into()]);
 }
+
+#[test]
+fn a_group_that_was_told_as_done_keeps_each_text_once_though_one_document_was_written_since() {
+    let (directory, time) = (tempfile::tempdir().unwrap(), Time::new());
+    let mut server = Server::new(schema(), time.clone());
+    let mut d = Device::open(directory.path(), "d", &time, 1);
+    d.write(&[
+        Draft::insert(NOTES, "a").set(1, "x").tells("word "),
+        Draft::insert(NOTES, "b").set(1, "x").count(2),
+        Draft::insert(NOTES, "c").set(1, "x").count(2),
+    ])
+    .unwrap();
+    let exchange = d.send(&mut server, 1, 100).unwrap();
+    d.write(&[Draft::update(NOTES, "b").set(1, "y")]).unwrap();
+    d.take(&exchange).unwrap();
+    assert_eq!(count(&d, "SELECT count(*) FROM _dl_crdt"), 1);
+    assert_eq!(d.story(NOTES, "a"), "word ");
+    d.sync(&mut server);
+    assert_eq!((d.count(NOTES, "b"), d.count(NOTES, "c")), (2, 2));
+    check_healed(&[d], &server);
+}
