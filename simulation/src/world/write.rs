@@ -141,7 +141,7 @@ impl World<'_> {
                     }
                 }
                 if draw.one_in(4) {
-                    type_words(tx, &mut draw, &value)?;
+                    return type_words(tx, &mut draw, &value);
                 }
                 Ok(Done::wrote(true))
             }),
