@@ -160,6 +160,7 @@ fn retry_one(tx: &WriteTx<'_>, op: QueuedOp) -> Result<OpId> {
     ledger::drop_rejected(tx.conn(), op.id)?;
     keep_all_links(tx.conn(), &op)?;
     rebase.leave(Leaving::unnamed(Rc::new(op)))?;
+    rebase.author_retried(new, &body);
     for change in &body.changes {
         rebase.append(new, change.collection, &change.document)?;
     }

@@ -20,7 +20,7 @@ use super::guard::{self, Check, Checked, CheckedState, GuardLimits, Reader, Refu
 use super::list::ListBody;
 use super::list_edit::{ElementId, ListChange, Which};
 use super::mark::Mark;
-use super::renumber::{Names, Neighbours};
+use super::renumber::{Anew, Names, Neighbours};
 use super::{MAX_WRITER, TextError, TextKind};
 use crate::id::OpId;
 
@@ -34,6 +34,9 @@ pub struct Pending<'a> {
     /// Whether it is written again. An op that was rejected or taken back is not, but is told here
     /// all the same: later ones were written on it.
     pub keep: bool,
+    /// Whether it was rejected once, and what was typed behind it since stands where it stood: then it
+    /// goes in front of that, next to what it stood behind.
+    pub retried: bool,
 }
 
 /// What became of a pending update.
@@ -160,7 +163,8 @@ impl<'a, 'b> Whole<'a, 'b> {
                     continue;
                 }
                 Ok(direct) => direct.filter(|checked| {
-                    !names.has_moved(one.writer)
+                    !one.retried
+                        && !names.has_moved(one.writer)
                         && checked.from() == names.ends(one.writer, &self.marks)
                 }),
             };
@@ -173,7 +177,12 @@ impl<'a, 'b> Whole<'a, 'b> {
                         writer: by,
                         clock: Mark::next_of(&self.marks, by),
                     };
-                    let again = names.rewrite(one.update, kind, self.limits, &self.marks, to, body);
+                    let anew = Anew {
+                        kind,
+                        to,
+                        in_front: one.retried,
+                    };
+                    let again = names.rewrite(one.update, anew, self.limits, &self.marks, body);
                     rewritten = again.map_err(|_| TextError::Broken)?;
                     match fits(&rewritten, by, &self.marks) {
                         Ok(Some(checked)) => checked,

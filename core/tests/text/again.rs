@@ -165,6 +165,7 @@ fn rewrite(history: &History) -> TextBody {
             update,
             writer: writer(1),
             keep: *keep,
+            retried: false,
         })
         .collect();
     let new = writer(77);
@@ -255,6 +256,57 @@ fn pending_text_that_does_not_continue_base_is_not_lost() {
     }
 }
 
+/// A word is rejected, what was typed behind it is written again without it, and then it is tried again.
+#[test]
+fn what_is_tried_again_stands_in_front_of_what_was_typed_behind_it() {
+    let insert = |device: &mut Device, text: &str| {
+        let at = device.body.units().unwrap();
+        let attributes = None;
+        let text = text.to_owned();
+        let inserted = TextChange::Insert {
+            at,
+            text,
+            attributes,
+        };
+        device.edit(&[inserted]).unwrap().update
+    };
+    // Yrs puts what stands at one place in the order of the writers.
+    for (first, second, third) in [(1, 2, 3), (3, 1, 2), (2, 3, 1), (3, 2, 1), (2, 1, 3)] {
+        let (first, second, third) = (first * 1000, second * 1000, third * 1000);
+        let (mut device, mut base) = (Device::new(first), Device::new(9));
+        base.hear(&insert(&mut device, "one "), first);
+        let words = ["two ", "three ", "four "].map(|word| insert(&mut device, word));
+        let mut rewrite = |pending: &[Pending<'_>], by: u64| {
+            let state = base.body.state().unwrap();
+            let checked = check_state(&state, TextKind::RichText, &base.marks, &LIMITS).unwrap();
+            let updates = again(checked, pending, by, BodyLimits::default()).unwrap();
+            for update in updates {
+                match update {
+                    Rewritten::Update(update) => drop(base.hear(&update, by)),
+                    Rewritten::Nothing => {}
+                    Rewritten::Unreadable(why) => panic!("{why}"),
+                }
+            }
+            base.body.text().unwrap()
+        };
+        let pending = |update, keep, retried| Pending {
+            update,
+            writer: first,
+            keep,
+            retried,
+        };
+        let [two, three, four] = words.each_ref();
+        let without = [
+            pending(two, false, false),
+            pending(three, true, false),
+            pending(four, true, false),
+        ];
+        assert_eq!(rewrite(&without, second), "one three four ");
+        let told = rewrite(&[pending(two, true, true)], third);
+        assert_eq!(told, "one two three four ", "{first} {second} {third}");
+    }
+}
+
 #[test]
 fn an_update_that_cannot_be_read_stops_no_other() {
     let mut history = history(Story::Plain, false, &mut Random::new(3));
@@ -269,6 +321,7 @@ fn an_update_that_cannot_be_read_stops_no_other() {
             update: &op.update,
             writer: writer(1),
             keep: true,
+            retried: false,
         })
         .collect();
     pending.insert(
@@ -277,6 +330,7 @@ fn an_update_that_cannot_be_read_stops_no_other() {
             update: &[1, 2, 3],
             writer: writer(1),
             keep: true,
+            retried: false,
         },
     );
     let updates = again(checked, &pending, writer(77), BodyLimits::default()).unwrap();
@@ -316,6 +370,7 @@ fn formats_written_again_are_the_same() {
         update: &edited.update,
         writer: writer(1),
         keep: true,
+        retried: false,
     });
     let rewritten = again(checked, &pending, writer(2), BodyLimits::default()).unwrap();
     let mut reader = Device::new(writer(3));

@@ -175,6 +175,7 @@ impl Desk {
                 update,
                 writer: by,
                 keep: *keep,
+                retried: false,
             })
             .collect();
         let updates = again(base, &pending, new, BodyLimits::default()).unwrap();

@@ -140,6 +140,7 @@ fn lists_are_written_again_element_by_element() {
                 update,
                 writer: me,
                 keep: *keep,
+                retried: false,
             })
             .collect();
         let state = base.body.state().unwrap();

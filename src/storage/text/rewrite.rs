@@ -150,14 +150,16 @@ impl Rebase<'_, '_> {
         let state = text.body.state().map_err(|_| damaged())?;
         let limits = &opening.limits.guard;
         let base = check_state(&state, opening.kind, &text.marks, limits).map_err(|_| damaged())?;
-        let pending: Vec<Pending<'_>> = rest
-            .values()
-            .map(|(edit, kept)| Pending {
+        let mut pending: Vec<Pending<'_>> = Vec::with_capacity(rest.len());
+        for (op, (edit, kept)) in &rest {
+            let queued = self.ops.get(*op)?;
+            pending.push(Pending {
                 update: &edit.edit.update.0,
                 writer: edit.edit.writer,
                 keep: *kept,
-            })
-            .collect();
+                retried: queued.is_some_and(|queued| queued.body.retry_of.is_some()),
+            });
+        }
         let rewritten = author::again(base, &pending, writer, opening.limits);
         let rewritten = rewritten.map_err(|_| damaged())?;
         let mut after = None;
@@ -223,6 +225,14 @@ impl Rebase<'_, '_> {
     pub(in super::super) fn leave_older(&mut self, op: &Rc<QueuedOp>) {
         if op.edits_text() {
             self.left_out.push(Rc::clone(op));
+        }
+    }
+
+    /// An op that was rejected is tried again: as it was written its text may stand behind what was
+    /// typed behind it since.
+    pub(in super::super) fn author_retried(&mut self, op: OpId, body: &OpBody) {
+        if body.changes.iter().any(|change| !change.texts.is_empty()) {
+            self.to_author.insert(op);
         }
     }
 
