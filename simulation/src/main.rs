@@ -9,6 +9,10 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use driftline_simulation::crash::{self, Point};
 
+/// What a world holds is judged.
+#[global_allocator]
+static MEMORY: driftline_simvfs::heap::Counting = driftline_simvfs::heap::Counting;
+
 #[derive(Parser)]
 #[command(name = "driftline-simulate", about = "Driftline under faults", version)]
 struct Arguments {

@@ -1,14 +1,15 @@
 //! `driftline-simulate mutants`: every planted fault, and the first seed that finds it.
 
-use std::io::Read;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
 use driftline_core::mutant::{Mutant, choose};
-use driftline_simulation::world::Campaign;
+use driftline_simulation::world::{Campaign, read_logs};
 use serde::{Deserialize, Serialize};
 
 /// The table in the page stands between these.
@@ -16,8 +17,8 @@ const BEGIN: &str = "<!-- mutants: begin -->";
 const END: &str = "<!-- mutants: end -->";
 /// The share that must be found.
 const MUST_BE_FOUND: f64 = 0.95;
-/// A fault may make something run in circles: that counts as found.
-const PATIENCE: Duration = Duration::from_secs(600);
+/// A fault may make something run in circles: no seed ended for so long. That counts as found.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// What to try.
 #[derive(Args)]
@@ -31,6 +32,9 @@ pub(crate) struct Options {
     /// Writes the table into this page.
     #[arg(long, value_name = "PAGE")]
     page: Option<PathBuf>,
+    /// How many threads; all cores by default.
+    #[arg(long, default_value_t = 0)]
+    threads: usize,
     /// A line of JSON for each.
     #[arg(long)]
     json: bool,
@@ -53,6 +57,7 @@ struct Tried {
 }
 
 pub(crate) fn run(options: &Options) -> Result<(), String> {
+    read_logs();
     // A panic is a finding, told by its oracle.
     std::panic::set_hook(Box::new(|_| {}));
     if let Some(name) = &options.alone {
@@ -93,10 +98,15 @@ fn try_one(mutant: Mutant, options: &Options) -> Tried {
         first: 1,
         seeds: options.seeds,
         steps: options.steps,
-        threads: 0,
+        threads: options.threads,
         most_failures: 1,
     };
-    let first = campaign.run(|_| {}).failures.into_iter().next();
+    let told = |_| {
+        // Whoever waits sees that it goes on.
+        let mut out = std::io::stdout().lock();
+        let _ = out.write_all(b"\n").and_then(|()| out.flush());
+    };
+    let first = campaign.run(told).failures.into_iter().next();
     let (seed, found) = first.map(|found| (found.seed, found)).unzip();
     Tried {
         mutant: mutant.name(),
@@ -114,27 +124,34 @@ fn in_a_process(mutant: Mutant, options: &Options) -> Result<Tried, String> {
         .args(["mutants", "--alone", &mutant.name()])
         .args(["--seeds", &options.seeds.to_string()])
         .args(["--steps", &options.steps.to_string()])
+        .args(["--threads", &options.threads.to_string()])
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
         .map_err(|error| format!("cannot start another process: {error}"))?;
-    let began = Instant::now();
+    let (tell, told) = mpsc::channel();
+    let out = child.stdout.take();
+    thread::spawn(move || {
+        let lines = out.into_iter().flat_map(|out| BufReader::new(out).lines());
+        // Its end closes the channel.
+        lines
+            .map_while(Result::ok)
+            .try_for_each(|line| tell.send(line))
+    });
+    let mut said = String::new();
     let status = loop {
-        match child.try_wait().map_err(|error| error.to_string())? {
-            Some(status) => break Some(status),
-            None if began.elapsed() > PATIENCE => {
+        match told.recv_timeout(PATIENCE) {
+            Ok(line) => said = line,
+            Err(RecvTimeoutError::Disconnected) => {
+                break Some(child.wait().map_err(|error| error.to_string())?);
+            }
+            Err(RecvTimeoutError::Timeout) => {
                 child.kill().map_err(|error| error.to_string())?;
                 child.wait().map_err(|error| error.to_string())?;
                 break None;
             }
-            None => thread::sleep(Duration::from_millis(20)),
         }
     };
-    let mut said = String::new();
-    if let Some(mut out) = child.stdout.take() {
-        out.read_to_string(&mut said)
-            .map_err(|error| error.to_string())?;
-    }
     let tried = serde_json::from_str(&said);
     Ok(tried.unwrap_or_else(|_| Tried {
         mutant: mutant.name(),

@@ -8,9 +8,12 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use driftline_simulation::world::{
-    Campaign, Regression, Results, Schemas, Script, Trace, run_script, run_seed, shrink,
+    Campaign, Regression, Results, Schemas, Script, Trace, read_logs, run_script, run_seed, shrink,
 };
 use indicatif::{ProgressBar, ProgressStyle};
+
+/// A long run reports after so many seeds.
+const PART: u64 = 5_000;
 
 /// One in so many seeds is run again in another process, and must do exactly the same.
 const AGAIN_ONE_IN: u64 = 50;
@@ -51,6 +54,7 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> Result<(), String> {
+    read_logs();
     // A panic is told with its seed.
     std::panic::set_hook(Box::new(|info| {
         if std::env::var_os("RUST_BACKTRACE").is_some() {
@@ -79,26 +83,15 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
         }
         (None, _, None) => {}
     }
-    if !options.hashes {
-        regressions()?;
-    }
-    let campaign = Campaign {
-        first: options.first,
-        seeds: options.seeds,
-        steps: options.steps,
-        threads: options.threads,
-        most_failures: options.most_failures,
-    };
     if options.hashes {
+        let campaign = campaign(options, options.first, options.seeds);
         for (seed, hash) in campaign.run(|_| {}).hashes {
             println!("{seed} {hash:016x}");
         }
         return Ok(());
     }
-    let progress = Progress::new(options.seeds);
-    let results = campaign.run(|seeds| progress.seeds(seeds, options.seeds));
-    progress.end();
-    let differing = differing(options, &results)?;
+    regressions()?;
+    let (results, differing) = in_parts(options)?;
     report(options, &results);
     for failure in &results.failures {
         println!(
@@ -119,6 +112,42 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
             )
         }),
     )
+}
+
+fn campaign(options: &Options, first: u64, seeds: u64) -> Campaign {
+    Campaign {
+        first,
+        seeds,
+        steps: options.steps,
+        threads: options.threads,
+        most_failures: options.most_failures,
+    }
+}
+
+/// Runs all seeds, so many at a time, and says after each part where to go on should the rest be for
+/// another day. Also says which of them did something else in another process.
+fn in_parts(options: &Options) -> Result<(Results, Vec<u64>), String> {
+    let progress = Progress::new(options.seeds);
+    let end = options.first.saturating_add(options.seeds);
+    let (mut all, mut differ) = (Results::default(), Vec::new());
+    let mut first = options.first;
+    while first < end && all.failures.len() < options.most_failures {
+        let seeds = PART.min(end - first);
+        let done = first - options.first;
+        let part = campaign(options, first, seeds);
+        let results = part.run(|seeds| progress.seeds(done + seeds, options.seeds));
+        differ.extend(differing(options, first, &results)?);
+        first += seeds;
+        all.join(results);
+        if first < end && all.failures.is_empty() && differ.is_empty() {
+            let left = end - first;
+            progress.say(&format!(
+                "all seeds below {first} pass; the rest: --first {first} --seeds {left}"
+            ));
+        }
+    }
+    progress.end();
+    Ok((all, differ))
 }
 
 /// Where scripts that once failed are kept.
@@ -174,10 +203,10 @@ fn verdict(failure: Option<String>) -> Result<(), String> {
 }
 
 /// Seeds that do something else in another process.
-fn differing(options: &Options, results: &Results) -> Result<Vec<u64>, String> {
+fn differing(options: &Options, first: u64, results: &Results) -> Result<Vec<u64>, String> {
     let own = std::env::current_exe().map_err(|error| error.to_string())?;
     let count = results.seeds.div_ceil(AGAIN_ONE_IN);
-    let first = options.first.to_string();
+    let first = first.to_string();
     let said = Command::new(own)
         .args(["world", "--hashes", "--first", &first])
         .args(["--seeds", &count.to_string()])
@@ -253,6 +282,14 @@ impl Progress {
                 eprintln!("  {seeds} of {of} seeds");
             }
             _ => {}
+        }
+    }
+
+    /// Something worth a line.
+    fn say(&self, words: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(words),
+            None => eprintln!("  {words}"),
         }
     }
 

@@ -37,6 +37,7 @@ mod disk;
 mod fault;
 mod file;
 mod fingerprint;
+pub mod heap;
 mod locks;
 mod memory;
 mod process;

@@ -10,6 +10,9 @@ pub(crate) struct Options {
     /// Seeds for each.
     #[arg(long, default_value_t = 500)]
     seeds: u64,
+    /// How many threads; all cores by default.
+    #[arg(long, default_value_t = 0)]
+    threads: usize,
     /// A line of JSON for each, and no table in docs/simulation.md.
     #[arg(long)]
     json: bool,
@@ -34,6 +37,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
         "mutants",
     ]);
     command.args(["--seeds", &options.seeds.to_string()]);
+    command.args(["--threads", &options.threads.to_string()]);
     if options.json {
         command.arg("--json");
     } else if options.names.is_empty() {

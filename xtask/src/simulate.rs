@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::{Outcome, cargo};
+use crate::{Outcome, cargo, coverage};
 
 /// Handed on to `driftline-simulate world`.
 #[derive(Args, Default)]
@@ -10,6 +10,16 @@ pub(crate) struct Options {
     /// How many seeds (2500 by default).
     #[arg(long)]
     seeds: Option<u64>,
+    /// A night's run: 100,000 seeds.
+    #[arg(long, conflicts_with = "seeds")]
+    nightly: bool,
+    /// What a release needs: a million seeds. It says now and then where to go on if it is ended.
+    #[arg(long, conflicts_with_all = ["seeds", "nightly"])]
+    release_grade: bool,
+    /// Say which lines of core, the device's library and the server the run reached. Builds all of it
+    /// anew, into target/coverage.
+    #[arg(long)]
+    lines: bool,
     /// The first of them.
     #[arg(long)]
     first: Option<u64>,
@@ -34,8 +44,17 @@ pub(crate) struct Options {
     json: bool,
 }
 
+/// What a night has time for.
+const NIGHTLY: u64 = 100_000;
+/// What a release is given.
+const RELEASE_GRADE: u64 = 1_000_000;
+
 /// Builds and runs.
 pub(crate) fn run(options: &Options) -> Outcome {
+    if options.lines {
+        let arguments = arguments(options);
+        return coverage::of_a_run("driftline-simulation", "driftline-simulate", &arguments);
+    }
     let mut command = cargo::command([
         "run",
         "--quiet",
@@ -44,10 +63,20 @@ pub(crate) fn run(options: &Options) -> Outcome {
         "--bin",
         "driftline-simulate",
         "--",
-        "world",
     ]);
+    cargo::run(command.args(arguments(options)))
+}
+
+fn arguments(options: &Options) -> Vec<String> {
+    let mut arguments = vec!["world".to_owned()];
+    let mut add = |words: [&str; 2]| arguments.extend(words.map(str::to_owned));
+    let seeds = match (options.nightly, options.release_grade) {
+        (true, _) => Some(NIGHTLY),
+        (_, true) => Some(RELEASE_GRADE),
+        _ => options.seeds,
+    };
     let numbers = [
-        ("--seeds", options.seeds),
+        ("--seeds", seeds),
         ("--first", options.first),
         ("--steps", options.steps),
         ("--seed", options.seed),
@@ -55,17 +84,17 @@ pub(crate) fn run(options: &Options) -> Outcome {
     ];
     for (word, number) in numbers {
         if let Some(number) = number {
-            command.args([word, &number.to_string()]);
+            add([word, &number.to_string()]);
         }
     }
     if let Some(script) = &options.script {
-        command.args(["--script", script]);
+        add(["--script", script]);
     }
     if let Some(name) = &options.keep {
-        command.args(["--keep", name]);
+        add(["--keep", name]);
     }
     if options.json {
-        command.arg("--json");
+        arguments.push("--json".to_owned());
     }
-    cargo::run(&mut command)
+    arguments
 }

@@ -9,7 +9,7 @@ use driftline::{
     Config, Database, Durability, HostToken, Schema, Sync, SyncConfig, TokenError, Value,
 };
 use driftline_core::schema::FieldKind;
-use driftline_simvfs::{Disk, PowerLoss, Process};
+use driftline_simvfs::{Disk, PowerLoss, Process, heap};
 use rusqlite::{Connection, OpenFlags};
 use serde_json::json;
 
@@ -56,6 +56,8 @@ pub struct Device {
     network: Network,
     keychain: Keychain,
     processes: ProcessTable,
+    /// The most bytes that a process of it held when it ended, since somebody asked.
+    pub held: i64,
     process: Option<(Process, Owner)>,
     frozen: bool,
     open: Option<Open>,
@@ -140,6 +142,7 @@ impl Device {
             tokens: TokenTrouble::default(),
             max_ops: 0,
             live: false,
+            held: 0,
             process: None,
             frozen: false,
             open: None,
@@ -162,6 +165,7 @@ impl Device {
             tokens: TokenTrouble::default(),
             max_ops: self.max_ops,
             live: self.live,
+            held: 0,
             process: None,
             frozen: false,
             open: None,
@@ -184,6 +188,7 @@ impl Device {
             tokens: self.tokens.clone(),
             max_ops: self.max_ops,
             live: self.live,
+            held: 0,
             process: None,
             frozen: false,
             open: None,
@@ -331,6 +336,7 @@ impl Device {
 
     /// Ends the process as `kill -9` does.
     pub fn kill(&mut self) {
+        let before = heap::held();
         if let Some((process, owner)) = &self.process {
             process.kill();
             self.tasks.end(*owner);
@@ -339,6 +345,7 @@ impl Device {
         self.open = None;
         self.process = None;
         self.frozen = false;
+        self.held = self.held.max(before - heap::held());
     }
 
     /// The machine's power goes.

@@ -9,7 +9,7 @@ use driftline_server::auth::mint::{Minted, hs256};
 use driftline_server::auth::{Keys, Role};
 use driftline_server::environment::Environment;
 use driftline_server::{Server, ServerConfig, ServerLimits};
-use driftline_simvfs::{Disk, PowerLoss, Process};
+use driftline_simvfs::{Disk, PowerLoss, Process, heap};
 use rusqlite::{Connection, OpenFlags};
 
 use super::network::Served;
@@ -70,6 +70,8 @@ pub struct ServerHost {
     pub schema: Schema,
     tasks: Tasks,
     network: Network,
+    /// The most bytes that a process of it held when it ended, since somebody asked.
+    pub held: i64,
     seed: u64,
     running: Option<Running>,
 }
@@ -97,6 +99,7 @@ impl ServerHost {
             schema: schema.clone(),
             tasks: tasks.clone(),
             network: network.clone(),
+            held: 0,
             seed,
             running: None,
         }
@@ -112,6 +115,7 @@ impl ServerHost {
             schema: self.schema.clone(),
             tasks: tasks.clone(),
             network: network.clone(),
+            held: 0,
             seed: self.seed,
             running: None,
         }
@@ -172,11 +176,13 @@ impl ServerHost {
 
     /// Ends the process as `kill -9` does.
     pub fn kill(&mut self) {
+        let before = heap::held();
         if let Some(running) = self.running.take() {
             running.process.kill();
             self.network.serve(None);
             self.tasks.end(running.owner);
         }
+        self.held = self.held.max(before - heap::held());
     }
 
     /// The machine's power goes.

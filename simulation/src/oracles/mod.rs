@@ -20,6 +20,7 @@ mod o17_order;
 mod o18_content;
 mod o19_ledger;
 mod o20_copies;
+mod o21_memory;
 #[cfg(test)]
 mod testing;
 mod view;
@@ -30,18 +31,23 @@ pub use o02_model::{log_follows_the_model, placed_in_time, states_agree};
 pub use o03_acknowledged::{acknowledged_is_queued, failed_changed_nothing, undone_stays_undone};
 pub use o04_leaving::{Farewells, nothing_left_without_a_reason};
 pub use o05_once::{counted_once, named_once, names_all};
-pub use o06_own_writes::{Known, own_elements_show, own_writes_show, written_shows};
+pub use o06_own_writes::{
+    Known, links_are_kept, own_elements_show, own_writes_show, written_shows,
+};
 pub use o07_groups::groups_are_whole;
 pub use o08_cursor::cursor_goes_on;
 pub use o09_generations::no_resurrection;
 pub use o10_convergence::{all_show_the_same, words_are_there, words_are_there_once};
 pub use o11_tidy::nothing_is_left_over;
 pub use o12_status::status_tells_the_truth;
-pub use o13_isolation::{CANARY, no_canary, not_unwelcome, refused, written_by_its_author};
+pub use o13_isolation::{
+    CANARY, no_canary, not_unwelcome, refused, says_nothing_private, written_by_its_author,
+};
 pub use o17_order::{Push, nothing_was_overtaken, sends_in_order};
 pub use o18_content::{says_the_same, stands_for_the_unseen};
 pub use o19_ledger::{losses_are_kept, losses_are_told};
 pub use o20_copies::{set_aside_first, writes_under_its_own_name};
+pub use o21_memory::{held_little, took_little};
 pub use view::{Documents, FileView, Key, QueueState, Queued};
 
 /// Something that must not be.

@@ -8,7 +8,7 @@ use driftline_core::op::{Change, ChangeKind, OpBody};
 use driftline_core::schema::{MergePolicy, Schema};
 use driftline_core::value::Value;
 
-use super::{FileView, Judgement, Key, Queued, object};
+use super::{FileView, Judgement, Key, QueueState, Queued, object};
 
 const ORACLE: &str = "O6 own writes";
 
@@ -176,6 +176,35 @@ pub fn own_elements_show(view: &FileView, known: &impl Known) -> Judgement {
     Ok(())
 }
 
+/// What a queued op had seen of its own file's ops can still be told: the one before it on a document is
+/// in the queue, or in base by the op's own word, or its links are kept.
+pub fn links_are_kept(view: &FileView, known: &impl Known) -> Judgement {
+    // What is taken back may have been decided long ago.
+    let waits = |queued: &&Queued| matches!(queued.state, QueueState::Pending | QueueState::Hidden);
+    for queued in view.queue.iter().filter(waits) {
+        for change in &queued.body.changes {
+            let Some(prev) = queued.body.prev_on(change.collection, &change.document) else {
+                continue;
+            };
+            let left_since = |version| version > queued.body.base && version <= view.cursor.version;
+            let key: Key = (change.collection, change.document.as_str().to_owned());
+            if !view.holds(prev)
+                && known.accepted(prev).is_some_and(left_since)
+                && !view.departed.contains(&(prev, key))
+            {
+                return object(
+                    ORACLE,
+                    format!(
+                        "{} goes on from {prev}, which left without a trace",
+                        queued.id
+                    ),
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
 /// The own ops that one had seen of a document.
 fn chain(queued: &Queued, change: &Change, known: &impl Known) -> BTreeSet<OpId> {
     let links = |body: &OpBody| {
@@ -261,5 +290,19 @@ mod tests {
         adds.changes[0].adds.insert(4, vec!["e".to_owned()]);
         view.queue = view_with(&[(3, adds)]).queue;
         assert!(own_elements_show(&view, &Left(on(1))).is_err());
+    }
+
+    #[test]
+    fn an_op_whose_predecessor_left_without_a_trace_is_refused() {
+        let mut body = update("a", "x");
+        body.changes[0].prev = Some(testing::id(2));
+        let mut view = view_with(&[(3, body)]);
+        let known = Left(update("a", "x"));
+        assert_eq!(links_are_kept(&view, &known), Ok(()), "it has not left yet");
+        view.cursor.version = 3;
+        assert!(links_are_kept(&view, &known).is_err());
+        let key = (COLLECTION, "a".to_owned());
+        view.departed.insert((testing::id(2), key));
+        assert_eq!(links_are_kept(&view, &known), Ok(()));
     }
 }

@@ -13,8 +13,8 @@ pub fn nothing_is_left_over(view: &FileView, used: usize) -> Judgement {
     if view.undecided() > 0 {
         return Ok(());
     }
-    if view.departed > 0 {
-        let links = view.departed;
+    if !view.departed.is_empty() {
+        let links = view.departed.len();
         return object(ORACLE, format!("{links} links are kept for an empty queue"));
     }
     if view.pending > 0 && view.queue.is_empty() {
@@ -33,14 +33,14 @@ pub fn nothing_is_left_over(view: &FileView, used: usize) -> Judgement {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oracles::testing::{update, view_with};
+    use crate::oracles::testing::{self, update, view_with};
 
     #[test]
     fn what_is_kept_for_nothing_is_refused() {
         let mut view = view_with(&[]);
         assert_eq!(nothing_is_left_over(&view, 0), Ok(()));
         assert!(nothing_is_left_over(&view, MOST_BYTES + 1).is_err());
-        view.departed = 1;
+        view.departed.insert((testing::id(1), (1, "a".to_owned())));
         assert!(nothing_is_left_over(&view, 0).is_err());
         view.queue = view_with(&[(1, update("a", "x"))]).queue;
         assert_eq!(nothing_is_left_over(&view, 0), Ok(()), "the queue needs it");

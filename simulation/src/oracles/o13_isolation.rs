@@ -24,6 +24,36 @@ pub fn no_canary(bytes: &[u8], place: &str) -> Judgement {
     }
 }
 
+/// A line of a log tells nothing of what people wrote, and no token. (Values are written as `s1.23`;
+/// every token begins with the JSON of its head.)
+pub fn says_nothing_private(line: &str) -> Judgement {
+    let private = line.contains(CANARY) || line.contains("eyJ") || holds_a_value(line);
+    match private {
+        true => object(ORACLE, format!("a log says: {line}")),
+        false => Ok(()),
+    }
+}
+
+/// Whether there is an `s`, digits, a point and a digit, and no letter or digit before.
+fn holds_a_value(line: &str) -> bool {
+    let bytes = line.as_bytes();
+    bytes.iter().enumerate().any(|(at, byte)| {
+        let begins = *byte == b's'
+            && !at
+                .checked_sub(1)
+                .is_some_and(|before| bytes[before].is_ascii_alphanumeric());
+        let rest = || {
+            let mut rest = bytes[at + 1..]
+                .iter()
+                .skip_while(|byte| byte.is_ascii_digit());
+            bytes.get(at + 1).is_some_and(u8::is_ascii_digit)
+                && rest.next() == Some(&b'.')
+                && rest.next().is_some_and(u8::is_ascii_digit)
+        };
+        begins && rest()
+    })
+}
+
 /// What must not be let in was not.
 pub fn refused(must_fail: bool, status: u16, what: &str) -> Judgement {
     match must_fail && !(400..600).contains(&status) {
@@ -107,6 +137,17 @@ mod tests {
         let owners = BTreeMap::from([(7, without.account + 1)]);
         let judged = written_by_its_author(&without, Some(&typed), true, &owners);
         assert_eq!(judged, Ok(()), "it took no effect");
+    }
+
+    #[test]
+    fn a_log_that_tells_what_was_written_is_refused() {
+        for line in ["3 ops of class1.5 sent", "s1 has 2.5", "version 1.2"] {
+            assert_eq!(says_nothing_private(line), Ok(()), "{line}");
+        }
+        for line in ["title=s1.23", "s12.3 is too long", "Bearer eyJhbGciOi"] {
+            assert!(says_nothing_private(line).is_err(), "{line}");
+        }
+        assert!(says_nothing_private(CANARY).is_err());
     }
 
     #[test]

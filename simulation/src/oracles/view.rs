@@ -1,6 +1,6 @@
 //! What lies in a device's file, as somebody else reads it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use driftline_core::id::{CollectionId, OpId};
@@ -29,8 +29,8 @@ pub struct FileView {
     pub shown: Documents,
     /// Documents that differ from base or have pending ops, by what the file says.
     pub pending: usize,
-    /// Links kept of ops that left.
-    pub departed: u64,
+    /// Ops that left and whose links are kept, by document.
+    pub departed: BTreeSet<(OpId, Key)>,
     /// The newest id it drew.
     pub newest: Option<OpId>,
     /// What its text is written under.

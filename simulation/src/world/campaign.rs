@@ -146,6 +146,17 @@ impl Results {
         self.seeds
     }
 
+    /// Adds what came of other seeds.
+    pub fn join(&mut self, other: Results) {
+        self.seeds += other.seeds;
+        self.steps += other.steps;
+        self.seconds += other.seconds;
+        for (what, count) in other.counts {
+            *self.counts.entry(what).or_default() += count;
+        }
+        self.failures.extend(other.failures);
+    }
+
     /// How long it took.
     pub fn took(&self) -> Duration {
         Duration::from_secs_f64(self.seconds)

@@ -6,10 +6,10 @@ use driftline_core::id::{OpId, Version};
 use driftline_core::op::OpBody;
 use driftline_simvfs::Disk;
 
-use super::World;
 use super::schema::TWINS;
 use super::site::FILE;
 use super::watch::{Bodies, Served, Watcher};
+use super::{World, logs};
 use crate::machine::workspace_file;
 use crate::model::{Accepted, Model};
 use crate::oracles::{self, FileView, Histories, History, Judgement, Known, LogRow, object};
@@ -26,7 +26,19 @@ impl World<'_> {
         for at in 0..self.sites.len() {
             self.look_at(at)?;
         }
-        self.judge_requests()
+        self.judge_requests()?;
+        self.judge_what_is_held()?;
+        self.climate.judged()?;
+        logs::judged()
+    }
+
+    /// Processes that ended since have given back what they held.
+    fn judge_what_is_held(&mut self) -> Judgement {
+        for site in &mut self.sites {
+            let held = std::mem::take(&mut site.held);
+            oracles::held_little(held, &format!("s{}", site.number))?;
+        }
+        oracles::held_little(std::mem::take(&mut self.server.held), "the server")
     }
 
     /// Processes that died of a fault are dead for everybody.
@@ -295,6 +307,7 @@ impl World<'_> {
         if remembers && view.cursor.version > 0 {
             let known = KnownOps(&self.bodies, &self.histories.current);
             oracles::own_elements_show(&view, &known)?;
+            oracles::links_are_kept(&view, &known)?;
         }
         oracles::groups_are_whole(&view.shown, TWINS, TWIN_IDS.len(), &whose)?;
         oracles::cursor_goes_on(&before, &view, &self.histories)?;

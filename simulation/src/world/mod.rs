@@ -10,6 +10,7 @@ mod faults;
 mod forged;
 mod heal;
 mod hostile;
+mod logs;
 mod look;
 mod schema;
 mod script;
@@ -27,9 +28,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use driftline::Durability;
 use driftline_core::id::OpId;
 use driftline_server::auth::Role;
-use driftline_simvfs::{Disk, Image, Random};
+use driftline_simvfs::{Disk, Image, Random, heap};
 
 pub use campaign::{Campaign, Failure, Results, run_script, run_seed};
+pub use logs::read_logs;
 pub use schema::{LETTERS, Schemas, TWINS};
 pub use script::{Act, Rates, Script, Step, Swarm};
 pub use shrink::{Passes, Regression, shrink};
@@ -37,7 +39,7 @@ pub use trace::Trace;
 
 use crate::machine::{Account, Device, DeviceOptions, NOBODY, Network, ServerHost, Tasks};
 use crate::model::Model;
-use crate::oracles::{Histories, Judgement, Violation, object};
+use crate::oracles::{self, Histories, Judgement, Violation, object};
 use site::Site;
 use watch::{Bodies, Watcher};
 use weather::Climate;
@@ -243,11 +245,14 @@ impl<'s> World<'s> {
             self.tasks.now(),
             step.act.name()
         ));
+        heap::most();
+        let held = heap::held();
         self.act(step.act, at, &mut random)?;
         // Before anything is sent: an op that comes and goes unseen could be judged by nobody.
         self.look()?;
         self.pass(random.below(60) as i64)?;
-        self.look()
+        self.look()?;
+        oracles::took_little(heap::most() - held)
     }
 
     /// Time passes, and whatever is due happens.

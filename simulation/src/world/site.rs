@@ -34,6 +34,8 @@ pub(super) struct Site {
     pub(super) fragile: bool,
     /// Faults met by processes that have ended.
     pub(super) met: u64,
+    /// The most bytes that a process held when it ended, since somebody asked.
+    pub(super) held: i64,
     /// The queue as it was when requests were judged last.
     pub(super) waiting: Vec<Queued>,
     /// The queue before a call of which nobody knows what came of it.
@@ -62,6 +64,7 @@ impl Site {
             lossy: false,
             fragile: false,
             met: 0,
+            held: 0,
             waiting: Vec::new(),
             unknown: None,
             untold: BTreeSet::new(),
@@ -100,7 +103,10 @@ impl Site {
     pub(super) fn kill(&mut self, companion: bool) {
         self.watcher = None;
         self.count_met(companion);
-        self.program_mut(companion).kill();
+        let program = self.program_mut(companion);
+        program.kill();
+        let held = std::mem::take(&mut program.held);
+        self.held = self.held.max(held);
         if companion {
             self.companion = None;
         }

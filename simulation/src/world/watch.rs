@@ -155,8 +155,14 @@ impl Watcher {
         view.staging = self
             .one::<i64>("SELECT 1 FROM _dl_staged LIMIT 1")?
             .is_some();
-        let departed: Option<i64> = self.one("SELECT count(*) FROM _dl_departed")?;
-        view.departed = departed.unwrap_or(0).unsigned_abs();
+        self.each(
+            "SELECT op_id, collection, document FROM _dl_departed",
+            |row| {
+                let key = (row.get(1).map_err(said)?, row.get(2).map_err(said)?);
+                view.departed.extend(op_id(row, 0)?.map(|id| (id, key)));
+                Ok(())
+            },
+        )?;
         let queue = "SELECT op_id, state, body FROM _dl_outbox ORDER BY seq";
         self.each(queue, |row| {
             let id = op_id(row, 0)?.ok_or("an op without an id")?;

@@ -4,11 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use driftline::transport::HttpRequest;
+use driftline_core::protocol::limits::MAX_DECOMPRESSED;
+use driftline_core::protocol::{inflate, split_snapshot};
 use driftline_simvfs::Random;
 
 use super::script::Rates;
 use super::trace::{Fnv, Trace};
 use crate::machine::{Canned, Fate, FrameFate, Way, Weather};
+use crate::oracles::{self, Judgement};
 
 /// The weather of a world. Cloning shares it.
 #[derive(Clone)]
@@ -22,6 +25,8 @@ struct Sky {
     trace: Trace,
     /// Bodies of requests with the number of the device, until somebody looks at them.
     requests: Vec<(usize, Vec<u8>)>,
+    /// What no message may say, and one does.
+    leak: Judgement,
 }
 
 /// What answers in the server's place.
@@ -68,6 +73,7 @@ impl Climate {
             counts: BTreeMap::new(),
             trace,
             requests: Vec::new(),
+            leak: Ok(()),
         })))
     }
 
@@ -91,6 +97,11 @@ impl Climate {
         sky.partitioned.clear();
     }
 
+    /// What some message said that none may.
+    pub(super) fn judged(&self) -> Judgement {
+        std::mem::replace(&mut self.sky().leak, Ok(()))
+    }
+
     /// What devices sent since this was asked last: their numbers, and the bodies.
     pub(super) fn take_requests(&self) -> Vec<(usize, Vec<u8>)> {
         std::mem::take(&mut self.sky().requests)
@@ -107,6 +118,24 @@ impl Climate {
 }
 
 impl Sky {
+    /// Looks for what is none of this workspace's business, also inside of what is compressed. A snapshot
+    /// comes frame by frame.
+    fn read(&mut self, message: &[u8], what: &str) {
+        let mut rest = message;
+        let mut frames = vec![message];
+        while let Ok(Some((frame, length))) = split_snapshot(rest, MAX_DECOMPRESSED) {
+            frames.push(frame);
+            rest = rest.get(length..).unwrap_or_default();
+        }
+        for frame in frames {
+            if let Ok(plain) = inflate(frame, MAX_DECOMPRESSED)
+                && let leak @ Err(_) = oracles::no_canary(&plain, what)
+            {
+                self.leak = leak;
+            }
+        }
+    }
+
     fn happens(&mut self, what: &'static str, rate: usize) -> bool {
         let happens = rate > 0 && self.random.chance(rate);
         if happens {
@@ -216,12 +245,14 @@ impl Weather for Climate {
             "    d{device} asks {url} {bytes} bytes {:x}",
             hash.0
         ));
+        sky.read(&request.body, "a request");
         if bytes > 0 {
             sky.requests.push((device, request.body.clone()));
         }
     }
 
     fn answered(&mut self, device: usize, status: u16, body: &[Vec<u8>]) {
+        self.sky().read(&body.concat(), "an answer");
         let mut hash = Fnv::default();
         body.iter().for_each(|piece| hash.add(piece));
         let bytes: usize = body.iter().map(Vec::len).sum();
@@ -258,6 +289,7 @@ impl Weather for Climate {
             bytes.len(),
             hash.0
         ));
+        sky.read(bytes, "a frame");
         if way == Way::Up && !bytes.is_empty() {
             sky.requests.push((device, bytes.to_vec()));
         }
