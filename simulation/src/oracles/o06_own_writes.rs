@@ -180,7 +180,10 @@ pub fn own_elements_show(view: &FileView, known: &impl Known) -> Judgement {
 /// in the queue, or in base by the op's own word, or its links are kept.
 pub fn links_are_kept(view: &FileView, known: &impl Known) -> Judgement {
     // What is taken back may have been decided long ago.
-    let waits = |queued: &&Queued| matches!(queued.state, QueueState::Pending | QueueState::Hidden);
+    let waits = |queued: &&Queued| {
+        let waits = matches!(queued.state, QueueState::Pending | QueueState::Hidden);
+        waits && !queued.body.withdraw
+    };
     for queued in view.queue.iter().filter(waits) {
         for change in &queued.body.changes {
             let Some(prev) = queued.body.prev_on(change.collection, &change.document) else {
@@ -284,7 +287,7 @@ mod tests {
         assert!(own_elements_show(&view, &Left(on(1))).is_err());
         let unlinked = Left(update("a", "x"));
         assert_eq!(own_elements_show(&view, &unlinked), Ok(()));
-        view.shown.insert(key.clone(), testing::title("x", 1));
+        view.shown.insert(key, testing::title("x", 1));
         assert_eq!(own_elements_show(&view, &Left(on(1))), Ok(()));
         let mut adds = on(2);
         adds.changes[0].adds.insert(4, vec!["e".to_owned()]);

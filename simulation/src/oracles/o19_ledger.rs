@@ -53,7 +53,10 @@ mod tests {
             field: Some(2),
             ..lost.clone()
         };
-        assert_eq!(losses_are_told(1, &[lost.clone()], &told), Ok(()));
+        assert_eq!(
+            losses_are_told(1, std::slice::from_ref(&lost), &told),
+            Ok(())
+        );
         assert!(losses_are_told(1, &[lost, other], &told).is_err());
     }
 

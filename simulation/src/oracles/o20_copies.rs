@@ -52,7 +52,10 @@ mod tests {
         anew.cursor = driftline_core::protocol::Cursor::START;
         let copy = before.clone();
         assert_eq!(set_aside_first(&before, &before, &[]), Ok(()));
-        assert_eq!(set_aside_first(&before, &anew, &[copy.clone()]), Ok(()));
+        assert_eq!(
+            set_aside_first(&before, &anew, std::slice::from_ref(&copy)),
+            Ok(())
+        );
         assert!(set_aside_first(&before, &anew, &[]).is_err());
         let older = testing::at(&histories, 1);
         assert!(set_aside_first(&before, &anew, &[older]).is_err());
