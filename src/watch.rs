@@ -6,12 +6,14 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use driftline_core::environment::Clock;
 use driftline_core::id::CollectionId;
 use driftline_core::value::Value;
 
+use crate::environment::Executor;
 use crate::error::Result;
 use crate::query::{self, Params, Row, Rows};
-use crate::storage::{Changes, Storage, StorageError};
+use crate::storage::{Changes, ReadTx, Storage, StorageError};
 
 /// What a watched query yields.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,7 +41,10 @@ pub struct ChangedRow {
 /// A watched query. It yields the current result first, then an update whenever a commit, of this
 /// process or another, changed it; several commits in quick succession may come as one update.
 ///
-/// The query runs on the thread that asks. Dropping the subscription ends it.
+/// The query runs while somebody asks. One that takes a millisecond or more rests afterwards three times
+/// as long, but no longer than a second, and gives way to everything else that the machine has to do:
+/// who watches a dear query does not hold up who writes. What was committed while it rests is told when
+/// it has rested. Dropping the subscription ends it.
 pub struct Subscription {
     storage: Arc<Storage>,
     signal: Arc<Signal>,
@@ -47,6 +52,8 @@ pub struct Subscription {
     params: Params,
     timeout_millis: i64,
     last: Option<Rows>,
+    /// Whether it took a while when it last ran: it runs aside from then on.
+    is_dear: bool,
 }
 
 /// All watched queries of a database.
@@ -55,11 +62,19 @@ pub(crate) struct Watches {
     signals: Mutex<Vec<Weak<Signal>>>,
 }
 
-/// Says that a query may have another result now.
+/// A query rests so many times as long as it ran: whoever watches a dear one while others write without
+/// pause keeps a quarter of one core busy. At half of it a writer on two cores waited 2 ms for one.
+const REST: i64 = 3;
+/// No query rests longer, in milliseconds.
+const LONGEST_REST: i64 = 1_000;
+
+/// Says that a query may have another result now, and when it has rested enough to be run again.
 struct Signal {
     collections: BTreeSet<CollectionId>,
     state: Mutex<SignalState>,
     raised: Condvar,
+    clock: Arc<dyn Clock>,
+    executor: Arc<dyn Executor>,
 }
 
 #[derive(Default)]
@@ -67,6 +82,10 @@ struct SignalState {
     dirty: bool,
     ended: bool,
     wakers: Vec<Waker>,
+    /// Monotonic milliseconds.
+    rests_until: i64,
+    /// Whether a task wakes futures when it has rested.
+    alarm: bool,
 }
 
 impl Watches {
@@ -117,12 +136,16 @@ impl Watches {
         let collections = storage.with_reader(|tx| tx.gated().collections_of(&sql))?;
         let state = Mutex::new(SignalState {
             dirty: true,
+            rests_until: i64::MIN,
             ..SignalState::default()
         });
+        let environment = storage.environment();
         let signal = Arc::new(Signal {
             collections,
             state,
             raised: Condvar::new(),
+            clock: Arc::clone(&environment.clock),
+            executor: Arc::clone(&environment.executor),
         });
         self.signals
             .lock()
@@ -135,6 +158,7 @@ impl Watches {
             params,
             timeout_millis,
             last: None,
+            is_dear: false,
         })
     }
 }
@@ -155,35 +179,53 @@ impl Signal {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Waits until the signal is raised and takes it down; false when the query has ended or the
-    /// deadline has passed.
+    /// The query has run since `began`, and rests now. Returns whether it ran for a millisecond or more.
+    fn ran_since(&self, began: i64) -> bool {
+        let now = self.clock.monotonic();
+        let ran = now.saturating_sub(began).max(0);
+        let rest = ran.saturating_mul(REST).min(LONGEST_REST);
+        self.state().rests_until = now.saturating_add(rest);
+        ran > 0
+    }
+
+    /// How many milliseconds it still rests.
+    fn rest_left(&self, state: &SignalState) -> u64 {
+        let left = state.rests_until.saturating_sub(self.clock.monotonic());
+        u64::try_from(left).unwrap_or(0)
+    }
+
+    /// Waits until the signal is raised and the query has rested, and takes it down; false when the
+    /// query has ended or the deadline has passed.
     fn wait(&self, deadline: Option<Instant>) -> bool {
         let mut state = self.state();
-        while !state.dirty && !state.ended {
-            state = match deadline {
+        loop {
+            let rest = self.rest_left(&state);
+            if state.ended || (state.dirty && rest == 0) {
+                state.dirty = false;
+                return !state.ended;
+            }
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return false;
+            }
+            let rest = state.dirty.then(|| Duration::from_millis(rest));
+            state = match left.into_iter().chain(rest).min() {
                 None => self
                     .raised
                     .wait(state)
                     .unwrap_or_else(PoisonError::into_inner),
-                Some(deadline) => {
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        return false;
-                    }
-                    self.raised
-                        .wait_timeout(state, left)
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .0
+                Some(most) => {
+                    let waited = self.raised.wait_timeout(state, most);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
                 }
             };
         }
-        state.dirty = false;
-        !state.ended
     }
 
-    fn poll(&self, context: &Context<'_>) -> Poll<bool> {
+    fn poll(self: &Arc<Self>, context: &Context<'_>) -> Poll<bool> {
         let mut state = self.state();
-        if state.dirty || state.ended {
+        let rest = self.rest_left(&state);
+        if state.ended || (state.dirty && rest == 0) {
             state.dirty = false;
             return Poll::Ready(!state.ended);
         }
@@ -194,7 +236,26 @@ impl Signal {
         {
             state.wakers.push(context.waker().clone());
         }
+        if state.dirty && !std::mem::replace(&mut state.alarm, true) {
+            drop(state);
+            self.wake_in(rest);
+        }
         Poll::Pending
+    }
+
+    /// Has futures look again in so many milliseconds.
+    fn wake_in(self: &Arc<Self>, millis: u64) {
+        let (signal, executor) = (Arc::clone(self), Arc::clone(&self.executor));
+        let task = async move {
+            executor.sleep(millis).await;
+            let wakers = {
+                let mut state = signal.state();
+                state.alarm = false;
+                std::mem::take(&mut state.wakers)
+            };
+            wakers.into_iter().for_each(Waker::wake);
+        };
+        self.executor.spawn("driftline-watch", Box::pin(task));
     }
 }
 
@@ -250,10 +311,17 @@ impl Subscription {
 
     /// Runs the query; `None` if its result is the same as before.
     fn look(&mut self) -> Result<Option<Update>> {
-        let run = |tx: &crate::storage::ReadTx<'_>| {
-            query::run(tx.gated(), &self.sql, &self.params, self.timeout_millis)
-        };
-        let rows = match self.storage.with_reader(run) {
+        let run =
+            |tx: &ReadTx<'_>| query::run(tx.gated(), &self.sql, &self.params, self.timeout_millis);
+        let began = self.signal.clock.monotonic();
+        let mut looked = Err(StorageError::Closed);
+        let mut work = || looked = self.storage.with_reader(run);
+        match self.is_dear {
+            true => self.signal.executor.run_aside(&mut work),
+            false => work(),
+        }
+        self.is_dear = self.signal.ran_since(began);
+        let rows = match looked {
             Ok(rows) => rows,
             // Whoever resumes has every query look again.
             Err(StorageError::Suspended) => return Ok(None),
@@ -327,5 +395,139 @@ fn difference(before: &Rows, after: &Rows) -> Update {
         rows: after.clone(),
         added,
         changed,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use driftline_core::id::BootId;
+    use futures_util::FutureExt;
+
+    use super::*;
+    use crate::environment::BoxFuture;
+
+    /// A machine whose clock stands until it is set, and whose tasks sleep no time.
+    #[derive(Default)]
+    struct Machine {
+        now: AtomicI64,
+        tasks: Mutex<Vec<BoxFuture<()>>>,
+    }
+
+    impl Clock for Machine {
+        fn wall(&self) -> i64 {
+            self.monotonic()
+        }
+
+        fn monotonic(&self) -> i64 {
+            self.now.load(Ordering::Relaxed)
+        }
+
+        fn boot(&self) -> BootId {
+            BootId::default()
+        }
+    }
+
+    impl Executor for Machine {
+        fn spawn(&self, _: &str, task: BoxFuture<()>) {
+            self.tasks.lock().unwrap().push(task);
+        }
+
+        fn sleep(&self, _: u64) -> BoxFuture<()> {
+            Box::pin(async {})
+        }
+    }
+
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn signal(machine: &Arc<Machine>) -> Arc<Signal> {
+        Arc::new(Signal {
+            collections: BTreeSet::new(),
+            state: Mutex::default(),
+            raised: Condvar::new(),
+            clock: Arc::clone(machine) as Arc<dyn Clock>,
+            executor: Arc::clone(machine) as Arc<dyn Executor>,
+        })
+    }
+
+    fn soon() -> Option<Instant> {
+        Some(Instant::now() + Duration::from_millis(20))
+    }
+
+    #[test]
+    fn a_query_rests_three_times_as_long_as_it_ran_and_then_tells_what_came_meanwhile() {
+        let machine = Arc::<Machine>::default();
+        let signal = signal(&machine);
+        machine.now.store(1_000, Ordering::Relaxed);
+        signal.raise(false);
+        assert!(signal.wait(soon()), "the first change is told at once");
+        machine.now.store(1_010, Ordering::Relaxed);
+        assert!(signal.ran_since(1_000));
+        signal.raise(false);
+        assert!(!signal.wait(soon()), "it rests");
+        machine.now.store(1_039, Ordering::Relaxed);
+        assert!(!signal.wait(soon()), "it still rests");
+        machine.now.store(1_040, Ordering::Relaxed);
+        assert!(signal.wait(None), "what came while it rested is not lost");
+        assert!(!signal.wait(soon()), "and told once");
+    }
+
+    #[test]
+    fn a_cheap_query_rests_not_and_a_dear_one_no_longer_than_a_second() {
+        let machine = Arc::<Machine>::default();
+        let signal = signal(&machine);
+        assert!(!signal.ran_since(0));
+        signal.raise(false);
+        assert!(signal.wait(soon()));
+        machine.now.store(60_000, Ordering::Relaxed);
+        assert!(signal.ran_since(0));
+        signal.raise(false);
+        machine.now.store(61_000, Ordering::Relaxed);
+        assert!(signal.wait(soon()));
+    }
+
+    #[test]
+    fn the_end_is_told_while_a_query_rests() {
+        let machine = Arc::<Machine>::default();
+        let signal = signal(&machine);
+        machine.now.store(500, Ordering::Relaxed);
+        signal.ran_since(0);
+        signal.raise(true);
+        assert!(!signal.wait(None), "it returns, and says that it is over");
+    }
+
+    #[test]
+    fn a_future_is_woken_once_the_query_has_rested() {
+        let machine = Arc::<Machine>::default();
+        let signal = signal(&machine);
+        let wakes = Arc::<Wakes>::default();
+        let waker = Waker::from(Arc::clone(&wakes));
+        let context = Context::from_waker(&waker);
+        machine.now.store(40, Ordering::Relaxed);
+        signal.ran_since(30);
+        assert_eq!(signal.poll(&context), Poll::Pending);
+        assert!(
+            machine.tasks.lock().unwrap().is_empty(),
+            "no timer without news"
+        );
+        signal.raise(false);
+        assert_eq!(signal.poll(&context), Poll::Pending);
+        assert_eq!(signal.poll(&context), Poll::Pending);
+        let mut tasks = std::mem::take(&mut *machine.tasks.lock().unwrap());
+        assert_eq!((tasks.len(), wakes.0.load(Ordering::Relaxed)), (1, 1));
+        machine.now.store(70, Ordering::Relaxed);
+        tasks.remove(0).now_or_never().unwrap();
+        assert_eq!(wakes.0.load(Ordering::Relaxed), 2);
+        assert_eq!(signal.poll(&context), Poll::Ready(true));
     }
 }

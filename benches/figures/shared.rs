@@ -67,9 +67,13 @@ pub(super) fn play(argument: &str) -> Outcome<String> {
         while orders.next().as_deref() == Some("read") {
             let resting = AtomicBool::new(false);
             let seen = std::thread::scope(|scope| {
-                let watching = scope.spawn(|| ours.count_changes(&resting));
                 let reading = scope.spawn(|| read_all(&ours, &resting));
-                child::say("reading");
+                // A watch that is held, not one that begins.
+                let watching = scope.spawn(|| {
+                    let seen = ours.count_changes(&resting, || child::say("reading"));
+                    // Nobody is to wait for what will not begin.
+                    seen.inspect_err(|_| child::say("failed"))
+                });
                 let told = orders.next();
                 resting.store(true, Ordering::Relaxed);
                 let joined = (watching.join(), reading.join());

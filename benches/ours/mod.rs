@@ -151,11 +151,13 @@ impl Ours {
         Ok(rows.len())
     }
 
-    /// Watches how many documents there are, until `enough`. Returns how often that changed.
-    pub(crate) fn count_changes(&self, enough: &AtomicBool) -> Outcome<u64> {
+    /// Watches how many documents there are, until `enough`; says so when it has begun. Returns how often
+    /// that changed.
+    pub(crate) fn count_changes(&self, enough: &AtomicBool, begun: impl FnOnce()) -> Outcome<u64> {
         let mut watched = self.database.watch("SELECT count(*) FROM tasks", ())?;
         let mut changes = 0;
         watched.next()?;
+        begun();
         while !enough.load(Ordering::Relaxed) {
             changes += u64::from(watched.next_timeout(Duration::from_millis(20))?.is_some());
         }

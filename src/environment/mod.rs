@@ -30,6 +30,14 @@ pub trait Executor: Send + Sync {
     /// Completes after so many milliseconds. Called from within spawned tasks only.
     fn sleep(&self, millis: u64) -> BoxFuture<()>;
 
+    /// Runs `work` to its end, with the caller waiting, where it gets in nobody's way: a processor that
+    /// somebody else has use for does that first.
+    ///
+    /// Unless the system knows of such a place, that is where the caller is.
+    fn run_aside(&self, work: &mut (dyn FnMut() + Send)) {
+        work();
+    }
+
     /// Holds up a caller that is no spawned task until `signal` comes, cannot come any more, or
     /// `millis` have passed.
     ///

@@ -130,4 +130,22 @@ impl Executor for ThreadExecutor {
     fn sleep(&self, millis: u64) -> BoxFuture<()> {
         Box::pin(tokio::time::sleep(std::time::Duration::from_millis(millis)))
     }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn run_aside(&self, work: &mut (dyn FnMut() + Send)) {
+        let ran = std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().name("driftline-aside".to_owned());
+            let spawned = thread.spawn_scoped(scope, || {
+                // Only this thread's, and it ends with it: who comes last cannot come first again. By 5
+                // others were not let in at once, by 10 not always. Refused, it runs like any other.
+                let _ = rustix::process::nice(15);
+                work();
+            });
+            let joined = spawned.map(std::thread::ScopedJoinHandle::join);
+            joined.map(|joined| joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        });
+        if ran.is_err() {
+            work();
+        }
+    }
 }
