@@ -64,7 +64,7 @@ impl<'t> Transaction<'t> {
         let number = self.collection(collection)?.id;
         let id = self.new_id()?;
         self.write.expect_new(number, &id);
-        self.insert_as(collection, &id, fields)?;
+        self.insert_as(collection, id.clone(), fields)?;
         Ok(id)
     }
 
@@ -83,13 +83,13 @@ impl<'t> Transaction<'t> {
         N: AsRef<str>,
         V: Into<Value>,
     {
-        self.insert_as(collection, &document_id(id)?, fields)
+        self.insert_as(collection, document_id(id)?, fields)
     }
 
     fn insert_as<N, V>(
         &mut self,
         collection: &str,
-        id: &DocumentId,
+        id: DocumentId,
         fields: impl IntoIterator<Item = (N, V)>,
     ) -> Result<()>
     where
@@ -100,30 +100,38 @@ impl<'t> Transaction<'t> {
         let declared = schema
             .collection(collection)
             .ok_or_else(|| Error::unknown_collection(collection))?;
-        let mut change = Change::new(declared.id, id.clone(), ChangeKind::Insert);
+        let mut change = Change::new(declared.id, id, ChangeKind::Insert);
         let fields = fields.into_iter();
         let few = declared.fields.len();
         change.registers.reserve(fields.size_hint().0.min(few));
-        for (name, value) in fields {
-            change
-                .registers
-                .insert(field_of(declared, name.as_ref())?.id, value.into());
+        for (at, (name, value)) in fields.enumerate() {
+            // Mostly fields are given in the order in which they are declared.
+            let usual = declared.fields.get(at);
+            let field = match usual.filter(|field| field.name == name.as_ref()) {
+                Some(field) => field,
+                None => field_of(declared, name.as_ref())?,
+            };
+            change.registers.insert(field.id, value.into());
         }
-        let merging = self
-            .write
-            .shown(declared.id, id)?
-            .is_some_and(|shown| shown.is_alive());
-        for field in declared
-            .fields
-            .iter()
-            .filter(|field| field.kind == FieldKind::OrderKey && !merging)
-        {
-            if change.registers.get(field.id).is_none() {
-                let key = order_key::between(None, None, self.write.order_key_id()?)?;
-                change.registers.insert(field.id, Value::Text(key));
-            }
-        }
+        self.draw_order_keys(declared, &mut change)?;
         Ok(self.write.apply(change)?)
+    }
+
+    /// Gives a new document a place behind those before it, in every order it is not placed in.
+    fn draw_order_keys(&mut self, declared: &Collection, change: &mut Change) -> Result<()> {
+        let is_order = |field: &&Field| field.kind == FieldKind::OrderKey;
+        for field in declared.fields.iter().filter(is_order) {
+            if change.registers.get(field.id).is_some() {
+                continue;
+            }
+            let there = self.write.shown(declared.id, &change.document)?;
+            if there.is_some_and(|shown| shown.is_alive()) {
+                return Ok(());
+            }
+            let key = order_key::between(None, None, self.write.order_key_id()?)?;
+            change.registers.insert(field.id, Value::Text(key));
+        }
+        Ok(())
     }
 
     /// Changes fields of a live document. What holds the value already is left alone; if all do,

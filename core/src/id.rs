@@ -200,7 +200,9 @@ impl<'b, C> minicbor::Decode<'b, C> for DocumentId {
         let text = match d.datatype()? {
             Type::Bytes => {
                 let bytes: ByteArray<16> = minicbor::Decode::decode(d, ctx)?;
-                Uuid::from_bytes(bytes.into()).as_hyphenated().to_string()
+                let mut buffer = Uuid::encode_buffer();
+                let uuid = Uuid::from_bytes(bytes.into());
+                uuid.as_hyphenated().encode_lower(&mut buffer).to_owned()
             }
             _ => d.str()?.to_owned(),
         };

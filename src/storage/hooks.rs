@@ -59,7 +59,8 @@ impl Changes {
 
     pub(crate) fn add(&mut self, collection: CollectionId, document: &DocumentId) {
         self.collections.insert(collection);
-        if self.documents.len() < MOST_LISTED {
+        // Once some are not listed, none of its collection needs to be.
+        if !self.unlisted && self.documents.len() < MOST_LISTED {
             self.documents.push((collection, document.clone()));
         } else {
             self.unlisted = true;

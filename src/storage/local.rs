@@ -10,13 +10,16 @@ use std::sync::Arc;
 use driftline_core::fold::BaseImage;
 use driftline_core::id::{CollectionId, DocumentId, OpId};
 use driftline_core::merge::DocumentState;
-use driftline_core::op::{Change, ChangeKind, Op, OpBody, absorbs, admit, take_over, weight};
+use driftline_core::op::{
+    Change, ChangeKind, Op, OpBody, absorbs, admit, admit_alone, take_over, weight,
+};
 use driftline_core::schema::{Collection, MergePolicy, Schema};
 use driftline_core::time::{Contact, Stamp};
 use rusqlite::params;
 
 use super::error::{Result, StorageError};
 use super::history::{self, Ops, QueuedOp};
+use super::insert::Fresh;
 use super::join::joined;
 use super::predict::{Head, predict, within_limits};
 use super::row::StoredDocument;
@@ -66,6 +69,11 @@ struct Working {
     /// As it is in the file, if that is not `before` any more.
     written: Option<Box<StoredDocument>>,
     dirty: bool,
+    /// Whether it is new and shows what its one change inserts, registers alone: `after` is made of
+    /// that if somebody looks.
+    fresh: bool,
+    /// Where its changes begin among the op's, once they are there.
+    first: usize,
 }
 
 impl Working {
@@ -131,7 +139,10 @@ impl<'t> LocalWrite<'t> {
 
     fn look(&mut self, collection: CollectionId, id: &DocumentId) -> Result<usize> {
         match self.find(collection, id) {
-            Some(at) => Ok(at),
+            Some(at) => {
+                self.show_fresh(at)?;
+                Ok(at)
+            }
             None => {
                 if self.tx.storage().is_attaching() {
                     attach::turn_at(self.tx, collection, id)?;
@@ -180,6 +191,8 @@ impl<'t> LocalWrite<'t> {
             changes: Vec::new(),
             written: None,
             dirty: false,
+            fresh: false,
+            first: 0,
         });
         match self.greatest.iter_mut().find(|(c, _)| *c == collection) {
             Some((_, greatest)) => {
@@ -244,9 +257,7 @@ impl<'t> LocalWrite<'t> {
     pub(crate) fn apply(&mut self, mut change: Change) -> Result<()> {
         let schema = Arc::clone(&self.schema);
         let Some(collection) = schema.collection_by_id(change.collection) else {
-            return Err(StorageError::Internal(
-                "a change of an undeclared collection".to_owned(),
-            ));
+            return Err(undeclared());
         };
         if change.kind != ChangeKind::Update {
             self.close_texts(Some((change.collection, &change.document)))?;
@@ -254,9 +265,17 @@ impl<'t> LocalWrite<'t> {
         let head = self.head()?;
         let at = self.look(change.collection, &change.document)?;
         let guest = self.tx.storage().is_guest();
-        let Some(working) = self.documents.get(at) else {
+        let Some(working) = self.documents.get_mut(at) else {
             return Ok(());
         };
+        let is_new = working.before.is_none() && working.changes.is_empty();
+        let by_field = collection.merge == MergePolicy::Field;
+        if is_new && by_field && change.inserts_registers_alone() && self.tx.takes_fresh(&change) {
+            self.size += admit_alone(&schema, collection, &mut change)?;
+            working.changes = vec![change];
+            (working.fresh, working.dirty) = (true, true);
+            return Ok(());
+        }
         if !change.kind.is_opener() {
             change.generation = meant_generation(self.tx, working, head.op)?;
         }
@@ -292,6 +311,21 @@ impl<'t> LocalWrite<'t> {
         Ok(())
     }
 
+    /// Makes what a fresh document shows.
+    fn show_fresh(&mut self, at: usize) -> Result<()> {
+        let (Some(working), Some(head)) = (self.documents.get_mut(at), self.head) else {
+            return Ok(());
+        };
+        if !std::mem::take(&mut working.fresh) {
+            return Ok(());
+        }
+        let collection = self.schema.collection_by_id(working.collection);
+        let collection = collection.ok_or_else(undeclared)?;
+        let guest = self.tx.storage().is_guest();
+        working.after = Some(predict(None, &working.changes, collection, head, guest)?);
+        Ok(())
+    }
+
     /// Writes the documents' rows, so that SQL in this transaction sees them.
     pub(crate) fn flush(&mut self) -> Result<()> {
         let shown = self.write_what_shows();
@@ -302,7 +336,8 @@ impl<'t> LocalWrite<'t> {
 
     fn write_what_shows(&mut self) -> Result<()> {
         self.show_texts()?;
-        self.write_rows(false)?;
+        (0..self.documents.len()).try_for_each(|at| self.show_fresh(at))?;
+        self.write_rows(None)?;
         for working in &self.documents {
             if let Some(stored) = working.written.as_ref().or(working.before.as_ref()) {
                 self.tx
@@ -312,9 +347,14 @@ impl<'t> LocalWrite<'t> {
         Ok(())
     }
 
-    fn write_rows(&mut self, last: bool) -> Result<()> {
+    /// Writes what differs from the file. `body` is what the transaction said, once that is all.
+    fn write_rows(&mut self, body: Option<&OpBody>) -> Result<()> {
         let Some(head) = self.head else { return Ok(()) };
         let guest = self.tx.storage().is_guest();
+        let last = body.is_some();
+        if let Some(body) = body {
+            self.write_fresh(body, head)?;
+        }
         let mut insert = None;
         for working in self.documents.iter_mut().filter(|working| working.dirty) {
             let shown = match last {
@@ -350,6 +390,24 @@ impl<'t> LocalWrite<'t> {
         Ok(())
     }
 
+    /// Writes the rows of fresh documents.
+    fn write_fresh(&mut self, body: &OpBody, head: Head) -> Result<()> {
+        let mut changes: Vec<&Change> = Vec::new();
+        for working in self.documents.iter_mut().filter(|working| working.fresh) {
+            changes.extend(body.changes.get(working.first));
+            working.dirty = false;
+        }
+        let guest = self.tx.storage().is_guest();
+        for alike in changes.chunk_by(|a, b| have_same_fields(a, b)) {
+            self.tx.insert_fresh(&Fresh {
+                changes: alike,
+                write: head.write(guest),
+                pending: !guest,
+            })?;
+        }
+        Ok(())
+    }
+
     /// Ends the transaction: rows and op are written, the commit is next. `None` if nothing is queued.
     pub(crate) fn finish(mut self) -> Result<Option<Queued>> {
         if self.broken {
@@ -368,6 +426,7 @@ impl<'t> LocalWrite<'t> {
         }
         let mut changes: Vec<Change> = Vec::with_capacity(self.documents.len());
         for working in &mut self.documents {
+            working.first = changes.len();
             changes.append(&mut working.changes);
         }
         if changes.is_empty() {
@@ -385,12 +444,12 @@ impl<'t> LocalWrite<'t> {
         }
         if self.tx.storage().is_guest() {
             self.keep_texts(&body, head.op)?;
-            self.write_rows(true)?;
+            self.write_rows(Some(&body))?;
             self.finish_as_guest(head.op)?;
             return Ok(None);
         }
         let absorbed = self.absorb(&mut body)?;
-        self.write_rows(true)?;
+        self.write_rows(Some(&body))?;
         if planted(Mutant::OutboxApart) {
             self.tx.conn().execute_batch("COMMIT; BEGIN IMMEDIATE")?;
         }
@@ -523,6 +582,20 @@ impl<'t> LocalWrite<'t> {
         });
         Ok(())
     }
+}
+
+/// Whether both are of one collection and write the same registers.
+fn have_same_fields(a: &Change, b: &Change) -> bool {
+    let (mine, others) = (a.registers.iter(), b.registers.iter());
+    a.collection == b.collection
+        && mine.len() == others.len()
+        && mine
+            .zip(others)
+            .all(|((mine, _), (other, _))| mine == other)
+}
+
+fn undeclared() -> StorageError {
+    StorageError::Internal("a change of an undeclared collection".to_owned())
 }
 
 /// The document a write starts from. A row that only keeps the way to ops that show nothing is none.

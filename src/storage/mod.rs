@@ -38,6 +38,7 @@ mod gate;
 mod history;
 mod hooks;
 pub(crate) mod import;
+mod insert;
 pub(crate) mod inspect;
 mod join;
 mod kinds;

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 
 use driftline_core::id::{CollectionId, DocumentId, OpId, PENDING, Version};
 use driftline_core::merge::{
-    DocumentState, Effect, History, Incoming, Life, Linked, Seen, Unmerged, merge,
+    DocumentState, Effect, History, Incoming, Life, Linked, Seen, Unmerged, Write, merge,
 };
 use driftline_core::op::{Change, Refusal, refusal};
 use driftline_core::schema::{Collection, Schema};
@@ -19,6 +19,22 @@ pub(super) struct Head {
     pub(super) op: OpId,
     pub(super) base: Version,
     pub(super) stamp: Stamp,
+}
+
+impl Head {
+    /// The write by which the op's values stand where nothing stood before. Without an account nothing
+    /// is pending.
+    pub(super) fn write(&self, guest: bool) -> Write {
+        Write {
+            op: self.op,
+            stamp: self.stamp,
+            version: version(guest),
+        }
+    }
+}
+
+fn version(guest: bool) -> Version {
+    if guest { 0 } else { PENDING }
 }
 
 /// Nothing is looked up: what was shown has been seen.
@@ -60,7 +76,7 @@ pub(super) fn predict(
         Ok(seen) => seen,
         Err(never) => match never {},
     };
-    let version = if guest { 0 } else { PENDING };
+    let version = version(guest);
     let mut shown = start.cloned();
     for change in changes {
         // Whichever opener the change names, the author means what is shown.

@@ -11,9 +11,10 @@ use driftline_core::id::{CollectionId, DocumentId, FieldId, OpId};
 use driftline_core::merge::DocumentState;
 use driftline_core::value::Value;
 use rusqlite::types::ValueRef;
-use rusqlite::{CachedStatement, Connection, Row};
+use rusqlite::{Connection, Row};
 
 use super::error::{Result, StorageError};
+use super::insert::Insert;
 use super::meta::Bind;
 use super::tables::{Layout, Table, column_name, value_of};
 use super::text_index::{index_text, unindex_text};
@@ -28,52 +29,6 @@ pub(crate) struct StoredDocument {
     /// The newest own op on it that base does not contain yet.
     pub(crate) pending: Option<OpId>,
     place: Place,
-}
-
-/// What inserts into a collection's table, kept from row to row.
-pub(super) struct Insert<'c> {
-    collection: CollectionId,
-    statement: CachedStatement<'c>,
-    last: Option<Last>,
-}
-
-/// The provenance of the row before. Documents of one transaction mostly differ in their values alone.
-struct Last {
-    opener: OpId,
-    pending: Option<OpId>,
-    bytes: Vec<u8>,
-    /// Its state, once a second one of the same opener has come.
-    state: Option<DocumentState>,
-}
-
-impl Last {
-    /// That of `document`, encoded anew unless it is that of the row before.
-    fn or_of<'l>(
-        last: &'l mut Option<Last>,
-        table: &Table,
-        document: &StoredDocument,
-    ) -> Result<&'l [u8]> {
-        let shown = &document.shown;
-        let (opener, pending) = (shown.generation.opener, document.pending);
-        let alike = last.take_if(|last| last.opener == opener && last.pending == pending);
-        let now = match alike {
-            Some(last) if last.is_of(shown) => last,
-            alike => Last {
-                opener,
-                pending,
-                bytes: provenance(table, shown, pending)?,
-                state: alike
-                    .filter(|_| !table.lacks_a_column_for(shown))
-                    .map(|_| shown.without_values()),
-            },
-        };
-        Ok(&last.insert(now).bytes)
-    }
-
-    fn is_of(&self, shown: &DocumentState) -> bool {
-        let state = self.state.as_ref();
-        state.is_some_and(|state| state.differs_in_values_alone(shown))
-    }
 }
 
 /// Where a document was found.
@@ -332,28 +287,7 @@ fn insert_row<'c>(
     insert: &mut Option<Insert<'c>>,
 ) -> Result<Place> {
     let search = index_text(conn, table, id, &after.shown, None)?;
-    let held = insert.take_if(|insert| insert.collection == table.collection);
-    let held = match held {
-        Some(held) => held,
-        None => Insert {
-            collection: table.collection,
-            statement: conn.prepare_cached(&table.insert)?,
-            last: None,
-        },
-    };
-    let Insert {
-        statement, last, ..
-    } = insert.insert(held);
-    statement.raw_bind_parameter(1, id.as_str())?;
-    statement.raw_bind_parameter(2, !after.shown.is_alive())?;
-    statement.raw_bind_parameter(3, Last::or_of(last, table, after)?)?;
-    statement.raw_bind_parameter(4, after.image.as_ref().map(encoded))?;
-    statement.raw_bind_parameter(5, after.pending.map(|op| op.0))?;
-    statement.raw_bind_parameter(6, search)?;
-    for (at, column) in table.columns.iter().enumerate() {
-        statement.raw_bind_parameter(7 + at, Bind(column.cell(&after.shown).value_ref()))?;
-    }
-    statement.raw_execute()?;
+    Insert::row(conn, table, (id, after), search, insert)?;
     Ok(Place::Row { search })
 }
 
@@ -525,7 +459,7 @@ pub(super) fn absent_base() -> Vec<u8> {
     encoded(&BaseImage::Absent)
 }
 
-fn encoded(value: &impl minicbor::Encode<()>) -> Vec<u8> {
+pub(super) fn encoded(value: &impl minicbor::Encode<()>) -> Vec<u8> {
     // Writing to memory cannot fail.
     minicbor::to_vec(value).unwrap_or_default()
 }

@@ -11,6 +11,7 @@ use rusqlite::Connection;
 use super::apply::{Applied, PageError, Verdicts, apply_results};
 use super::error::{Result, StorageError};
 use super::history::Leaving;
+use super::insert::{Insert, TOGETHER};
 use super::queued::{self, OpState, QueuedOp, reading};
 use super::rebase::Rebase;
 use super::row::{self, StoredDocument};
@@ -268,23 +269,48 @@ fn unpack(tx: &WriteTx<'_>) -> std::result::Result<(), PageError> {
             }
             rebase.finish()?;
         } else {
-            let mut insert = None;
-            for document in documents_of(tx, kind, &body)? {
-                text::keep_snapshot(tx.conn(), &document)?;
-                let key = (document.collection, &document.document);
-                text::show_changed(tx, key, None, &document.state, |_| Ok(Vec::new()))?;
-                let mut stored = StoredDocument::new(document.state, None, None);
-                tx.store_next(
-                    document.collection,
-                    &document.document,
-                    None,
-                    &mut stored,
-                    &mut insert,
-                )?;
-            }
+            insert_all(tx, documents_of(tx, kind, &body)?)?;
         }
     }
     Ok(())
+}
+
+/// Writes documents that are not in the file.
+fn insert_all(tx: &WriteTx<'_>, documents: Vec<DocumentResult>) -> Result<()> {
+    let mut together: Vec<DocumentResult> = Vec::with_capacity(TOGETHER);
+    let mut insert = None;
+    for document in documents {
+        let goes_on = |first: &DocumentResult| first.collection == document.collection;
+        if !tx.takes_settled(&document) || !together.first().is_none_or(goes_on) {
+            insert_one(tx, document, &mut insert)?;
+            continue;
+        }
+        together.push(document);
+        if together.len() == TOGETHER {
+            tx.insert_settled(&together)?;
+            together.clear();
+        }
+    }
+    let mut rest = together.into_iter();
+    rest.try_for_each(|document| insert_one(tx, document, &mut insert))
+}
+
+fn insert_one<'t>(
+    tx: &'t WriteTx<'_>,
+    document: DocumentResult,
+    insert: &mut Option<Insert<'t>>,
+) -> Result<()> {
+    text::keep_snapshot(tx.conn(), &document)?;
+    let key = (document.collection, &document.document);
+    text::show_changed(tx, key, None, &document.state, |_| Ok(Vec::new()))?;
+    let mut stored = StoredDocument::new(document.state, None, None);
+    tx.store_next(
+        document.collection,
+        &document.document,
+        None,
+        &mut stored,
+        insert,
+    )
 }
 
 /// Documents as they were kept: by themselves, or in the frame they came in.

@@ -15,6 +15,7 @@ use driftline_core::value::Value;
 use rusqlite::types::ValueRef;
 
 use super::error::{Result, StorageError};
+use super::insert::TOGETHER;
 
 /// All tables of a file under one schema.
 #[derive(Debug)]
@@ -42,6 +43,11 @@ pub(crate) struct Table {
     pub(crate) get: String,
     pub(super) select: String,
     pub(super) insert: String,
+    /// Insert one row, and [`TOGETHER`], of new documents whose op is ?3, provenance ?1, base ?2.
+    one_fresh: String,
+    some_fresh: String,
+    /// Inserts [`TOGETHER`] rows that are base: for each its id, its provenance and the fields.
+    pub(super) some_settled: String,
     pub(super) delete: String,
     /// The greatest id.
     pub(super) greatest: String,
@@ -187,8 +193,24 @@ impl Table {
         let fields: String = names
             .iter()
             .fold(String::new(), |list, name| list + ", " + name);
-        let marks: String =
-            (7..7 + columns.len()).fold(String::new(), |list, n| format!("{list}, ?{n}"));
+        let marks = numbered(7, columns.len());
+        // After a failure none of the transaction is kept: nothing has to be remembered for taking the
+        // statement alone back.
+        let into = format!(
+            "INSERT OR FAIL INTO {name} (id, _deleted, _state, _base, _pending, _search{fields})"
+        );
+        let fresh = |count| {
+            let row = |first| {
+                let values = numbered(first + 1, columns.len());
+                format!("(?{first}, 0, ?1, ?2, ?3, NULL{values})")
+            };
+            format!("{into} VALUES {}", rows(4, 1 + columns.len(), count, row))
+        };
+        let settled = |first| {
+            let values = numbered(first + 2, columns.len());
+            format!("(?{first}, 0, ?{}, NULL, NULL, NULL{values})", first + 1)
+        };
+        let settled = rows(1, 2 + columns.len(), TOGETHER, settled);
         let declared = collection.map_or(&[][..], |collection| &collection.fields);
         let shown = declared
             .iter()
@@ -200,10 +222,10 @@ impl Table {
             select: format!(
                 "SELECT _state, _base, _pending, _search{fields} FROM {name} WHERE id = ?1"
             ),
-            insert: format!(
-                "INSERT INTO {name} (id, _deleted, _state, _base, _pending, _search{fields}) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6{marks})"
-            ),
+            insert: format!("{into} VALUES (?1, ?2, ?3, ?4, ?5, ?6{marks})"),
+            one_fresh: fresh(1),
+            some_fresh: fresh(TOGETHER),
+            some_settled: format!("{into} VALUES {settled}"),
             delete: format!("DELETE FROM {name} WHERE id = ?1"),
             greatest: format!("SELECT max(id) FROM {name}"),
             settle_insert: format!(
@@ -217,6 +239,14 @@ impl Table {
             columns,
             texts,
             name,
+        }
+    }
+
+    /// Inserts so many rows of new documents: one or [`TOGETHER`].
+    pub(super) fn insert_fresh(&self, rows: usize) -> &str {
+        match rows {
+            1 => &self.one_fresh,
+            _ => &self.some_fresh,
         }
     }
 
@@ -253,6 +283,16 @@ impl Table {
 
     /// Whether a document holds a field that has no column, so that nobody sees it yet.
     pub(super) fn lacks_a_column_for(&self, state: &DocumentState) -> bool {
+        let mut written = state.registers.iter().zip(&self.columns);
+        let others =
+            !(state.counters.is_empty() && state.sets.is_empty() && state.texts.is_empty());
+        // Mostly every field was written, and none is gone.
+        if !others
+            && state.registers.len() <= self.columns.len()
+            && written.all(|((field, _), column)| field == column.field)
+        {
+            return false;
+        }
         let registers = state.registers.iter().map(|(field, _)| field);
         let counters = state.counters.iter().map(|(field, _)| field);
         let sets = state.sets.iter().map(|(field, _)| field);
@@ -279,6 +319,17 @@ impl Table {
     }
 }
 
+/// `, ?n` for so many parameters.
+fn numbered(first: usize, count: usize) -> String {
+    (first..first + count).fold(String::new(), |list, n| format!("{list}, ?{n}"))
+}
+
+/// So many rows, each of `width` parameters.
+fn rows(first: usize, width: usize, count: usize, row: impl Fn(usize) -> String) -> String {
+    let rows = (0..count).map(|at| row(first + at * width));
+    rows.collect::<Vec<_>>().join(", ")
+}
+
 impl Column {
     /// What the column holds for a document.
     pub(crate) fn cell<'a>(&'a self, state: &'a DocumentState) -> Cell<'a> {
@@ -291,6 +342,15 @@ impl Column {
                 Some(set) => Cell::Set(Cow::Owned(json_array(set.elements.keys()))),
             },
             _ => Cell::Value(state.value(self.field).unwrap_or(&self.default)),
+        }
+    }
+
+    /// What it holds for a document of registers alone, whose register of this field is given.
+    pub(super) fn cell_of<'a>(&'a self, register: Option<&'a Value>) -> Cell<'a> {
+        match self.kind {
+            FieldKind::Counter => Cell::Counter(0),
+            FieldKind::Set => Cell::Set(Cow::Borrowed("[]")),
+            _ => Cell::Value(register.unwrap_or(&self.default)),
         }
     }
 

@@ -6,17 +6,19 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use driftline_core::id::{CollectionId, DocumentId, OpId};
-use driftline_core::protocol::Cursor;
+use driftline_core::op::Change;
+use driftline_core::protocol::{Cursor, DocumentResult};
 use driftline_core::time::{Contact, Reading};
 use rusqlite::{Connection, ToSql};
 
 use super::error::{Result, StorageError};
 use super::hooks::{Changes, Origin};
+use super::insert::{Fresh, Insert, insert_settled};
 use super::known::Known;
 use super::meta::Standing;
 use super::read::ReadTx;
 use super::reshape;
-use super::row::{self, Insert, Stored, StoredDocument};
+use super::row::{self, Stored, StoredDocument};
 use super::tables::Table;
 use super::{Storage, meta, pragmas, text};
 use driftline_core::mutant::{Mutant, planted};
@@ -180,6 +182,66 @@ impl<'c> WriteTx<'c> {
             reshape::note_opaque(self.conn(), collection)?;
         }
         Ok(())
+    }
+
+    /// Whether a new document of this collection can be written by [`WriteTx::insert_fresh`].
+    pub(super) fn takes_fresh(&self, change: &Change) -> bool {
+        let table = self.layout().table(change.collection);
+        table.is_some_and(|table| {
+            let mut fields = change.registers.iter().map(|(field, _)| field);
+            table.search.is_none() && fields.all(|field| table.has(field))
+        })
+    }
+
+    /// Writes documents that are not in the file and hold no more than their changes say, where
+    /// [`WriteTx::takes_fresh`] says so.
+    pub(super) fn insert_fresh(&self, fresh: &Fresh<'_>) -> Result<()> {
+        let Some(first) = fresh.changes.first() else {
+            return Ok(());
+        };
+        fresh.insert(self.conn(), self.known_table(first.collection)?)?;
+        let ids = fresh.changes.iter().map(|change| &change.document);
+        self.note_inserted(first.collection, ids);
+        Ok(())
+    }
+
+    /// Whether a document of a snapshot can be written by [`WriteTx::insert_settled`].
+    pub(super) fn takes_settled(&self, document: &DocumentResult) -> bool {
+        let (table, state) = (self.layout().table(document.collection), &document.state);
+        table.is_some_and(|table| {
+            let plain = state.is_alive() && state.texts.is_empty() && table.search.is_none();
+            plain && !table.lacks_a_column_for(state)
+        })
+    }
+
+    /// Writes [`TOGETHER`](super::insert::TOGETHER) documents of one collection that are not in the file, where
+    /// [`WriteTx::takes_settled`] says so of each.
+    pub(super) fn insert_settled(&self, documents: &[DocumentResult]) -> Result<()> {
+        let Some(first) = documents.first() else {
+            return Ok(());
+        };
+        insert_settled(self.conn(), self.known_table(first.collection)?, documents)?;
+        let ids = documents.iter().map(|document| &document.document);
+        self.note_inserted(first.collection, ids);
+        Ok(())
+    }
+
+    fn known_table(&self, collection: CollectionId) -> Result<&Table> {
+        let table = self.layout().table(collection);
+        let missing = || StorageError::Internal("a collection has no table".to_owned());
+        table.map(Arc::as_ref).ok_or_else(missing)
+    }
+
+    fn note_inserted<'d>(
+        &self,
+        collection: CollectionId,
+        ids: impl Iterator<Item = &'d DocumentId>,
+    ) {
+        let (mut known, mut changes) = (self.known.borrow_mut(), self.changes.borrow_mut());
+        for id in ids {
+            known.note_row(collection, id);
+            changes.add(collection, id);
+        }
     }
 
     /// Notes that a text of a document, which is stored next, shows something else.

@@ -6,6 +6,7 @@ mod accounts;
 mod bad_input;
 mod coalesce;
 mod files;
+mod inserts;
 mod lifecycle;
 mod power;
 mod queries;
@@ -94,9 +95,13 @@ pub(crate) fn path(dir: &TempDir) -> PathBuf {
 }
 
 pub(crate) fn fixture() -> Fixture {
+    fixture_of(SCHEMA)
+}
+
+pub(crate) fn fixture_of(schema: &str) -> Fixture {
     let dir = tempfile::tempdir().unwrap();
     Fixture {
-        db: Database::open(config(&dir, SCHEMA)).unwrap(),
+        db: Database::open(config(&dir, schema)).unwrap(),
         dir,
     }
 }

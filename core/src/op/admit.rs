@@ -121,14 +121,30 @@ pub fn admit(schema: &Schema, body: &mut OpBody) -> Result<(), Refusal> {
             group += admit_change(collection, &schema.limits, change, newer)? + frame(change);
         }
     }
-    if group > schema.limits.max_group as usize {
-        let message = format!(
-            "{group} bytes in one transaction; at most {}",
-            schema.limits.max_group
-        );
-        return Err(Refusal::new(refusal::GROUP_TOO_LARGE, message));
+    within_group(&schema.limits, group)
+}
+
+/// Checks a change that makes an op by itself, as [`admit`] does. Returns what it [weighs](weight).
+///
+/// # Errors
+/// The first thing that does not fit.
+pub fn admit_alone(
+    schema: &Schema,
+    collection: &Collection,
+    change: &mut Change,
+) -> Result<usize, Refusal> {
+    let size = admit_change(collection, &schema.limits, change, false)? + frame(change);
+    within_group(&schema.limits, size)?;
+    Ok(size)
+}
+
+fn within_group(limits: &Limits, size: usize) -> Result<(), Refusal> {
+    if size <= limits.max_group as usize {
+        return Ok(());
     }
-    Ok(())
+    let most = limits.max_group;
+    let message = format!("{size} bytes in one transaction; at most {most}");
+    Err(Refusal::new(refusal::GROUP_TOO_LARGE, message))
 }
 
 /// A page brings one update for each field that a version changed, so an op has one.

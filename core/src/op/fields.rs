@@ -32,6 +32,12 @@ impl<V> FieldMap<V> {
 
     /// What `field` holds.
     pub fn get(&self, field: FieldId) -> Option<&V> {
+        // Mostly fields are numbered from 1 without a gap, and all are there.
+        let usual = usize::from(field).checked_sub(1);
+        match usual.and_then(|at| self.0.get(at)) {
+            Some((there, value)) if *there == field => return Some(value),
+            _ => {}
+        }
         let at = self.0.binary_search_by_key(&field, |(f, _)| *f).ok()?;
         self.0.get(at).map(|(_, v)| v)
     }
@@ -122,6 +128,11 @@ impl<V> IntoIterator for FieldMap<V> {
     }
 }
 
+/// How much room to make for what a message says comes: it may claim anything.
+pub(crate) fn room_for(length: u64) -> usize {
+    usize::try_from(length).map_or(0, |length| length.min(16))
+}
+
 impl<C, V: minicbor::Encode<C>> minicbor::Encode<C> for FieldMap<V> {
     fn encode<W: Write>(
         &self,
@@ -143,6 +154,7 @@ impl<'b, C, V: minicbor::Decode<'b, C>> minicbor::Decode<'b, C> for FieldMap<V> 
         let length = d
             .map()?
             .ok_or_else(|| decode::Error::message("a map must say its length"))?;
+        map.reserve(room_for(length));
         for _ in 0..length {
             let field = d.u16()?;
             if map.insert(field, V::decode(d, ctx)?).is_some() {

@@ -8,10 +8,11 @@ mod text;
 
 use serde::{Deserialize, Serialize};
 
-pub use admit::{Refusal, admit, admit_register, frame_of, refusal, weight};
+pub use admit::{Refusal, admit, admit_alone, admit_register, frame_of, refusal, weight};
 pub use coalesce::{absorbs, take_over};
 pub use derived::derived_writer;
 pub use fields::FieldMap;
+pub(crate) use fields::room_for;
 pub use text::{TextEdit, Update};
 
 use crate::id::{CollectionId, DocumentId, OpId, Version};
@@ -219,6 +220,29 @@ impl Change {
         } = self;
         kind.is_update()
             && registers.is_empty()
+            && increments.is_empty()
+            && adds.is_empty()
+            && removes.is_empty()
+            && texts.is_empty()
+            && *clock == 0
+    }
+
+    /// Whether it brings a document into being with registers and nothing else.
+    pub fn inserts_registers_alone(&self) -> bool {
+        let Change {
+            collection: _,
+            document: _,
+            kind,
+            generation: _,
+            prev: _,
+            registers: _,
+            increments,
+            adds,
+            removes,
+            clock,
+            texts,
+        } = self;
+        *kind == ChangeKind::Insert
             && increments.is_empty()
             && adds.is_empty()
             && removes.is_empty()

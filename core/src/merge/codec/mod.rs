@@ -11,7 +11,7 @@ use minicbor::encode::{self, Encoder, Write as Output};
 
 use super::{DocumentState, Generation, Life, Register, Reopened, SetState, Write};
 use crate::id::{FieldId, OpId};
-use crate::op::FieldMap;
+use crate::op::{FieldMap, room_for};
 use crate::value::Value;
 use parts::{
     expect_array, length, op, op_or, op_unless, read_tags, read_version, read_write, tags, version,
@@ -80,6 +80,9 @@ impl DocumentState {
         compact: bool,
         named: Option<OpId>,
     ) -> Result<(), encode::Error<W::Error>> {
+        if compact && let Some(by) = self.one_write_apart(elsewhere) {
+            return self.encode_plain(e, by, named);
+        }
         let mut table: Vec<Write> = Vec::new();
         // Asked once for each register: every row of a device is written through here.
         let mut placed: Vec<Placed<'_>> = Vec::with_capacity(self.registers.len());
@@ -187,6 +190,59 @@ impl DocumentState {
         Ok(())
     }
 
+    /// The one write of a live document of registers alone, all of whose values stand elsewhere: as most
+    /// are that nobody has changed since their insert.
+    fn one_write_apart(&self, elsewhere: Elsewhere<'_>) -> Option<&Write> {
+        // All fields are named, so that one that is added is thought of here.
+        let DocumentState {
+            generation: _,
+            version: _,
+            life,
+            reopened,
+            clock,
+            registers,
+            counters,
+            sets,
+            texts,
+            updates,
+            updates_forgotten,
+        } = self;
+        let plain = *life == Life::Alive
+            && reopened.is_none()
+            && *clock == 0
+            && counters.is_empty()
+            && sets.is_empty()
+            && texts.is_empty()
+            && updates.is_empty()
+            && *updates_forgotten == 0;
+        let (_, first) = registers.iter().next().filter(|_| plain)?;
+        let mut others = registers.iter();
+        others
+            .all(|(field, register)| register.write == first.write && elsewhere(field))
+            .then_some(&first.write)
+    }
+
+    /// What [`Self::encode_with`] makes of such a document, without looking at each part of it.
+    fn encode_plain<W: Output>(
+        &self,
+        e: &mut Encoder<W>,
+        by: &Write,
+        named: Option<OpId>,
+    ) -> Result<(), encode::Error<W::Error>> {
+        e.map(4)?.u8(GENERATION)?.array(2)?;
+        op_unless(e, self.generation.opener, named)?;
+        version(e, self.generation.version)?;
+        e.u8(VERSION)?;
+        version(e, self.version)?;
+        e.u8(WRITES)?.array(1)?;
+        write(e, by, named)?;
+        e.u8(FIELDS)?.array(1)?.array(self.registers.len() as u64)?;
+        for (field, _) in self.registers.iter() {
+            e.u16(field)?;
+        }
+        Ok(())
+    }
+
     /// Decodes; `elsewhere` supplies the register values that were left out.
     ///
     /// # Errors
@@ -247,7 +303,9 @@ impl DocumentState {
                     }
                 }
                 REGISTERS => {
-                    for _ in 0..length(d.map()?)? {
+                    let count = length(d.map()?)?;
+                    state.registers.reserve(room_for(count));
+                    for _ in 0..count {
                         let field = d.u16()?;
                         let parts = length(d.array()?)?;
                         let at = d.u32()? as usize;
