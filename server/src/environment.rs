@@ -51,17 +51,18 @@ impl Environment {
         }
     }
 
-    /// Runs `work` where it may block. `None` if it panicked or was never run.
-    pub(crate) async fn offload<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Option<T> {
+    /// Has `work` run where it may block, from now on. `None` if it panicked or was never run.
+    pub(crate) fn offload<T, W>(&self, work: W) -> impl Future<Output = Option<T>> + use<T, W>
+    where
+        T: Send + 'static,
+        W: FnOnce() -> T + Send + 'static,
+    {
         let (done, outcome) = oneshot::channel();
         self.executor.run_blocking(Box::new(move || {
             // Nobody waits for it any more if the request was dropped.
             let _ = done.send(work());
         }));
-        outcome.await.ok()
+        async { outcome.await.ok() }
     }
 
     /// `future`'s outcome, or `None` when it takes longer than `millis`.

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::io::Read;
 
 use zstd::stream::read::Decoder;
+use zstd::zstd_safe;
 
 use super::WireError;
 use super::limits::{MAX_RATIO, MAX_WINDOW_LOG};
@@ -31,6 +32,12 @@ pub fn compress(bytes: &[u8]) -> Vec<u8> {
 /// More than that, or damaged input.
 pub fn decompress(bytes: &[u8], most: usize) -> Result<Vec<u8>, WireError> {
     let most = most.min((1 << 20) + bytes.len().saturating_mul(MAX_RATIO));
+    if let Some(size) = said_size(bytes) {
+        return match size <= most {
+            true => zstd::bulk::decompress(bytes, size).map_err(|_| WireError::Compression),
+            false => Err(WireError::TooLarge(most)),
+        };
+    }
     let mut out = Vec::new();
     decoder(bytes)?
         .take(most as u64 + 1)
@@ -41,6 +48,14 @@ pub fn decompress(bytes: &[u8], most: usize) -> Result<Vec<u8>, WireError> {
     } else {
         Ok(out)
     }
+}
+
+/// How much one message says to hold that ends where `bytes` do. It is decompressed in one go, without a
+/// window; what does not keep its word is damaged.
+fn said_size(bytes: &[u8]) -> Option<usize> {
+    let whole = zstd_safe::find_frame_compressed_size(bytes) == Ok(bytes.len());
+    let size = zstd_safe::get_frame_content_size(bytes).ok()?;
+    usize::try_from(size.filter(|_| whole)?).ok()
 }
 
 /// What reads a compressed message bit by bit.

@@ -363,7 +363,7 @@ pub enum LiveFrame<V = VersionEntry, O = SentOp> {
 /// A frame of the snapshot stream.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, minicbor::Encode, minicbor::Decode)]
 #[serde(rename_all = "snake_case")]
-pub enum SnapshotFrame<D = DocumentResult> {
+pub enum SnapshotFrame<D = Vec<DocumentResult>> {
     /// First: where the log is to be followed from once all documents are there.
     #[n(0)]
     Begin {
@@ -380,7 +380,7 @@ pub enum SnapshotFrame<D = DocumentResult> {
     Documents {
         /// The documents, tombstones included.
         #[n(0)]
-        documents: Vec<D>,
+        documents: D,
     },
     /// Last. A stream that ends without it was cut.
     #[n(2)]

@@ -1,8 +1,8 @@
 //! `GET /v1/workspaces/{workspace}/snapshot`: every document, frame by frame.
 //!
-//! Each frame is read in a view of its own, so a slow reader keeps no old content alive, and memory
-//! does not grow with the workspace. Documents are as they were when their frame was made; the log
-//! behind the pinned cursor brings them to one state.
+//! Each frame is read in a view of its own, one ahead of what is sent: a slow reader keeps no old
+//! content alive, and memory does not grow with the workspace. Documents are as they were when their
+//! frame was made; the log behind the pinned cursor brings them to one state.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -12,11 +12,11 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::Response;
 use bytes::Bytes;
-use driftline_core::id::DocumentId;
+use driftline_core::id::{CollectionId, DocumentId};
 use driftline_core::op::{FieldMap, Update};
 use driftline_core::protocol::{
-    Cursor, DocumentResult, Encoded, Form, Position, Resume, SnapshotFrame, append_snapshot,
-    compress, encode, encode_cbor, limits,
+    Cursor, Encoded, Form, Position, Resume, SnapshotFrame, append_snapshot, compress, encode,
+    encode_cbor, limits,
 };
 use driftline_core::schema::Schema;
 use driftline_core::text::TextKind;
@@ -24,6 +24,7 @@ use futures_util::stream;
 use http::{HeaderMap, HeaderValue, header};
 
 use super::{Shared, access, body, error};
+use crate::environment::BoxFuture;
 use crate::problem::Problem;
 use crate::store::{Head, Snapshot, StoreError, TextPlace};
 use crate::texts;
@@ -66,17 +67,18 @@ async fn begin(
         .environment
         .offload(move || open(&reader, resume.as_ref()))
         .await;
-    let (head, cursor, stage) = opened.unwrap_or(Err(Problem::Internal))?;
+    let (head, cursor, after) = opened.unwrap_or(Err(Problem::Internal))?;
     let first = shape.frame(&SnapshotFrame::Begin {
         cursor,
         documents: head.documents,
     })?;
-    let streaming = Streaming {
+    let mut streaming = Streaming {
         shared: Arc::clone(shared),
         workspace,
         shape,
-        stage,
+        ahead: None,
     };
+    streaming.read(after);
     let rest = stream::unfold(streaming, Streaming::next);
     let body = stream::StreamExt::chain(stream::iter([Ok(first)]), rest);
     let mut response = Response::new(Body::from_stream(body));
@@ -89,44 +91,38 @@ async fn begin(
     Ok(response)
 }
 
-/// The head, the pinned cursor and the place to start from.
-fn open(workspace: &Workspace, resume: Option<&Resume>) -> Result<(Head, Cursor, Stage), Problem> {
+/// The head, the pinned cursor and the place behind which to start.
+fn open(
+    workspace: &Workspace,
+    resume: Option<&Resume>,
+) -> Result<(Head, Cursor, Option<Position>), Problem> {
     let mut view = workspace.store().read()?;
     let head = view.head()?;
     let Some(resume) = resume else {
-        return Ok((head, head.cursor, Stage::Documents(None)));
+        return Ok((head, head.cursor, None));
     };
     // The log must still lead on from where the device began.
     if view.hash_at(resume.pin.version)? != Some(resume.pin.hash) {
         return Err(Problem::HistoryChanged);
     }
-    Ok((
-        head,
-        resume.pin,
-        Stage::Documents(Some(resume.after.clone())),
-    ))
+    Ok((head, resume.pin, Some(resume.after.clone())))
 }
+
+/// A piece of the body, and behind which document the next one begins, if there is one.
+type Piece = Result<(Bytes, Option<Position>), Problem>;
 
 struct Streaming {
     shared: Arc<Shared>,
     workspace: Arc<Workspace>,
     shape: Shape,
-    stage: Stage,
-}
-
-enum Stage {
-    /// Documents behind a position are to be sent.
-    Documents(Option<Position>),
-    /// The end was said, or the stream was cut.
-    Done,
+    /// The next piece, read while the one before it is sent. `None` once the end was said, or the
+    /// stream was cut.
+    ahead: Option<BoxFuture<Option<Piece>>>,
 }
 
 impl Streaming {
-    /// The next piece of the body. After an error the stream is cut: the device sees no end.
-    async fn next(mut self) -> Option<(Result<Bytes, std::io::Error>, Streaming)> {
-        let Stage::Documents(after) = std::mem::replace(&mut self.stage, Stage::Done) else {
-            return None;
-        };
+    /// Begins to read the documents behind a position.
+    fn read(&mut self, after: Option<Position>) {
         let (workspace, shape) = (Arc::clone(&self.workspace), self.shape);
         let most = self.shared.limits.snapshot_frame;
         let read = move || {
@@ -134,12 +130,17 @@ impl Streaming {
             let chunk = Chunk::read(&mut *view, workspace.schema(), after.as_ref(), most)?;
             drop(view);
             let last = chunk.last.clone();
-            Ok::<_, Problem>((shape.documents(chunk)?, last))
+            Ok((shape.documents(chunk)?, last))
         };
-        let piece = match self.shared.environment.offload(read).await {
+        self.ahead = Some(Box::pin(self.shared.environment.offload(read)));
+    }
+
+    /// The next piece of the body. After an error the stream is cut: the device sees no end.
+    async fn next(mut self) -> Option<(Result<Bytes, std::io::Error>, Streaming)> {
+        let piece = match self.ahead.take()?.await {
             Some(Ok((bytes, last))) => {
                 if last.is_some() {
-                    self.stage = Stage::Documents(last);
+                    self.read(last);
                 }
                 Ok(bytes)
             }
@@ -151,7 +152,9 @@ impl Streaming {
 
 /// One frame's documents.
 struct Chunk {
-    documents: Vec<Encoded>,
+    /// Results, encoded one behind the other.
+    documents: Vec<u8>,
+    count: u64,
     /// The last of them, if there are more behind it.
     last: Option<Position>,
 }
@@ -164,44 +167,69 @@ impl Chunk {
         most: usize,
     ) -> Result<Chunk, StoreError> {
         let after = after.map(|position| (position.collection, position.document.as_str()));
-        let (mut rows, mut bytes, mut more) = (Vec::new(), 0, false);
-        let mut damage = None;
+        let mut chunk = Chunk {
+            documents: Vec::with_capacity(most.min(limits::SNAPSHOT_FRAME)),
+            count: 0,
+            last: None,
+        };
+        // Those of collections with texts, which are read when this view's query has ended.
+        let mut rows: Vec<Row> = Vec::new();
+        let (mut bytes, mut more, mut damage) = (0, false, None);
         view.documents(after, &mut |row| {
-            if bytes + row.state.len() > most && !rows.is_empty() {
-                more = true;
+            let Ok(document) = DocumentId::new(row.document) else {
+                damage = Some(StoreError::Damaged("a document's id".to_owned()));
                 return false;
-            }
-            bytes += row.state.len();
-            match DocumentId::new(row.document) {
-                Ok(document) => rows.push(Row {
-                    place: Position {
-                        collection: row.collection,
-                        document,
-                    },
-                    state: row.state.to_vec(),
-                }),
-                Err(_) => damage = Some(StoreError::Damaged("a document's id".to_owned())),
-            }
-            damage.is_none()
+            };
+            let place = Position {
+                collection: row.collection,
+                document,
+            };
+            // A frame's collections have texts, all of them or none.
+            let fits = if !has_texts(schema, row.collection) {
+                rows.is_empty() && chunk.add(&place, row.state, &FieldMap::default(), most)
+            } else if chunk.count == 0 && (bytes + row.state.len() <= most || rows.is_empty()) {
+                bytes += row.state.len();
+                let state = row.state.to_vec();
+                rows.push(Row { place, state });
+                true
+            } else {
+                false
+            };
+            more = !fits;
+            fits
         })?;
         if let Some(damage) = damage {
             return Err(damage);
         }
-        let (mut documents, mut bytes, mut last) = (Vec::new(), 0, None);
         for row in rows {
             let texts = texts(view, schema, &row.place)?;
-            let result = row.result(&texts);
             // Texts are not counted with the rows: what is too much for this frame comes next.
-            if bytes + result.0.len() > most && !documents.is_empty() {
+            if !chunk.add(&row.place, &row.state, &texts, most) {
                 more = true;
                 break;
             }
-            bytes += result.0.len();
-            documents.push(result);
-            last = Some(row.place);
         }
-        let last = last.filter(|_| more);
-        Ok(Chunk { documents, last })
+        chunk.last = chunk.last.filter(|_| more);
+        Ok(chunk)
+    }
+
+    /// Adds a document, unless that would be more than `most` bytes; the first one fits always.
+    fn add(
+        &mut self,
+        place: &Position,
+        state: &[u8],
+        texts: &FieldMap<Update>,
+        most: usize,
+    ) -> bool {
+        let before = self.documents.len();
+        append(&mut self.documents, place, state, texts);
+        if self.documents.len() > most && self.count > 0 {
+            self.documents.truncate(before);
+            return false;
+        }
+        self.count += 1;
+        self.last = Some(place.clone());
+        true
     }
 }
 
@@ -209,6 +237,12 @@ impl Chunk {
 struct Row {
     place: Position,
     state: Vec<u8>,
+}
+
+fn has_texts(schema: &Schema, collection: CollectionId) -> bool {
+    let fields = schema.collection_by_id(collection).into_iter();
+    let mut fields = fields.flat_map(|collection| &collection.fields);
+    fields.any(|field| TextKind::of(field.kind).is_some())
 }
 
 /// All of a document's texts, each as one update. One that was set aside is left out.
@@ -241,30 +275,27 @@ fn texts(
     Ok(all)
 }
 
-impl Row {
-    /// The document's result around its stored state, as [`DocumentResult`] encodes it.
-    fn result(&self, texts: &FieldMap<Update>) -> Encoded {
-        let mut e = minicbor::Encoder::new(Vec::with_capacity(self.state.len() + 48));
-        // A Vec takes every byte.
-        let _ = self.write(&mut e, texts);
-        Encoded(e.into_writer())
-    }
+/// Adds the document's result around its stored state, as [`DocumentResult`] encodes it.
+fn append(results: &mut Vec<u8>, place: &Position, state: &[u8], texts: &FieldMap<Update>) {
+    // A Vec takes every byte.
+    let _ = write(&mut minicbor::Encoder::new(results), place, state, texts);
+}
 
-    fn write(
-        &self,
-        e: &mut minicbor::Encoder<Vec<u8>>,
-        texts: &FieldMap<Update>,
-    ) -> Result<(), minicbor::encode::Error<std::convert::Infallible>> {
-        e.map(4 + u64::from(!texts.is_empty()))?;
-        e.u8(0)?.u16(self.place.collection)?;
-        e.u8(1)?.encode(&self.place.document)?;
-        e.u8(2)?.bool(true)?.u8(3)?;
-        e.writer_mut().extend_from_slice(&self.state);
-        if !texts.is_empty() {
-            e.u8(4)?.encode(texts)?;
-        }
-        Ok(())
+fn write(
+    e: &mut minicbor::Encoder<&mut Vec<u8>>,
+    place: &Position,
+    state: &[u8],
+    texts: &FieldMap<Update>,
+) -> Result<(), minicbor::encode::Error<std::convert::Infallible>> {
+    e.map(4 + u64::from(!texts.is_empty()))?;
+    e.u8(0)?.u16(place.collection)?;
+    e.u8(1)?.encode(&place.document)?;
+    e.u8(2)?.bool(true)?.u8(3)?;
+    e.writer_mut().extend_from_slice(state);
+    if !texts.is_empty() {
+        e.u8(4)?.encode(texts)?;
     }
+    Ok(())
 }
 
 /// How frames are written.
@@ -286,13 +317,13 @@ impl Shape {
     fn documents(self, chunk: Chunk) -> Result<Bytes, Problem> {
         let end = chunk.last.is_none();
         let mut bytes = Vec::new();
-        if !chunk.documents.is_empty() {
-            self.append(
-                &mut bytes,
-                &SnapshotFrame::Documents {
-                    documents: chunk.documents,
-                },
-            )?;
+        if chunk.count > 0 {
+            let mut array = minicbor::Encoder::new(Vec::with_capacity(chunk.documents.len() + 9));
+            // A Vec takes every byte.
+            let _ = array.array(chunk.count);
+            array.writer_mut().extend_from_slice(&chunk.documents);
+            let documents = Encoded(array.into_writer());
+            self.append(&mut bytes, &SnapshotFrame::Documents { documents })?;
         }
         if end {
             self.append(&mut bytes, &SnapshotFrame::End)?;
@@ -327,13 +358,9 @@ fn decoded(frame: &SnapshotFrame<Encoded>) -> Result<SnapshotFrame, Problem> {
             cursor: *cursor,
             documents: *documents,
         },
-        SnapshotFrame::Documents { documents } => {
-            let documents: Result<Vec<DocumentResult>, _> =
-                documents.iter().map(Encoded::read).collect();
-            SnapshotFrame::Documents {
-                documents: documents.map_err(|_| Problem::Internal)?,
-            }
-        }
+        SnapshotFrame::Documents { documents } => SnapshotFrame::Documents {
+            documents: documents.read().map_err(|_| Problem::Internal)?,
+        },
         SnapshotFrame::End => SnapshotFrame::End,
     })
 }
@@ -343,6 +370,7 @@ mod tests {
     use super::*;
     use driftline_core::id::OpId;
     use driftline_core::merge::DocumentState;
+    use driftline_core::protocol::DocumentResult;
 
     #[test]
     fn a_spliced_result_is_what_the_message_would_be() {
@@ -350,12 +378,9 @@ mod tests {
             let state = DocumentState::opened(OpId::ZERO, 7);
             let bytes = minicbor::to_vec(&state).unwrap();
             let document = DocumentId::new(id).unwrap();
-            let row = Row {
-                place: Position {
-                    collection: 300,
-                    document: document.clone(),
-                },
-                state: bytes,
+            let place = Position {
+                collection: 300,
+                document: document.clone(),
             };
             let mut message = DocumentResult {
                 collection: 300,
@@ -365,8 +390,9 @@ mod tests {
                 texts: FieldMap::default(),
             };
             for _ in 0..2 {
-                let spliced = row.result(&message.texts);
-                assert_eq!(spliced.0, minicbor::to_vec(&message).unwrap());
+                let mut spliced = Vec::new();
+                append(&mut spliced, &place, &bytes, &message.texts);
+                assert_eq!(spliced, minicbor::to_vec(&message).unwrap());
                 message.texts.insert(4, Update(vec![0, 0]));
             }
         }
