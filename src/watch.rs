@@ -13,7 +13,7 @@ use driftline_core::value::Value;
 use crate::environment::Executor;
 use crate::error::Result;
 use crate::query::{self, Params, Row, Rows};
-use crate::storage::{Changes, ReadTx, Storage, StorageError};
+use crate::storage::{Changes, Origin, ReadTx, Storage, StorageError};
 
 /// What a watched query yields.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,10 +41,11 @@ pub struct ChangedRow {
 /// A watched query. It yields the current result first, then an update whenever a commit, of this
 /// process or another, changed it; several commits in quick succession may come as one update.
 ///
-/// The query runs while somebody asks. One that takes a millisecond or more rests afterwards three times
-/// as long, but no longer than a second, and gives way to everything else that the machine has to do:
-/// who watches a dear query does not hold up who writes. What was committed while it rests is told when
-/// it has rested. Dropping the subscription ends it.
+/// The query runs while somebody asks. One that takes a millisecond or more rests afterwards as long as
+/// it ran, nine times as long where another process is who writes, but no longer than a second, and gives
+/// way to everything else that the machine has to do: who watches a dear query does not hold up who
+/// writes. What was committed while it rests is told when it has rested. Dropping the subscription ends
+/// it.
 pub struct Subscription {
     storage: Arc<Storage>,
     signal: Arc<Signal>,
@@ -62,9 +63,12 @@ pub(crate) struct Watches {
     signals: Mutex<Vec<Weak<Signal>>>,
 }
 
-/// A query rests so many times as long as it ran: whoever watches a dear one while others write without
-/// pause keeps a quarter of one core busy. At half of it a writer on two cores waited 2 ms for one.
-const REST: i64 = 3;
+/// A query rests so many times as long as it ran before it shows what this process wrote or received,
+const REST: i64 = 1;
+/// and what another wrote: whoever watches a dear query while others write without pause keeps a tenth
+/// of one core busy. At a quarter of it a writer on two cores still waited for one, 2 ms in every
+/// hundredth write.
+const REST_FROM_OTHERS: i64 = 9;
 /// No query rests longer, in milliseconds.
 const LONGEST_REST: i64 = 1_000;
 
@@ -80,12 +84,27 @@ struct Signal {
 #[derive(Default)]
 struct SignalState {
     dirty: bool,
+    /// Whether all that is new is another process's.
+    from_others: bool,
     ended: bool,
     wakers: Vec<Waker>,
-    /// Monotonic milliseconds.
-    rests_until: i64,
-    /// Whether a task wakes futures when it has rested.
-    alarm: bool,
+    /// Monotonic milliseconds when the query last ended.
+    ran_until: i64,
+    /// How long it ran.
+    ran: i64,
+    /// When a task wakes futures that wait for its rest to end, if one does.
+    alarm: Option<i64>,
+}
+
+/// Why a signal is raised.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum News {
+    /// This process has committed something.
+    Own,
+    /// Another process has.
+    FromOthers,
+    /// There will be no more.
+    End,
 }
 
 impl Watches {
@@ -93,7 +112,10 @@ impl Watches {
     pub(crate) fn committed(&self, changes: &Changes) {
         self.each(|signal| {
             if !signal.collections.is_disjoint(&changes.collections) {
-                signal.raise(false);
+                signal.raise(match changes.origin {
+                    Origin::External => News::FromOthers,
+                    Origin::Local | Origin::Remote => News::Own,
+                });
             }
         });
     }
@@ -106,12 +128,12 @@ impl Watches {
 
     /// Has every query look again.
     pub(crate) fn all(&self) {
-        self.each(|signal| signal.raise(false));
+        self.each(|signal| signal.raise(News::Own));
     }
 
     /// Ends every query.
     pub(crate) fn end(&self) {
-        self.each(|signal| signal.raise(true));
+        self.each(|signal| signal.raise(News::End));
     }
 
     fn each(&self, visit: impl Fn(&Signal)) {
@@ -136,7 +158,6 @@ impl Watches {
         let collections = storage.with_reader(|tx| tx.gated().collections_of(&sql))?;
         let state = Mutex::new(SignalState {
             dirty: true,
-            rests_until: i64::MIN,
             ..SignalState::default()
         });
         let environment = storage.environment();
@@ -168,11 +189,13 @@ impl Signal {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn raise(&self, end: bool) {
+    fn raise(&self, news: News) {
         let wakers = {
             let mut state = self.state();
+            let more_from_others = state.from_others || !state.dirty;
+            state.from_others = news == News::FromOthers && more_from_others;
             state.dirty = true;
-            state.ended |= end;
+            state.ended |= news == News::End;
             std::mem::take(&mut state.wakers)
         };
         self.raised.notify_all();
@@ -182,16 +205,22 @@ impl Signal {
     /// The query has run since `began`, and rests now. Returns whether it ran for a millisecond or more.
     fn ran_since(&self, began: i64) -> bool {
         let now = self.clock.monotonic();
-        let ran = now.saturating_sub(began).max(0);
-        let rest = ran.saturating_mul(REST).min(LONGEST_REST);
-        self.state().rests_until = now.saturating_add(rest);
-        ran > 0
+        let mut state = self.state();
+        state.ran = now.saturating_sub(began).max(0);
+        state.ran_until = now;
+        state.ran > 0
     }
 
-    /// How many milliseconds it still rests.
+    /// How many milliseconds it still rests before it shows what is new.
     fn rest_left(&self, state: &SignalState) -> u64 {
-        let left = state.rests_until.saturating_sub(self.clock.monotonic());
-        u64::try_from(left).unwrap_or(0)
+        let times = if state.from_others {
+            REST_FROM_OTHERS
+        } else {
+            REST
+        };
+        let rest = state.ran.saturating_mul(times).min(LONGEST_REST);
+        let rested = self.clock.monotonic().saturating_sub(state.ran_until);
+        u64::try_from(rest.saturating_sub(rested)).unwrap_or(0)
     }
 
     /// Waits until the signal is raised and the query has rested, and takes it down; false when the
@@ -236,7 +265,9 @@ impl Signal {
         {
             state.wakers.push(context.waker().clone());
         }
-        if state.dirty && !std::mem::replace(&mut state.alarm, true) {
+        let end = self.clock.monotonic().saturating_add_unsigned(rest);
+        if state.dirty && state.alarm.is_none_or(|alarm| end < alarm) {
+            state.alarm = Some(end);
             drop(state);
             self.wake_in(rest);
         }
@@ -250,7 +281,7 @@ impl Signal {
             executor.sleep(millis).await;
             let wakers = {
                 let mut state = signal.state();
-                state.alarm = false;
+                state.alarm = None;
                 std::mem::take(&mut state.wakers)
             };
             wakers.into_iter().for_each(Waker::wake);
@@ -465,21 +496,42 @@ mod tests {
     }
 
     #[test]
-    fn a_query_rests_three_times_as_long_as_it_ran_and_then_tells_what_came_meanwhile() {
+    fn what_comes_while_a_query_rests_is_told_when_it_has_rested() {
         let machine = Arc::<Machine>::default();
         let signal = signal(&machine);
         machine.now.store(1_000, Ordering::Relaxed);
-        signal.raise(false);
+        signal.raise(News::Own);
         assert!(signal.wait(soon()), "the first change is told at once");
         machine.now.store(1_010, Ordering::Relaxed);
         assert!(signal.ran_since(1_000));
-        signal.raise(false);
+        signal.raise(News::Own);
         assert!(!signal.wait(soon()), "it rests");
-        machine.now.store(1_039, Ordering::Relaxed);
+        machine.now.store(1_019, Ordering::Relaxed);
         assert!(!signal.wait(soon()), "it still rests");
-        machine.now.store(1_040, Ordering::Relaxed);
+        machine.now.store(1_020, Ordering::Relaxed);
         assert!(signal.wait(None), "what came while it rested is not lost");
         assert!(!signal.wait(soon()), "and told once");
+    }
+
+    #[test]
+    fn what_another_process_writes_is_told_later_unless_this_one_writes_too() {
+        let machine = Arc::<Machine>::default();
+        let signal = signal(&machine);
+        machine.now.store(10, Ordering::Relaxed);
+        signal.ran_since(0);
+        signal.raise(News::FromOthers);
+        machine.now.store(99, Ordering::Relaxed);
+        assert!(!signal.wait(soon()));
+        machine.now.store(100, Ordering::Relaxed);
+        assert!(signal.wait(soon()));
+        machine.now.store(110, Ordering::Relaxed);
+        signal.ran_since(100);
+        machine.now.store(120, Ordering::Relaxed);
+        signal.raise(News::FromOthers);
+        assert!(!signal.wait(soon()));
+        signal.raise(News::Own);
+        signal.raise(News::FromOthers);
+        assert!(signal.wait(soon()));
     }
 
     #[test]
@@ -487,11 +539,13 @@ mod tests {
         let machine = Arc::<Machine>::default();
         let signal = signal(&machine);
         assert!(!signal.ran_since(0));
-        signal.raise(false);
+        signal.raise(News::FromOthers);
         assert!(signal.wait(soon()));
         machine.now.store(60_000, Ordering::Relaxed);
         assert!(signal.ran_since(0));
-        signal.raise(false);
+        signal.raise(News::FromOthers);
+        machine.now.store(60_999, Ordering::Relaxed);
+        assert!(!signal.wait(soon()));
         machine.now.store(61_000, Ordering::Relaxed);
         assert!(signal.wait(soon()));
     }
@@ -502,7 +556,7 @@ mod tests {
         let signal = signal(&machine);
         machine.now.store(500, Ordering::Relaxed);
         signal.ran_since(0);
-        signal.raise(true);
+        signal.raise(News::End);
         assert!(!signal.wait(None), "it returns, and says that it is over");
     }
 
@@ -513,21 +567,25 @@ mod tests {
         let wakes = Arc::<Wakes>::default();
         let waker = Waker::from(Arc::clone(&wakes));
         let context = Context::from_waker(&waker);
-        machine.now.store(40, Ordering::Relaxed);
-        signal.ran_since(30);
+        machine.now.store(10, Ordering::Relaxed);
+        signal.ran_since(0);
         assert_eq!(signal.poll(&context), Poll::Pending);
         assert!(
             machine.tasks.lock().unwrap().is_empty(),
             "no timer without news"
         );
-        signal.raise(false);
+        signal.raise(News::FromOthers);
         assert_eq!(signal.poll(&context), Poll::Pending);
+        assert_eq!(signal.poll(&context), Poll::Pending);
+        assert_eq!(machine.tasks.lock().unwrap().len(), 1);
+        // What this process writes is told sooner.
+        signal.raise(News::Own);
         assert_eq!(signal.poll(&context), Poll::Pending);
         let mut tasks = std::mem::take(&mut *machine.tasks.lock().unwrap());
-        assert_eq!((tasks.len(), wakes.0.load(Ordering::Relaxed)), (1, 1));
-        machine.now.store(70, Ordering::Relaxed);
-        tasks.remove(0).now_or_never().unwrap();
-        assert_eq!(wakes.0.load(Ordering::Relaxed), 2);
+        assert_eq!((tasks.len(), wakes.0.load(Ordering::Relaxed)), (2, 2));
+        machine.now.store(20, Ordering::Relaxed);
+        tasks.remove(1).now_or_never().unwrap();
+        assert_eq!(wakes.0.load(Ordering::Relaxed), 3);
         assert_eq!(signal.poll(&context), Poll::Ready(true));
     }
 }
