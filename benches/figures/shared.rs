@@ -14,7 +14,7 @@ use crate::stats::{micros, now, percentile};
 
 const DOCUMENTS: usize = 100_000;
 /// Writes of one round, with and without company.
-const ROUND: usize = 500;
+const ROUND: usize = 2_000;
 
 /// The child of this figure.
 pub(super) const READER: &str = "shared-reader";
