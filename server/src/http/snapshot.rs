@@ -186,7 +186,7 @@ impl Chunk {
             };
             // A frame's collections have texts, all of them or none.
             let fits = if !has_texts(schema, row.collection) {
-                rows.is_empty() && chunk.add(&place, row.state, &FieldMap::default(), most)
+                rows.is_empty() && chunk.add(place, row.state, &FieldMap::default(), most)
             } else if chunk.count == 0 && (bytes + row.state.len() <= most || rows.is_empty()) {
                 bytes += row.state.len();
                 let state = row.state.to_vec();
@@ -204,7 +204,7 @@ impl Chunk {
         for row in rows {
             let texts = texts(view, schema, &row.place)?;
             // Texts are not counted with the rows: what is too much for this frame comes next.
-            if !chunk.add(&row.place, &row.state, &texts, most) {
+            if !chunk.add(row.place, &row.state, &texts, most) {
                 more = true;
                 break;
             }
@@ -216,19 +216,19 @@ impl Chunk {
     /// Adds a document, unless that would be more than `most` bytes; the first one fits always.
     fn add(
         &mut self,
-        place: &Position,
+        place: Position,
         state: &[u8],
         texts: &FieldMap<Update>,
         most: usize,
     ) -> bool {
         let before = self.documents.len();
-        append(&mut self.documents, place, state, texts);
+        append(&mut self.documents, &place, state, texts);
         if self.documents.len() > most && self.count > 0 {
             self.documents.truncate(before);
             return false;
         }
         self.count += 1;
-        self.last = Some(place.clone());
+        self.last = Some(place);
         true
     }
 }
