@@ -4,8 +4,10 @@
 mod content;
 mod edit;
 mod element;
+mod open;
 mod session;
 pub(crate) mod showing;
+mod state;
 mod transaction;
 mod untold;
 
@@ -16,7 +18,7 @@ use driftline_core::text::{TextError, TextKind};
 pub use content::RichText;
 pub use edit::{Offsets, TextEdit};
 pub use element::{ElementId, ListElement};
-pub(crate) use session::Session;
+pub(crate) use open::Session;
 pub use session::{TextNews, TextSession};
 pub use transaction::{OpenList, OpenRichText};
 

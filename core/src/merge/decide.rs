@@ -2,16 +2,15 @@
 
 use std::collections::HashMap;
 
+use super::decision::{Accepted, Decision, Touched};
 use super::document::{Effect, Incoming, Merged, Unmerged, merge};
+use super::limits::{fits_a_page, is_counted, recount, within_limits};
 use super::record::{Record, Verdict, answered, records};
-use super::{Difference, DocumentState, History, Seen, echo};
+use super::{DocumentState, History, Seen, echo};
 use crate::id::{CollectionId, DocumentId, FieldId, OpId, Version};
-use crate::ledger::Lost;
 use crate::mutant::{Mutant, planted};
-use crate::op::{Change, ChangeKind, FieldMap, Op, Refusal, Update, admit, refusal};
-use crate::protocol::limits::MAX_VERSION;
-use crate::protocol::{DocumentResult, encode_cbor};
-use crate::schema::{Collection, FieldKind, Schema};
+use crate::op::{Change, ChangeKind, Op, Refusal, admit, refusal};
+use crate::schema::Schema;
 use crate::time::Stamp;
 
 /// The server's state of one workspace, as far as a decision reads it.
@@ -66,86 +65,6 @@ pub trait Workspace: History {
         _version: Version,
     ) -> Result<bool, Self::Error> {
         Ok(true)
-    }
-}
-
-/// What to answer, and what to store before answering.
-#[derive(Clone, Debug)]
-pub struct Decision {
-    /// The answer; `None` where nothing is decided. Text of the op does not fit what its field
-    /// contains, and its author writes it again; or the op is put off.
-    pub verdict: Option<Verdict>,
-    /// Whether the op is to be sent again as it is: it may be too large for a text only because what
-    /// was deleted from that still counts.
-    pub put_off: bool,
-    /// Records to write, the op's own first; empty if it had been answered before.
-    pub records: Vec<(OpId, Record)>,
-    /// The new version, if there is one.
-    pub accepted: Option<Accepted>,
-}
-
-/// A new version of the workspace.
-#[derive(Clone, Debug)]
-pub struct Accepted {
-    /// Every id the version answers to: the op's, those it covers, and a retry's first id.
-    pub names: Vec<OpId>,
-    /// The documents it changed.
-    pub documents: Vec<Touched>,
-    /// What was lost.
-    pub lost: Vec<(CollectionId, DocumentId, Lost)>,
-    /// Set where the op did exactly what it says: its effective stamp.
-    pub echo: Option<Stamp>,
-    /// Writers that wrote for the first time, and so belong to the op's account from now on.
-    pub new_writers: Vec<u64>,
-}
-
-/// One document changed by a version.
-#[derive(Clone, Debug)]
-pub struct Touched {
-    /// The collection.
-    pub collection: CollectionId,
-    /// The document.
-    pub document: DocumentId,
-    /// The state before.
-    pub before: Option<DocumentState>,
-    /// The state after.
-    pub after: DocumentState,
-    /// Whether results carry all of it.
-    pub whole: bool,
-    /// The updates that texts and lists in it took.
-    pub texts: FieldMap<Update>,
-}
-
-impl Touched {
-    /// What a version's entry says of it.
-    pub fn result(&self) -> DocumentResult {
-        DocumentResult {
-            collection: self.collection,
-            document: self.document.clone(),
-            whole: self.is_told_whole(),
-            state: self.part(),
-            texts: self.texts.clone(),
-        }
-    }
-
-    /// Whether results carry all of the document.
-    pub fn is_told_whole(&self) -> bool {
-        self.whole && !planted(Mutant::WholeForgotten) || self.before.is_none()
-    }
-
-    /// Forgets edits of a text that the same op then replaced, by deleting and inserting anew.
-    fn forget_other_texts(&mut self, op: OpId) {
-        let after = &self.after;
-        let stands = |field| after.texts.get(field).is_some_and(|text| text.last == op);
-        self.texts.retain(|field, _| stands(field));
-    }
-
-    /// What a page carries of it.
-    pub fn part(&self) -> DocumentState {
-        match &self.before {
-            Some(before) if !self.whole => Difference::between(before, &self.after).part,
-            _ => self.after.clone(),
-        }
     }
 }
 
@@ -223,18 +142,6 @@ pub fn decide<W: Workspace>(
         records,
         accepted,
     })
-}
-
-impl Decision {
-    /// One that leaves nothing behind: the op was answered before, or is not decided.
-    fn without_record(verdict: Option<Verdict>) -> Decision {
-        Decision {
-            verdict,
-            put_off: false,
-            records: Vec::new(),
-            accepted: None,
-        }
-    }
 }
 
 fn id_taken() -> Refusal {
@@ -437,48 +344,6 @@ fn names_told(mut names: Vec<OpId>) -> Vec<OpId> {
     names
 }
 
-/// Takes off what the texts about to be edited count although it was deleted again.
-fn recount<W: Workspace>(
-    workspace: &mut W,
-    change: &Change,
-    state: Option<&mut DocumentState>,
-) -> Result<(), W::Error> {
-    let Some(state) = state else { return Ok(()) };
-    for (field, _) in change.texts.iter() {
-        if let Some(text) = state.texts.get_mut(field) {
-            let deleted = workspace.deleted_bytes(
-                change.collection,
-                &change.document,
-                field,
-                text.version,
-            )?;
-            text.bytes = text.bytes.saturating_sub(deleted);
-        }
-    }
-    Ok(())
-}
-
-/// Whether the texts that `change` edits are as large as they count.
-fn is_counted<W: Workspace>(
-    workspace: &mut W,
-    change: &Change,
-    before: Option<DocumentState>,
-    version: Version,
-) -> Result<bool, W::Error> {
-    let Some(before) = before else {
-        return Ok(true);
-    };
-    for (field, _) in change.texts.iter() {
-        // What this op itself has written so far nobody is going to count before it is decided.
-        if let Some(text) = before.texts.get(field).filter(|t| t.version != version)
-            && !workspace.is_counted(change.collection, &change.document, field, text.version)?
-        {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
 /// Whether the writers of the edits that took effect are the account's own: a new one becomes it.
 fn claim_writers<W: Workspace>(
     workspace: &mut W,
@@ -502,21 +367,6 @@ fn claim_writers<W: Workspace>(
         }
     }
     Ok(true)
-}
-
-/// What an op writes is as large as the op, but what it brings back is not: a version that no device
-/// could receive would stop them all.
-fn fits_a_page(touched: &[Touched]) -> Result<(), Refusal> {
-    let brought_back = touched
-        .iter()
-        .filter(|t| t.whole && t.before.is_some())
-        .map(|t| encode_cbor(&t.after).len());
-    let bytes: usize = brought_back.sum();
-    if bytes <= MAX_VERSION {
-        return Ok(());
-    }
-    let message = format!("it brings back {bytes} bytes of documents; at most {MAX_VERSION}");
-    Err(Refusal::new(refusal::GROUP_TOO_LARGE, message))
 }
 
 /// The generation a change means, mapped to where its opener landed.
@@ -555,52 +405,5 @@ fn meant_generation<W: Workspace>(
             .linked(opener, change.collection, &change.document)
             .landed)),
         None => Ok(Ok(Some(opener))),
-    }
-}
-
-fn within_limits(
-    schema: &Schema,
-    collection: &Collection,
-    before: Option<&DocumentState>,
-    after: &DocumentState,
-) -> Result<(), Refusal> {
-    let limits = &schema.limits;
-    let name = &collection.name;
-    let size = after.size();
-    if size > limits.max_document as usize {
-        let message = format!(
-            "{size} bytes in one document of {name}; at most {}",
-            limits.max_document
-        );
-        return Err(Refusal::new(refusal::DOCUMENT_TOO_LARGE, message));
-    }
-    for (field, text) in after.texts.iter() {
-        // Of a list it bounds each element.
-        let declared = collection.field_by_id(field);
-        let declared = declared.filter(|f| f.kind != FieldKind::List);
-        let declared = declared.and_then(|f| f.max_bytes);
-        let most = u64::from(declared.unwrap_or(limits.max_value));
-        // What makes it smaller is welcome also where a limit was lowered.
-        let was = before.and_then(|before| before.texts.get(field));
-        if text.bytes > most && was.is_none_or(|was| text.bytes > was.bytes) {
-            let place = collection.place_of(field);
-            let message = format!("{place}: {} bytes; at most {most}", text.bytes);
-            return Err(Refusal::new(refusal::VALUE_TOO_LARGE, message));
-        }
-    }
-    match after
-        .sets
-        .iter()
-        .find(|(_, set)| set.elements.len() > limits.max_set_elements as usize)
-    {
-        None => Ok(()),
-        Some((field, _)) => {
-            let message = format!(
-                "{}: at most {} elements",
-                collection.place_of(field),
-                limits.max_set_elements
-            );
-            Err(Refusal::new(refusal::SET_TOO_LARGE, message))
-        }
     }
 }

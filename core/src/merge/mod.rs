@@ -6,9 +6,11 @@
 mod codec;
 mod counter;
 mod decide;
+mod decision;
 mod diff;
 mod document;
 mod echo;
+mod limits;
 mod record;
 mod register;
 mod seen;
@@ -19,7 +21,8 @@ mod state;
 mod tests;
 mod text;
 
-pub use decide::{Accepted, Decision, Touched, Workspace, decide};
+pub use decide::{Workspace, decide};
+pub use decision::{Accepted, Decision, Touched};
 pub use diff::Difference;
 pub use document::{Effect, Incoming, Merged, Unmerged, merge};
 pub use echo::echo;
