@@ -187,7 +187,7 @@ pub fn workspace(directory: &Path, name: &str) -> Result<Option<WorkspaceFacts>,
         digest: digest.to_string(),
         documents: digest.documents(),
         unfolded_edits: inspected.unfolded_edits()?,
-        texts_aside: texts_aside(&inspected, &ids)?,
+        texts_aside: texts_aside(&mut inspected, &ids)?,
     }))
 }
 
@@ -271,7 +271,7 @@ fn text(
 }
 
 fn texts_aside(
-    inspected: &InspectedWorkspace,
+    inspected: &mut InspectedWorkspace,
     ids: &StableIds,
 ) -> Result<Vec<TextAside>, StoreError> {
     let named = |(place, why): (TextPlace, String)| {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod crash;
+mod many;
 mod rows;
 mod texts;
 
@@ -46,6 +47,9 @@ macro_rules! contract {
             texts_with_a_tail_are_found_in_order,
             a_writer_is_whoever_wrote_under_it_first,
             a_crash_leaves_what_was_committed,
+            many_rows_are_seen_as_if_written_one_by_one,
+            many_rows_are_undone_wherever_they_are,
+            a_row_that_cannot_be_written_is_told_before_the_part_ends,
         );
     };
     ($harness:expr, $($obligation:ident,)*) => {
@@ -57,6 +61,7 @@ macro_rules! contract {
 }
 pub(super) use contract;
 pub(super) use crash::*;
+pub(super) use many::*;
 pub(super) use rows::*;
 pub(super) use texts::*;
 

@@ -115,9 +115,7 @@ impl<'t> Batch<'t> {
                 SentOp::Named(id) => self.named(id)?,
             });
         }
-        if !self.decided.is_empty() {
-            self.tx.set_size(self.head.documents, self.head.bytes)?;
-        }
+        // First what needs no rows: a store may still be writing those of the last ops.
         let answer = page::answer(
             self.tx,
             self.common,
@@ -127,6 +125,9 @@ impl<'t> Batch<'t> {
             &self.decided,
             self.now,
         )?;
+        if !self.decided.is_empty() {
+            self.tx.set_size(self.head.documents, self.head.bytes)?;
+        }
         Ok(Done {
             answer,
             versions: self.decided.into_entries(),

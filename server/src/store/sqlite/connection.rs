@@ -39,9 +39,11 @@ pub(super) fn open_writer(
     write_ahead(&connection)?;
     // FULL: an answer is given only for what survives a loss of power. Checkpoints run beside the
     // writer, not within its commits. On Apple a plain fsync leaves content in the drive's cache.
+    // References are to numbers that the same transaction has looked up or given: looking for them
+    // again with every row would cost a tenth of what writing it does.
     connection.execute_batch(
         "PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON;
-         PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -16384;",
+         PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -16384; PRAGMA foreign_keys = OFF;",
     )?;
     migrate(&mut connection, format)?;
     Ok(connection)

@@ -160,14 +160,14 @@ impl InspectedWorkspace {
     }
 
     /// How many edits of texts are not folded.
-    pub(crate) fn unfolded_edits(&self) -> Result<u64, StoreError> {
+    pub(crate) fn unfolded_edits(&mut self) -> Result<u64, StoreError> {
         let sql = "SELECT count(*) FROM text_tail";
-        let count = self.view.connection.query_row(sql, [], |row| row.get(0));
+        let count = self.view.prepare(sql)?.query_row([], |row| row.get(0));
         Ok(count.map(i64::unsigned_abs)?)
     }
 
     /// Texts that are not folded any more, and why.
-    pub(crate) fn texts_aside(&self) -> Result<Vec<(TextPlace, String)>, StoreError> {
+    pub(crate) fn texts_aside(&mut self) -> Result<Vec<(TextPlace, String)>, StoreError> {
         let mut query = self.view.prepare(
             "SELECT collection, document, field, aside FROM texts WHERE aside IS NOT NULL ORDER BY 1, 2, 3",
         )?;
@@ -186,15 +186,16 @@ impl InspectedWorkspace {
     }
 
     /// How many ops were accepted and how many rejected.
-    pub(crate) fn verdicts(&self) -> Result<(u64, u64), StoreError> {
+    pub(crate) fn verdicts(&mut self) -> Result<(u64, u64), StoreError> {
         let sql = "SELECT count(version), count(code) FROM verdicts";
-        let counts = self.view.connection.query_row(sql, [], |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
-        })?;
+        let counts = self
+            .view
+            .prepare(sql)?
+            .query_row([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?;
         Ok((counts.0.unsigned_abs(), counts.1.unsigned_abs()))
     }
 
-    pub(crate) fn devices(&self) -> Result<Vec<SeenDevice>, StoreError> {
+    pub(crate) fn devices(&mut self) -> Result<Vec<SeenDevice>, StoreError> {
         let mut query = self.view.prepare(
             "SELECT accounts.name, device, label, cursor, last_seen, \
                (SELECT count(*) FROM losses WHERE losses.device = devices.number) \

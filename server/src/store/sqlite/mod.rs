@@ -1,8 +1,10 @@
 //! The default store: embedded SQLite, one file per workspace and one control file.
 
+mod beside;
 mod connection;
 mod control;
 mod error;
+mod gathered;
 pub(crate) mod inspect;
 mod newest;
 mod read;

@@ -1,7 +1,5 @@
 //! Reads of a workspace's file.
 
-use std::ops::Deref;
-
 use driftline_core::id::{CollectionId, DocumentId, OpId, Version};
 use driftline_core::ledger::Loss;
 use driftline_core::merge::{DocumentState, Link, Record, Verdict};
@@ -20,26 +18,49 @@ use crate::store::{
 pub(super) struct View<C> {
     pub(super) connection: C,
     pub(super) newest: Newest,
+    /// The account and device that were looked up last, with their numbers.
+    pub(super) seen: Option<(String, String, (i64, DeviceNumber))>,
     workspace: [u8; 16],
 }
 
-impl<C: Deref<Target = Connection>> View<C> {
+/// Where a view reads.
+pub(super) trait Source {
+    /// The connection, with everything in the file that was to be written before.
+    fn sql(&mut self) -> Result<&Connection, StoreError>;
+}
+
+impl Source for Box<Connection> {
+    fn sql(&mut self) -> Result<&Connection, StoreError> {
+        Ok(self)
+    }
+}
+
+impl<C: Source> View<C> {
     pub(super) fn new(connection: C, workspace: [u8; 16]) -> View<C> {
         View {
             connection,
             newest: Newest::default(),
+            seen: None,
             workspace,
         }
     }
 
-    pub(super) fn prepare(&self, sql: &str) -> Result<CachedStatement<'_>, StoreError> {
-        Ok(self.connection.prepare_cached(sql)?)
+    pub(super) fn prepare(&mut self, sql: &str) -> Result<CachedStatement<'_>, StoreError> {
+        Ok(self.connection.sql()?.prepare_cached(sql)?)
+    }
+
+    /// The numbers of an account and a device, if they were looked up last.
+    pub(super) fn seen(&self, account: &str, device: &str) -> Option<(i64, DeviceNumber)> {
+        let seen = self.seen.as_ref();
+        let (.., numbers) = seen.filter(|(a, d, _)| a == account && d == device)?;
+        Some(*numbers)
     }
 
     /// Whether no record can have this id, for it is beyond them all.
     pub(super) fn is_beyond_records(&mut self, op: OpId) -> Result<bool, StoreError> {
-        let connection = &*self.connection;
+        let source = &mut self.connection;
         self.newest.is_beyond_records(op, || {
+            let connection = source.sql()?;
             let mut query = connection.prepare_cached("SELECT max(op_id) FROM verdicts")?;
             let newest: Option<[u8; 16]> = query.query_row([], |row| row.get(0))?;
             Ok(newest.map_or(OpId::ZERO, OpId))
@@ -52,8 +73,9 @@ impl<C: Deref<Target = Connection>> View<C> {
         collection: CollectionId,
         id: &str,
     ) -> Result<bool, StoreError> {
-        let connection = &*self.connection;
+        let source = &mut self.connection;
         self.newest.is_beyond_documents(collection, id, || {
+            let connection = source.sql()?;
             let mut query =
                 connection.prepare_cached("SELECT max(id) FROM documents WHERE collection = ?1")?;
             let newest: Option<String> = query.query_row([collection], |row| row.get(0))?;
@@ -62,11 +84,10 @@ impl<C: Deref<Target = Connection>> View<C> {
     }
 }
 
-impl<C: Deref<Target = Connection>> Snapshot for View<C> {
+impl<C: Source> Snapshot for View<C> {
     fn head(&mut self) -> Result<Head, StoreError> {
-        let mut last =
-            self.prepare("SELECT version, hash FROM log ORDER BY version DESC LIMIT 1")?;
-        let last = last
+        let last = self
+            .prepare("SELECT version, hash FROM log ORDER BY version DESC LIMIT 1")?
             .query_row([], |row| Ok((number(row, 0)?, hash(row, 1)?)))
             .optional()?;
         let cursor = match last {
@@ -266,6 +287,9 @@ impl<C: Deref<Target = Connection>> Snapshot for View<C> {
     }
 
     fn device(&mut self, account: &str, device: &str) -> Result<Option<DeviceNumber>, StoreError> {
+        if let Some((_, number)) = self.seen(account, device) {
+            return Ok(Some(number));
+        }
         let mut query = self.prepare(
             "SELECT devices.number FROM devices JOIN accounts ON accounts.number = devices.account WHERE accounts.name = ?1 AND device = ?2",
         )?;

@@ -1,21 +1,19 @@
 //! Texts and lists in a workspace's file.
 
-use std::ops::Deref;
-
 use driftline_core::id::{DocumentId, OpId, Version};
 use driftline_core::text::Mark;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{OptionalExtension, Row, params};
 
 use super::error::damaged;
-use super::read::View;
+use super::read::{Source, View};
 use super::workspace::Writing;
 use crate::store::{FoldedState, NewEdit, NewFold, StoreError, StoredText, TailEdit, TextPlace};
 
 /// Stands for how much was found deleted, where the document had been counted on meanwhile.
 const UNKNOWN: i64 = -1;
 
-impl<C: Deref<Target = Connection>> View<C> {
-    pub(super) fn writer_account(&self, writer: u64) -> Result<Option<String>, StoreError> {
+impl<C: Source> View<C> {
+    pub(super) fn writer_account(&mut self, writer: u64) -> Result<Option<String>, StoreError> {
         let mut query = self.prepare(
             "SELECT accounts.name FROM writers JOIN accounts ON accounts.number = writers.account WHERE writer = ?1",
         )?;
@@ -24,19 +22,21 @@ impl<C: Deref<Target = Connection>> View<C> {
     }
 
     pub(super) fn stored_text(
-        &self,
+        &mut self,
         place: &TextPlace,
         most: usize,
     ) -> Result<StoredText, StoreError> {
         let key = params![place.collection, place.document.as_str(), place.field];
-        let mut query = self.prepare(
-            "SELECT version, state, marks, aside FROM texts WHERE collection = ?1 AND document = ?2 AND field = ?3",
-        )?;
         let mut text = StoredText::default();
-        let mut rows = query.query(key)?;
-        if let Some(row) = rows.next()? {
-            text.folded = folded(row)?;
-            text.aside = row.get(3)?;
+        {
+            let mut query = self.prepare(
+                "SELECT version, state, marks, aside FROM texts WHERE collection = ?1 AND document = ?2 AND field = ?3",
+            )?;
+            let mut rows = query.query(key)?;
+            if let Some(row) = rows.next()? {
+                text.folded = folded(row)?;
+                text.aside = row.get(3)?;
+            }
         }
         let mut query = self.prepare(
             "SELECT version, op_id, writer, edit FROM text_tail
@@ -57,7 +57,7 @@ impl<C: Deref<Target = Connection>> View<C> {
     }
 
     pub(super) fn found_deleted(
-        &self,
+        &mut self,
         place: &TextPlace,
         version: Version,
     ) -> Result<u64, StoreError> {
@@ -103,7 +103,7 @@ impl<C: Deref<Target = Connection>> View<C> {
     }
 
     pub(super) fn with_tail(
-        &self,
+        &mut self,
         after: Option<&TextPlace>,
         most: usize,
     ) -> Result<Vec<TextPlace>, StoreError> {

@@ -1,15 +1,16 @@
 //! One workspace's file: a writer, a few readers, and checkpoints beside both.
 
-use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::beside::Beside;
 use super::connection::{WORKSPACE, open_reader, open_writer};
 use super::error::damaged;
-use super::read::View;
+use super::gathered::Gathered;
+use super::read::{Source, View};
 use crate::store::{Snapshot, StoreError, Transaction, WorkspaceName, WorkspaceStore};
 
 /// Idle readers kept open.
@@ -99,13 +100,14 @@ impl SqliteWorkspace {
 
 impl WorkspaceStore for SqliteWorkspace {
     fn read(&self) -> Result<Box<dyn Snapshot + '_>, StoreError> {
-        let reader = Reading {
+        let mut reader = Reading {
             workspace: self,
             connection: Some(self.reader()?),
         };
-        reader.execute_batch("BEGIN")?;
+        let connection = reader.sql()?;
+        connection.prepare_cached("BEGIN")?.execute([])?;
         // SQLite's view is of the first read, not of the beginning.
-        reader
+        connection
             .prepare_cached("SELECT one FROM size")?
             .query_row([], |_| Ok(()))?;
         Ok(Box::new(View::new(reader, self.id)))
@@ -116,11 +118,19 @@ impl WorkspaceStore for SqliteWorkspace {
         if slot.is_none() {
             *slot = Some(self.watched(open_writer(&self.path, self.vfs.as_deref(), WORKSPACE)?)?);
         }
-        let writing = Writing { slot };
+        let mut writing = Writing {
+            slot,
+            gathered: Gathered::default(),
+            spare: Gathered::default(),
+            // Who gives a VFS decides what happens in which order.
+            may_begin_thread: self.vfs.is_none(),
+            beside: None,
+        };
+        let connection = writing.sql()?;
         if self.wal_pages.load(Ordering::Relaxed) > CHECKPOINT_NOW_PAGES {
-            self.checkpoint_now(&writing)?;
+            self.checkpoint_now(connection)?;
         }
-        writing.execute_batch("BEGIN IMMEDIATE")?;
+        connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         Ok(Box::new(View::new(writing, self.id)))
     }
 
@@ -157,11 +167,9 @@ pub(super) struct Reading<'w> {
     connection: Option<Connection>,
 }
 
-impl Deref for Reading<'_> {
-    type Target = Connection;
-    #[allow(clippy::expect_used)]
-    fn deref(&self) -> &Connection {
-        self.connection.as_ref().expect("taken in drop only")
+impl Source for Reading<'_> {
+    fn sql(&mut self) -> Result<&Connection, StoreError> {
+        self.connection.as_ref().ok_or_else(closed)
     }
 }
 
@@ -182,30 +190,100 @@ impl Drop for Reading<'_> {
 
 /// The writer, held.
 pub(super) struct Writing<'w> {
+    /// Empty while a thread writes rows with it.
     slot: MutexGuard<'w, Option<Connection>>,
+    gathered: Gathered,
+    /// Room for the rows to be gathered while others are written.
+    spare: Gathered,
+    may_begin_thread: bool,
+    beside: Option<Beside>,
 }
 
 impl Writing<'_> {
+    /// Gathers rows. They are in the file before any statement sees it, and no later than the commit;
+    /// that they could not be written is told by what comes next.
+    pub(super) fn gather(
+        &mut self,
+        add: impl FnOnce(&mut Gathered) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        add(&mut self.gathered)?;
+        if self.gathered.is_enough() {
+            self.write_on()?;
+        }
+        Ok(())
+    }
+
+    /// Has the gathered rows written by a thread, once it has written those before.
+    fn write_on(&mut self) -> Result<(), StoreError> {
+        if self.beside.is_none() && std::mem::take(&mut self.may_begin_thread) {
+            self.beside = Beside::start();
+        }
+        self.come_home()?;
+        let Some(beside) = &mut self.beside else {
+            return self.settle();
+        };
+        let connection = self.slot.take().ok_or_else(closed)?;
+        let next = std::mem::take(&mut self.spare);
+        beside.write(connection, std::mem::replace(&mut self.gathered, next))
+    }
+
+    /// Waits until the thread has written what it has.
+    fn come_home(&mut self) -> Result<(), StoreError> {
+        let Some(beside) = &mut self.beside else {
+            return Ok(());
+        };
+        let Some((connection, mut rows, outcome)) = beside.wait()? else {
+            return Ok(());
+        };
+        *self.slot = Some(connection);
+        rows.clear();
+        self.spare = rows;
+        outcome
+    }
+
+    /// Has everything gathered in the file.
+    pub(super) fn settle(&mut self) -> Result<(), StoreError> {
+        self.come_home()?;
+        if self.gathered.is_empty() {
+            return Ok(());
+        }
+        let written = match &*self.slot {
+            Some(connection) => self.gathered.write(connection),
+            None => Err(closed()),
+        };
+        self.gathered.clear();
+        written
+    }
+
+    /// Forgets what is gathered; what is written already is for the caller to undo.
+    pub(super) fn forget(&mut self) {
+        // An outcome of what is undone is nothing to anybody.
+        let _ = self.come_home();
+        self.gathered.clear();
+    }
+
     /// Commits. A connection that failed to is closed: what it believes of the file may be wrong.
     pub(super) fn commit(mut self) -> Result<(), StoreError> {
-        let outcome = self.execute_batch("COMMIT");
+        let connection = self.sql()?;
+        let commit = connection.prepare_cached("COMMIT");
+        let outcome = commit.and_then(|mut commit| commit.execute([]));
         if outcome.is_err() {
             *self.slot = None;
         }
-        Ok(outcome?)
+        Ok(outcome.map(drop)?)
     }
 }
 
-impl Deref for Writing<'_> {
-    type Target = Connection;
-    #[allow(clippy::expect_used)]
-    fn deref(&self) -> &Connection {
-        self.slot.as_ref().expect("filled by begin")
+impl Source for Writing<'_> {
+    fn sql(&mut self) -> Result<&Connection, StoreError> {
+        self.settle()?;
+        self.slot.as_ref().ok_or_else(closed)
     }
 }
 
 impl Drop for Writing<'_> {
     fn drop(&mut self) {
+        self.forget();
         let stuck = self
             .slot
             .as_ref()
@@ -214,4 +292,8 @@ impl Drop for Writing<'_> {
             *self.slot = None;
         }
     }
+}
+
+fn closed() -> StoreError {
+    StoreError::Failed("the connection was lost".to_owned())
 }

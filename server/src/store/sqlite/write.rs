@@ -2,7 +2,7 @@
 
 use driftline_core::id::{OpId, Version};
 use driftline_core::ledger::Loss;
-use driftline_core::merge::{Record, Verdict};
+use driftline_core::merge::Record;
 use rusqlite::{OptionalExtension, params};
 
 use super::error::damaged;
@@ -10,7 +10,7 @@ use super::read::View;
 use super::workspace::Writing;
 use crate::store::{
     Author, AuthorNumbers, DeviceNumber, NewDocument, NewEdit, NewFold, NewVersion, Sighting,
-    StoreError, TextPlace, Touch, Transaction,
+    StoreError, TextPlace, Transaction,
 };
 
 impl View<Writing<'_>> {
@@ -32,18 +32,23 @@ impl View<Writing<'_>> {
         account: &str,
         device: &str,
     ) -> Result<(i64, DeviceNumber), StoreError> {
-        let account = self.account(account)?;
+        if let Some(numbers) = self.seen(account, device) {
+            return Ok(numbers);
+        }
+        let account_number = self.account(account)?;
         let known = self
             .prepare("SELECT number FROM devices WHERE account = ?1 AND device = ?2")?
-            .query_row(params![account, device], |row| row.get(0))
+            .query_row(params![account_number, device], |row| row.get(0))
             .optional()?;
         let number = match known {
             Some(number) => number,
             None => self
                 .prepare("INSERT INTO devices (account, device) VALUES (?1, ?2)")?
-                .insert(params![account, device])?,
+                .insert(params![account_number, device])?,
         };
-        Ok((account, DeviceNumber(number)))
+        let numbers = (account_number, DeviceNumber(number));
+        self.seen = Some((account.to_owned(), device.to_owned(), numbers));
+        Ok(numbers)
     }
 }
 
@@ -83,74 +88,27 @@ impl Transaction for View<Writing<'_>> {
     }
 
     fn append(&mut self, new: &NewVersion<'_>) -> Result<(), StoreError> {
-        self.prepare(
-            "INSERT INTO log (version, hash, op_id, author, base, schema_version, written, at, touched, entry)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-        )?
-        .execute(params![
-            new.cursor.version.cast_signed(),
-            new.cursor.hash.0,
-            new.op.0,
-            new.author.author,
-            new.base.cast_signed(),
-            new.schema,
-            new.written,
-            new.at,
-            touched_as_json(new.touched),
-            new.entry,
-        ])?;
-        Ok(())
+        self.connection.gather(|rows| {
+            rows.version(new);
+            Ok(())
+        })
     }
 
     fn put_document(&mut self, new: &NewDocument<'_>) -> Result<(), StoreError> {
-        // A plain insert needs no way back for the statement alone.
-        let insert = match self.is_beyond_documents(new.collection, new.document.as_str())? {
-            true => {
-                "INSERT INTO documents (collection, id, version, body, state)
-                 VALUES (?1, ?2, ?3, ?4, ?5)"
-            }
-            false => {
-                "INSERT INTO documents (collection, id, version, body, state)
-                 VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (collection, id) DO UPDATE SET
-                 version = excluded.version, body = excluded.body, state = excluded.state"
-            }
-        };
-        self.prepare(insert)?.execute(params![
-            new.collection,
-            new.document.as_str(),
-            new.version.cast_signed(),
-            new.body,
-            new.state
-        ])?;
+        let is_new = self.is_beyond_documents(new.collection, new.document.as_str())?;
+        self.connection.gather(|rows| {
+            rows.document(new, is_new);
+            Ok(())
+        })?;
         self.newest
             .document_stored(new.collection, new.document.as_str());
         Ok(())
     }
 
     fn put_record(&mut self, op: OpId, account: i64, record: &Record) -> Result<(), StoreError> {
-        let (version, code, message) = match &record.verdict {
-            Verdict::Accepted(version) => (Some(version.cast_signed()), None, None),
-            Verdict::Rejected(refusal) => (None, Some(&refusal.code), Some(&refusal.message)),
-        };
-        let links = match record.covers.is_empty() && record.links.is_empty() {
-            true => None,
-            false => Some(
-                minicbor::to_vec((&record.covers, &record.links))
-                    .map_err(|_| damaged("links of a decision"))?,
-            ),
-        };
-        let insert = match self.is_beyond_records(op)? {
-            true => {
-                "INSERT INTO verdicts (op_id, account, version, code, message, links)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)"
-            }
-            false => {
-                "INSERT OR REPLACE INTO verdicts (op_id, account, version, code, message, links)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)"
-            }
-        };
-        self.prepare(insert)?
-            .execute(params![op.0, account, version, code, message, links])?;
+        let is_new = self.is_beyond_records(op)?;
+        self.connection
+            .gather(|rows| rows.verdict(op, account, record, is_new))?;
         self.newest.record_stored(op);
         Ok(())
     }
@@ -214,6 +172,8 @@ impl Transaction for View<Writing<'_>> {
     fn end_part(&mut self, keep: bool) -> Result<(), StoreError> {
         if !keep {
             self.newest.forget();
+            self.seen = None;
+            self.connection.forget();
             self.prepare("ROLLBACK TO part")?.execute([])?;
         }
         self.prepare("RELEASE part")?.execute([])?;
@@ -223,13 +183,4 @@ impl Transaction for View<Writing<'_>> {
     fn commit(self: Box<Self>) -> Result<(), StoreError> {
         self.connection.commit()
     }
-}
-
-/// `[[1,"id","insert",null],…]`
-fn touched_as_json(touched: &[Touch<'_>]) -> String {
-    let rows: Vec<_> = touched
-        .iter()
-        .map(|t| (t.collection, t.document.as_str(), t.kind.name(), t.previous))
-        .collect();
-    serde_json::to_string(&rows).unwrap_or_else(|_| "[]".to_owned())
 }
