@@ -36,9 +36,11 @@ impl Driver {
             self.flight = Some(flight);
             return None;
         }
+        self.prepared = None;
         self.ahead = None;
         match self.try_request(&plan) {
             Ok(flight) => {
+                self.will_prepare(&flight);
                 self.machine.sent(flight.sent.clone());
                 self.flight = Some(flight);
                 None
@@ -139,19 +141,28 @@ impl Driver {
         if plan.max_ops == 0 && plan.only.is_none() {
             return Ok(Vec::new());
         }
-        self.store.hand_out(&outbox::Batch {
+        self.store.hand_out(&self.wanted(plan, behind))
+    }
+
+    pub(super) fn wanted<'a>(&'a self, plan: &'a Plan, behind: OpId) -> outbox::Batch<'a> {
+        outbox::Batch {
             max_ops: plan.max_ops.max(1),
             max_bytes: limits::BATCH_BYTES,
             accepted: &self.accepted,
             set_aside: &plan.set_aside,
             only: plan.only,
             behind,
-        })
+        }
     }
 
     pub(super) fn by_http(&mut self, request: SyncRequest<Encoded>) -> Result<Way, StorageError> {
         let pushes = !request.ops.is_empty();
-        let carried = self.carried(self.codec.request(request)?);
+        let message = self.codec.request(request)?;
+        Ok(self.carry_by_http(message, pushes))
+    }
+
+    pub(super) fn carry_by_http(&mut self, message: Message, pushes: bool) -> Way {
+        let carried = self.carried(message);
         self.bytes_up += carried.message.bytes.len() as u64;
         let provider = &self.connection.provider;
         let answer = match pushes {
@@ -159,12 +170,12 @@ impl Driver {
             false => provider.pull(carried),
         };
         let codec = self.codec.clone();
-        Ok(Way::Http(Box::pin(async move {
+        Way::Http(Box::pin(async move {
             Outcome::Page(match answer.await {
                 Ok(message) => codec.answer(&message),
                 Err(error) => Err(error.into()),
             })
-        })))
+        }))
     }
 
     pub(super) fn by_socket(&mut self, request: SyncRequest<Encoded>) -> Result<Way, StorageError> {
@@ -191,8 +202,17 @@ impl Driver {
             auth,
             message,
             resume: None,
+            listener: self.listener,
             idle_timeout_ms: self.idle_timeout(),
         }
+    }
+
+    /// A number that no other socket has, of this device or of a copy of its file.
+    fn new_listener(&self) -> u64 {
+        let mut random = [0; 8];
+        self.connection.environment.ids.fill(&mut random);
+        // JSON's integers end at 2⁵³; 0 is nobody.
+        (u64::from_be_bytes(random) >> 11).max(1)
     }
 
     pub(super) fn idle_timeout(&self) -> u64 {
@@ -222,6 +242,7 @@ impl Driver {
                 retry_after: None,
             });
         }
+        self.listener = self.new_listener();
         let request = self.carried(Message::default());
         self.socket = Socket::Opening(self.connection.provider.subscribe(request));
         None

@@ -81,7 +81,7 @@ impl DriftlineProvider {
         let mut http = HttpRequest {
             method: "POST",
             body: message.bytes,
-            ..self.get("sync", "", request)
+            ..self.get("sync", &listener(&request), request)
         };
         let mut header = |name: &str, value: &str| {
             http.headers.push((name.to_owned(), value.to_owned()));
@@ -143,11 +143,15 @@ impl SyncProvider for DriftlineProvider {
     }
 
     fn subscribe(&self, request: ProviderRequest) -> BoxFuture<Result<Live, ProviderError>> {
-        let query = match self.form {
+        let form = match self.form {
             Form::Cbor => "",
             Form::Json => "form=json",
         };
-        let socket = self.transport.connect(self.get("live", query, request));
+        let parts = [form, &listener(&request)];
+        let query: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        let socket = self
+            .transport
+            .connect(self.get("live", &query.join("&"), request));
         Box::pin(async move {
             let (sender, receiver) = socket.await.map_err(refusal)?;
             Ok(Live {
@@ -159,6 +163,14 @@ impl SyncProvider for DriftlineProvider {
 
     fn network_changed(&self) {
         self.transport.forget_connections();
+    }
+}
+
+/// The part of a query that names the device's live socket.
+fn listener(request: &ProviderRequest) -> String {
+    match request.listener {
+        0 => String::new(),
+        listener => format!("listener={listener}"),
     }
 }
 

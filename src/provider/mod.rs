@@ -100,6 +100,9 @@ pub struct ProviderRequest {
     pub message: Message,
     /// Of a snapshot: the query that takes up a stream that was cut (`after=…&version=…&hash=…`).
     pub resume: Option<String>,
+    /// Of a push, a pull or a subscription: what this device calls the live socket it listens on, 0
+    /// without one. Who knows it need not tell there what the answer to a push has told.
+    pub listener: u64,
     /// Give up when nothing moves for so long.
     pub idle_timeout_ms: u64,
 }

@@ -21,7 +21,7 @@ use super::serve::stopped;
 use super::socket::{Gone, Handshake, Socket};
 use super::{Access, Shared, access, body, error, sync};
 use crate::problem::Problem;
-use crate::workspace::{Frame, Workspace};
+use crate::workspace::{Frame, Listener, Workspace};
 
 /// Why the server closes a socket.
 mod close {
@@ -70,6 +70,7 @@ async fn open(
         _workspace: workspace,
         access,
         form: form_of(&parts.headers, parts.uri.query()),
+        listener: sync::listener_of(parts.uri.query()),
         zstd: body::accepts_zstd(&parts.headers),
         _place: place,
     };
@@ -104,6 +105,8 @@ struct Session {
     _workspace: Arc<Workspace>,
     access: Access,
     form: Form,
+    /// What the device calls this socket.
+    listener: Listener,
     zstd: bool,
     _place: OwnedSemaphorePermit,
 }
@@ -198,9 +201,11 @@ impl Session {
 
     async fn tell(&self, socket: &mut Socket, frame: Result<Frame, RecvError>) -> Result<(), Gone> {
         let bytes = match frame {
+            // In fewer bytes, and with results.
+            Ok(frame) if frame.is_known_to(self.listener) => return Ok(()),
             Ok(Frame::Versions(committed)) => committed.in_form(self.form, self.zstd),
             // Frames were dropped for it, or never made.
-            Ok(Frame::Behind) | Err(RecvError::Lagged(_)) => self.encoded(LiveFrame::Behind)?,
+            Ok(Frame::Behind(_)) | Err(RecvError::Lagged(_)) => self.encoded(LiveFrame::Behind)?,
             Err(RecvError::Closed) => return Err(Gone),
         };
         self.send(socket, self.message(bytes)?).await
@@ -216,7 +221,7 @@ impl Session {
         let (tag, outcome) = match request {
             Ok(request) => (
                 request.tag,
-                sync::handle(&self.shared, &self.access, request).await,
+                sync::handle(&self.shared, &self.access, request, self.listener).await,
             ),
             Err(problem) => (0, Err(problem)),
         };

@@ -13,7 +13,7 @@ use http::{HeaderValue, header};
 
 use super::{Access, Shared, access, body, error};
 use crate::problem::Problem;
-use crate::workspace::{Answer, Asked};
+use crate::workspace::{Answer, Asked, Listener, NOBODY};
 
 /// Bodies and answers above this are worked on where blocking is allowed.
 pub(super) const LONG: usize = 64 << 10;
@@ -48,10 +48,20 @@ async fn respond(
     let request = offload_if(shared, received.bytes.len() > LONG, move || {
         body::request(received.form, &received.bytes, depth)
     });
-    let answer = handle(shared, &access, request.await?).await?;
+    let listener = listener_of(parts.uri.query());
+    let answer = handle(shared, &access, request.await?, listener).await?;
     let zstd = body::accepts_zstd(&parts.headers);
     let long = answer.versions.iter().map(|v| v.0.len()).sum::<usize>() > LONG;
     offload_if(shared, long, move || respond_with(answer, form, zstd)).await
+}
+
+/// The live socket that a device says it listens on (`listener=…`).
+pub(super) fn listener_of(query: Option<&str>) -> Listener {
+    let mut pairs = query.unwrap_or_default().split('&');
+    let named = pairs.find_map(|pair| pair.strip_prefix("listener="));
+    named
+        .and_then(|number| number.parse().ok())
+        .unwrap_or(NOBODY)
 }
 
 pub(super) async fn offload_if<T: Send + 'static>(
@@ -74,6 +84,7 @@ pub(super) async fn handle(
     shared: &Arc<Shared>,
     access: &Access,
     request: SyncRequest,
+    listener: Listener,
 ) -> Result<Answer, Problem> {
     check(shared, access, &request)?;
     // Taken when the body is there: who sends slowly waits in nobody's way.
@@ -84,6 +95,7 @@ pub(super) async fn handle(
         account: access.account.clone(),
         role: access.role,
         request,
+        listener,
     };
     let answer = workspace.sync(asked).await?;
     tracing::debug!(

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use driftline_core::protocol::{
-    Cursor, Encoded, Form, LiveFrame, Versions, compress, encode, encode_cbor, limits,
+    Encoded, Form, LiveFrame, Versions, compress, encode, encode_cbor, limits,
 };
 use tokio::sync::broadcast;
 
@@ -13,14 +13,33 @@ use tokio::sync::broadcast;
 pub(crate) enum Frame {
     /// Versions were committed.
     Versions(Arc<Committed>),
-    /// Something was committed that is fetched rather than pushed.
-    Behind,
+    /// Something was committed that is fetched rather than pushed; who is told of it by an answer.
+    Behind(Listener),
 }
+
+impl Frame {
+    /// Whether an answer tells `listener` the same.
+    pub(crate) fn is_known_to(&self, listener: Listener) -> bool {
+        let told = match self {
+            Frame::Versions(committed) => committed.told,
+            Frame::Behind(told) => *told,
+        };
+        listener != NOBODY && listener == told
+    }
+}
+
+/// What a device calls the live socket that it listens on.
+pub(crate) type Listener = u64;
+
+/// No listener that could be told apart.
+pub(crate) const NOBODY: Listener = 0;
 
 /// One commit's versions.
 #[derive(Debug)]
 pub(crate) struct Committed {
-    cbor: Bytes,
+    frame: LiveFrame<Encoded>,
+    told: Listener,
+    cbor: OnceLock<Bytes>,
     zstd: OnceLock<Bytes>,
     json: OnceLock<Bytes>,
 }
@@ -29,13 +48,18 @@ impl Committed {
     /// The frame in a form, compressed where that is taken; each is made at most once.
     pub(crate) fn in_form(&self, form: Form, zstd: bool) -> Bytes {
         match form {
-            Form::Cbor if zstd && self.cbor.len() > limits::COMPRESS_ABOVE => self
+            Form::Cbor if zstd && self.cbor().len() > limits::COMPRESS_ABOVE => self
                 .zstd
-                .get_or_init(|| compress(&self.cbor).into())
+                .get_or_init(|| compress(self.cbor()).into())
                 .clone(),
-            Form::Cbor => self.cbor.clone(),
-            Form::Json => self.json.get_or_init(|| as_json(&self.cbor)).clone(),
+            Form::Cbor => self.cbor().clone(),
+            Form::Json => self.json.get_or_init(|| as_json(self.cbor())).clone(),
         }
+    }
+
+    fn cbor(&self) -> &Bytes {
+        self.cbor
+            .get_or_init(|| Bytes::from(encode_cbor(&self.frame)))
     }
 }
 
@@ -72,21 +96,16 @@ impl Feed {
         self.frames.receiver_count()
     }
 
-    /// Tells of a commit's versions, in the order of commits.
-    pub(super) fn tell(&self, from: Cursor, to: Cursor, versions: Vec<Encoded>, server_time: i64) {
-        let bytes: usize = versions.iter().map(|v| v.0.len()).sum();
+    /// Tells of a commit's versions, in the order of commits. `told` hears of them by its answer.
+    pub(super) fn tell(&self, versions: Versions<Encoded>, told: Listener) {
+        let bytes: usize = versions.versions.iter().map(|v| v.0.len()).sum();
         if bytes > self.most {
-            return self.behind();
+            return self.send(Frame::Behind(told));
         }
-        let frame: LiveFrame<Encoded> = LiveFrame::Versions(Versions {
-            from,
-            to,
-            versions,
-            server_time,
-        });
-        let cbor = Bytes::from(encode_cbor(&frame));
         self.send(Frame::Versions(Arc::new(Committed {
-            cbor,
+            frame: LiveFrame::Versions(versions),
+            told,
+            cbor: OnceLock::new(),
             zstd: OnceLock::new(),
             json: OnceLock::new(),
         })));
@@ -94,7 +113,7 @@ impl Feed {
 
     /// Tells everybody to pull.
     pub(super) fn behind(&self) {
-        self.send(Frame::Behind);
+        self.send(Frame::Behind(NOBODY));
     }
 
     fn send(&self, frame: Frame) {

@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex};
 use driftline_core::protocol::{Encoded, SentOp, SyncRequest, SyncResponse};
 use driftline_core::schema::Schema;
 
-pub(crate) use broadcast::{Feed, Frame};
+pub(crate) use broadcast::{Feed, Frame, Listener, NOBODY};
 pub(crate) use registry::Registry;
 use tokio::sync::Semaphore;
 
@@ -44,6 +44,8 @@ pub(crate) struct Asked {
     pub(crate) role: Role,
     /// What it asks.
     pub(crate) request: SyncRequest,
+    /// The live socket of whoever asks.
+    pub(crate) listener: Listener,
 }
 
 impl Asked {

@@ -127,6 +127,7 @@ fn asked(documents: &[&str]) -> Asked {
         account: "ann".to_owned(),
         role: Role::Writer,
         request,
+        listener: NOBODY,
     }
 }
 
@@ -189,6 +190,35 @@ async fn requests_that_meet_share_one_commit_and_one_frame() {
 }
 
 #[tokio::test]
+async fn who_hears_of_all_by_the_answer_is_not_told_again() {
+    let setup = setup();
+    let mut feed = setup.workspace.feed().listen();
+    let from = |listener, documents: &[&str]| Asked {
+        listener,
+        ..asked(documents)
+    };
+    let mut is_known_to = || {
+        let frame = feed.try_recv().unwrap();
+        [NOBODY, 5, 6].map(|listener| frame.is_known_to(listener))
+    };
+    setup.together(vec![from(5, &["a", "b"])]).await;
+    assert_eq!(is_known_to(), [false, true, false]);
+    setup.together(vec![from(NOBODY, &["c"])]).await;
+    assert_eq!(is_known_to(), [false; 3]);
+    // Each answer ends where its own results do, and the frame tells of both.
+    setup.together(vec![from(5, &["d"]), from(6, &["e"])]).await;
+    assert_eq!(is_known_to(), [false; 3]);
+    // One that decided nothing new makes no difference.
+    setup.together(vec![from(6, &["a"]), from(5, &["f"])]).await;
+    assert_eq!(is_known_to(), [false, true, false]);
+    // Behind others' versions a page may end before the request's own.
+    let mut cut = from(5, &["g"]);
+    cut.request.page_bytes = 1;
+    setup.together(vec![cut]).await;
+    assert_eq!(is_known_to(), [false; 3]);
+}
+
+#[tokio::test]
 async fn an_op_that_panics_undoes_its_own_request_only() {
     let setup = setup();
     let requests = vec![asked(&["a"]), asked(&["b", "boom", "c"]), asked(&["d"])];
@@ -230,7 +260,7 @@ async fn nothing_is_said_of_a_commit_that_failed() {
         let answers = setup.together(vec![asked(&["a"]), asked(&["b"])]).await;
         assert_eq!(answers, [Err(Problem::Busy), Err(Problem::Busy)]);
         assert!(
-            matches!(feed.try_recv(), Ok(Frame::Behind)),
+            matches!(feed.try_recv(), Ok(Frame::Behind(NOBODY))),
             "it may be durable all the same"
         );
         assert!(feed.try_recv().is_err());

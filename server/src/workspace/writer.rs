@@ -4,11 +4,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use driftline_core::protocol::{Cursor, Encoded};
+use driftline_core::protocol::{Cursor, Encoded, Versions};
 use tokio::sync::oneshot;
 
 use super::decide::{Batch, Done};
-use super::{Answer, Asked, Workspace};
+use super::{Answer, Asked, Listener, NOBODY, Workspace};
 use crate::problem::Problem;
 use crate::store::{Sighting, StoreError, Transaction};
 use driftline_core::mutant::{Mutant, planted};
@@ -38,8 +38,24 @@ type Reply = oneshot::Sender<Result<Answer, Problem>>;
 struct Group {
     answers: Vec<(Reply, Result<Answer, Problem>)>,
     versions: Vec<Encoded>,
+    /// Whose answer tells of all versions; nobody's where several made them.
+    told: Option<Listener>,
     /// Whether texts were edited.
     typed: bool,
+}
+
+impl Group {
+    /// Adds a request's versions, and who is told of all of them by its answer.
+    fn add(&mut self, versions: Vec<Encoded>, told: Option<Listener>) {
+        if versions.is_empty() {
+            return;
+        }
+        self.told = match self.versions.is_empty() {
+            true => told,
+            false => None,
+        };
+        self.versions.extend(versions);
+    }
 }
 
 impl Workspace {
@@ -100,7 +116,13 @@ impl Workspace {
                     self.fold_soon();
                 }
                 if !group.versions.is_empty() && self.feed.listeners() > 0 {
-                    self.feed.tell(from, to, group.versions, now);
+                    let versions = Versions {
+                        from,
+                        to,
+                        versions: group.versions,
+                        server_time: now,
+                    };
+                    self.feed.tell(versions, group.told.unwrap_or(NOBODY));
                 }
                 for (reply, outcome) in group.answers {
                     // A device that left does not mind.
@@ -142,10 +164,14 @@ impl Workspace {
         };
         let mut to = from;
         for job in jobs.by_ref() {
+            let listener = job.asked.listener;
             match self.decide_one(&mut *tx, job.asked, now) {
                 Ok(Ok(done)) => {
                     to = done.head;
-                    group.versions.extend(done.versions);
+                    group.add(
+                        done.versions,
+                        (done.answer.cursor == to).then_some(listener),
+                    );
                     group.typed |= done.typed;
                     group.answers.push((job.reply, Ok(done.answer)));
                 }

@@ -76,7 +76,7 @@ impl<C: Source> View<C> {
     }
 
     pub(super) fn has_nothing_to_find(
-        &self,
+        &mut self,
         place: &TextPlace,
         version: Version,
     ) -> Result<bool, StoreError> {
