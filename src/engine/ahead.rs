@@ -33,7 +33,12 @@ pub(super) struct Ahead {
 impl Driver {
     /// Takes what a flight brought.
     pub(super) async fn arrived(&mut self, outcome: Outcome) {
-        let plain = matches!(&outcome, Outcome::Page(Ok((response, _))) if self.is_plain(response));
+        let flight = self.flight.as_ref();
+        let plain = matches!(
+            &outcome,
+            Outcome::Page(Ok((response, _)))
+                if flight.is_some_and(|flight| self.is_plain(flight, response))
+        );
         let ahead = match &outcome {
             Outcome::Page(Ok((response, _))) if plain => self.send_ahead(response.cursor),
             _ => None,
@@ -46,12 +51,8 @@ impl Driver {
         }
     }
 
-    /// Whether the answer says of the push in flight that all of it was done as it says, and nothing
-    /// else.
-    fn is_plain(&self, response: &SyncResponse) -> bool {
-        let Some(flight) = &self.flight else {
-            return false;
-        };
+    /// Whether the answer says of a push that all of it was done as it says, and nothing else.
+    pub(super) fn is_plain(&self, flight: &Flight, response: &SyncResponse) -> bool {
         let accepted = |verdict: &Verdict| matches!(verdict, Verdict::Accepted { .. });
         flight.purpose == Purpose::Sync
             && !flight.sent.is_empty()
@@ -86,30 +87,43 @@ impl Driver {
         let Some(answered) = answered.copied() else {
             return Ok(None);
         };
-        let batch = self.batch(&plan, answered)?;
-        if batch.is_empty() {
-            return Ok(None);
-        }
-        let contact = self.connection.environment.clock.read();
-        let run_began_at = (self.bytes_up, self.received());
-        let ops = exchange::entries(&batch, &self.accepted, contact);
-        let bytes = ops.iter().map(|op| op.0.len()).sum();
         let mut head = self.store.head()?;
         head.cursor = cursor;
-        let way = self.by_http(request_of(&head, contact, ops))?;
+        let run_began_at = (self.bytes_up, self.received());
+        let (sent, contact, bytes, way) = match self.take_prepared(&plan, answered) {
+            Some(ready) => {
+                let request = request_of(&head, ready.contact, Vec::new());
+                let message = self.codec.request_around(request, ready.ops);
+                let way = self.carry_by_http(message, true);
+                self.store.set_in_flight(&ready.sent);
+                (ready.sent, ready.contact, ready.bytes, way)
+            }
+            None => {
+                let batch = self.batch(&plan, answered)?;
+                if batch.is_empty() {
+                    return Ok(None);
+                }
+                let contact = self.connection.environment.clock.read();
+                let ops = exchange::entries(&batch, &self.accepted, contact);
+                let bytes = ops.iter().map(|op| op.0.len()).sum();
+                let way = self.by_http(request_of(&head, contact, ops))?;
+                (batch.iter().map(|op| op.id).collect(), contact, bytes, way)
+            }
+        };
         let run = Run {
             started: contact.wall,
             cause: "push".to_owned(),
-            sent: batch.len() as u64,
+            sent: sent.len() as u64,
             ..Run::default()
         };
         let flight = Flight {
             cursor,
-            sent: batch.iter().map(|op| op.id).collect(),
+            sent,
             contact,
             purpose: Purpose::Sync,
             way,
         };
+        self.will_prepare(&flight);
         Ok(Some(Ahead {
             plan,
             flight,
@@ -141,14 +155,25 @@ impl Driver {
             "driftline-store",
             Box::pin(async move {
                 // Who waits for it is gone if the connection is: the file has it all the same.
-                let _ = done.send(store.take(flight.cursor, &response, contact, run));
+                let _ = done.send(store.take(flight.cursor, &response, contact, run, true));
             }),
         );
-        let taken = poll_fn(|cx| {
-            ahead.flight.drive(cx);
-            std::pin::Pin::new(&mut stored).poll(cx)
-        })
-        .await;
+        let taken = loop {
+            let to_prepare = self.prepare_behind.is_some();
+            let stored = poll_fn(|cx| {
+                ahead.flight.drive(cx);
+                match std::pin::Pin::new(&mut stored).poll(cx) {
+                    Poll::Ready(taken) => Poll::Ready(Some(taken)),
+                    // The push is on its way by now.
+                    Poll::Pending if to_prepare => Poll::Ready(None),
+                    Poll::Pending => Poll::Pending,
+                }
+            });
+            match stored.await {
+                Some(taken) => break taken,
+                None => self.prepare_if_due(),
+            }
+        };
         let gone = || StorageError::Internal("an answer was not stored".to_owned());
         let taken = taken.unwrap_or_else(|_| Err(gone()));
         let moved = matches!(taken, Ok(Taken::Whole(_)));
@@ -157,6 +182,8 @@ impl Driver {
         self.settle(answer);
         self.ahead = None;
         if self.flight.is_none() {
+            self.prepared = None;
+            self.prepare_behind = None;
             self.store.nothing_in_flight();
         }
         if !self.holds_frames() {

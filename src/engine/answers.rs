@@ -19,6 +19,8 @@ impl Driver {
         let Some(flight) = self.flight.take() else {
             return;
         };
+        self.prepared = None;
+        self.prepare_behind = None;
         self.store.nothing_in_flight();
         let answer = match outcome {
             Outcome::Page(Ok((response, received))) => {
@@ -204,7 +206,10 @@ impl Driver {
             .count();
         let turns_in_circles = !flight.sent.is_empty() && decided == 0;
         let run = self.ended_now("done", self.run.clone());
-        let taken = self.store.take(flight.cursor, &response, contact, run);
+        let plain = self.is_plain(flight, &response);
+        let taken = self
+            .store
+            .take(flight.cursor, &response, contact, run, plain);
         self.taken(taken, has_more, take_snapshot, turns_in_circles)
     }
 

@@ -17,6 +17,7 @@ use super::bootstrap::SnapshotProgress;
 use super::exchange::{Codec, Failed};
 use super::live::{Socket, Word};
 use super::office::Office;
+use super::prepared::Prepared;
 use super::store::Store;
 use super::{Command, Shared};
 use crate::environment::{BoxFuture, Environment};
@@ -63,6 +64,14 @@ pub(crate) struct Driver {
     /// Accepted and not named yet: sent by id alone.
     pub(super) accepted: HashSet<OpId>,
     pub(super) tag: u32,
+    /// What the server knows the live socket by, the last one that was opened.
+    pub(super) listener: u64,
+    /// The push that is to follow the one under way.
+    pub(super) prepared: Option<Prepared>,
+    /// The last op of the push under way, until it was looked at what is to follow.
+    pub(super) prepare_behind: Option<OpId>,
+    /// The status is to be told, as soon as nothing else can be done.
+    report_due: bool,
     pub(super) bytes_up: u64,
     pub(super) bytes_down: u64,
     pub(super) last_sync: Option<i64>,
@@ -113,6 +122,8 @@ enum Happening {
     Token(Result<String, TokenError>),
     Socket(Word),
     Wake,
+    /// There is nothing to do but to wait.
+    Rest,
 }
 
 impl Driver {
@@ -148,6 +159,10 @@ impl Driver {
             sleep: None,
             accepted: HashSet::new(),
             tag: 0,
+            listener: 0,
+            prepared: None,
+            prepare_behind: None,
+            report_due: false,
             bytes_up: 0,
             bytes_down: 0,
             last_sync: None,
@@ -170,10 +185,15 @@ impl Driver {
             match happening {
                 Happening::Command(None) => break,
                 Happening::Command(Some(Command::LocalWrite)) => {
+                    // It may have taken back what was made ready.
+                    self.prepared = None;
                     self.office.hurry(self.now());
                     self.tell(Event::LocalWrite);
                 }
-                Happening::Command(Some(Command::AnotherWrote)) => self.look_at_file(),
+                Happening::Command(Some(Command::AnotherWrote)) => {
+                    self.prepared = None;
+                    self.look_at_file();
+                }
                 Happening::Command(Some(Command::Tell(event))) => {
                     // A connection from before a sleep or another network would cost one idle
                     // time-out before it is found dead.
@@ -189,6 +209,7 @@ impl Driver {
                     }
                 }
                 Happening::Command(Some(Command::Barrier(done))) => {
+                    self.report_if_due();
                     // Behind it the app may be frozen, and the word would never get out.
                     self.say_goodbye().await;
                     let _ = done.send(());
@@ -200,11 +221,16 @@ impl Driver {
                     self.tell(Event::Wake);
                     self.candidate();
                 }
+                Happening::Rest => {
+                    self.prepare_if_due();
+                    self.report_if_due();
+                }
             }
             if self.office == Office::Lost {
                 self.stand_by(Cause::OtherProcess);
             }
         }
+        self.report_if_due();
         self.leave();
         self.shared.end();
     }
@@ -281,7 +307,11 @@ impl Driver {
                 self.sleep = None;
                 return Poll::Ready(Happening::Wake);
             }
-            Poll::Pending
+            // What is to be sent is on its way by now.
+            match self.report_due || self.prepare_behind.is_some() {
+                true => Poll::Ready(Happening::Rest),
+                false => Poll::Pending,
+            }
         })
         .await
     }
@@ -315,6 +345,8 @@ impl Driver {
             Action::Abandon => {
                 self.held_frames.clear();
                 self.flight = None;
+                self.prepared = None;
+                self.prepare_behind = None;
                 self.store.nothing_in_flight();
             }
             Action::AskToken => self.token_call = Some(self.ask_token()),
@@ -350,7 +382,7 @@ impl Driver {
                     self.storage_failed(error);
                 }
             }
-            Action::Report => self.report(),
+            Action::Report => self.report_due = true,
         }
         None
     }
@@ -423,10 +455,22 @@ impl Driver {
         Event::Wake
     }
 
+    fn report_if_due(&mut self) {
+        if self.report_due {
+            self.report();
+        }
+    }
+
     /// Fills in what only the driver knows, and publishes.
     pub(super) fn report(&mut self) {
+        self.report_due = false;
         let mut status = self.machine.status(self.now());
-        if let Ok(queue) = self.store.queue() {
+        // The elected process makes nearly all changes itself, and hears of the others.
+        let counts = match self.office {
+            Office::Elected { .. } => self.store.queue(),
+            _ => self.store.queue_now(),
+        };
+        if let Ok(queue) = counts {
             status.pending = queue.pending;
             status.quarantined = queue.quarantined;
         }

@@ -115,6 +115,13 @@ pub(super) fn named(id: OpId) -> Encoded {
 /// A frame of a snapshot, its bytes if they are of the binary form, and how many it took.
 pub(super) type Streamed<'b> = (SnapshotFrame, Option<&'b [u8]>, usize);
 
+/// Entries of `ops[]`, one after the other, as they travel.
+pub(super) struct Packed {
+    count: usize,
+    bytes: Vec<u8>,
+    zstd: bool,
+}
+
 /// Writes and reads the messages of one provider.
 #[derive(Clone)]
 pub(super) struct Codec {
@@ -142,6 +149,45 @@ impl Codec {
         } else {
             Message::plain(plain)
         })
+    }
+
+    /// Entries for a request whose head is not known yet; `None` in the form that they cannot be apart
+    /// from it.
+    pub(super) fn pack(&self, ops: &[Encoded]) -> Option<Packed> {
+        if self.form != Form::Cbor {
+            return None;
+        }
+        let parts: Vec<&[u8]> = ops.iter().map(|op| op.0.as_slice()).collect();
+        let plain = parts.concat();
+        let zstd = self.zstd && plain.len() > limits::COMPRESS_ABOVE;
+        Some(Packed {
+            count: ops.len(),
+            bytes: match zstd {
+                true => protocol::compress(&plain),
+                false => plain,
+            },
+            zstd,
+        })
+    }
+
+    /// The body of a push whose ops are packed. A compressed one is two frames of zstd.
+    pub(super) fn request_around(&self, request: SyncRequest<Encoded>, packed: Packed) -> Message {
+        // `ops[]` ends the message, for all members behind it are left out.
+        let head = SyncRequest {
+            ops: vec![Encoded(Vec::new()); packed.count],
+            page_bytes: 0,
+            tag: 0,
+            ..request
+        };
+        let mut bytes = protocol::encode_cbor(&head);
+        if packed.zstd {
+            bytes = protocol::compress(&bytes);
+        }
+        bytes.extend_from_slice(&packed.bytes);
+        Message {
+            bytes,
+            zstd: packed.zstd,
+        }
     }
 
     /// The answer to one, and how many bytes came.

@@ -13,6 +13,7 @@ mod exchange;
 mod frames;
 mod live;
 mod office;
+mod prepared;
 mod requests;
 mod shared;
 mod store;

@@ -128,7 +128,7 @@ impl Driver {
             asked_at: now,
             question: None,
             wanted: None,
-            pending: self.store.queue().is_ok_and(|queue| queue.pending > 0),
+            pending: self.store.queue_now().is_ok_and(|queue| queue.pending > 0),
         });
         self.tell(Event::Standby { cause });
         self.report();
@@ -316,7 +316,7 @@ impl Driver {
         let Ok(seat) = self.store.seat() else {
             return;
         };
-        let pending = self.store.queue().is_ok_and(|queue| queue.pending > 0);
+        let pending = self.store.queue_now().is_ok_and(|queue| queue.pending > 0);
         let Office::Candidate(candidacy) = &mut self.office else {
             return;
         };

@@ -68,7 +68,7 @@ impl Store {
     }
 
     /// The same of what is fetched again should it be lost: it does not wait for the disk.
-    fn stage_by<T, E: WriteError>(
+    fn write_lazily<T, E: WriteError>(
         &self,
         work: impl FnOnce(&WriteTx<'_>) -> std::result::Result<T, E>,
     ) -> std::result::Result<T, E> {
@@ -129,7 +129,7 @@ impl Store {
     /// Where a connection begins.
     pub(super) fn start(&self) -> Result<(bool, Phase)> {
         let (sendable, fresh, phase) = self.storage.read(|tx| {
-            let sendable = outbox::counts(tx.conn())?.pending > 0;
+            let sendable = outbox::has_pending(tx.conn())?;
             let staged = stage::status(tx.conn())?;
             Ok::<_, StorageError>((
                 sendable,
@@ -189,15 +189,26 @@ impl Store {
 
     /// The ops of the next request, marked as in flight before any local write can join them.
     pub(super) fn hand_out(&self, batch: &outbox::Batch<'_>) -> Result<Vec<outbox::Queued>> {
-        self.storage.hand_out(|| {
-            // One view for both: another process may join ops as soon as it is elected.
-            let ops = self.storage.read(|tx| {
-                election::check(tx.conn(), self.lease.as_ref())?;
-                outbox::next_batch(tx.conn(), batch)
-            })?;
-            let ids = ops.iter().map(|op| op.id).collect();
-            Ok((ops, ids))
-        })
+        self.storage.hand_out(|| self.chosen(batch))
+    }
+
+    /// The same for a push that is to follow the one under way.
+    pub(super) fn hand_out_also(&self, batch: &outbox::Batch<'_>) -> Result<Vec<outbox::Queued>> {
+        self.storage.hand_out_also(|| self.chosen(batch))
+    }
+
+    fn chosen(&self, batch: &outbox::Batch<'_>) -> Result<(Vec<outbox::Queued>, Vec<OpId>)> {
+        // One view for both: another process may join ops as soon as it is elected.
+        let ops = self.storage.read(|tx| {
+            election::check(tx.conn(), self.lease.as_ref())?;
+            outbox::next_batch(tx.conn(), batch)
+        })?;
+        let ids = ops.iter().map(|op| op.id).collect();
+        Ok((ops, ids))
+    }
+
+    pub(super) fn set_in_flight(&self, ids: &[OpId]) {
+        self.storage.set_in_flight(ids);
     }
 
     pub(super) fn nothing_in_flight(&self) {
@@ -211,6 +222,9 @@ impl Store {
         set_aside: &[OpId],
     ) -> Result<bool> {
         self.storage.with_reader(|tx| {
+            if accepted.is_empty() && set_aside.is_empty() {
+                return outbox::has_pending(tx.conn());
+            }
             let batch = outbox::Batch {
                 max_ops: accepted.len() + 1,
                 max_bytes: 1,
@@ -226,12 +240,16 @@ impl Store {
     }
 
     /// Applies an answer to the request made at `asked_at`, in one transaction with its run.
+    ///
+    /// A `plain` one brings nothing but that own ops were accepted. It does not wait for the disk: lost
+    /// with the power, it is an answer that never came, and the ops are sent again.
     pub(super) fn take(
         &self,
         asked_at: Cursor,
         response: &SyncResponse,
         contact: Contact,
         run: Run,
+        plain: bool,
     ) -> Result<Taken> {
         let verdicts = Verdicts {
             asked_at,
@@ -243,7 +261,7 @@ impl Store {
             versions: &response.versions,
         });
         let worth_a_row = !response.results.is_empty() || !response.versions.is_empty();
-        let whole = self.write(|tx| {
+        let store = |tx: &WriteTx<'_>| {
             let applied =
                 apply::apply_answer(tx, verdicts, page, &response.losses, Some(&contact))?;
             if worth_a_row {
@@ -256,7 +274,11 @@ impl Store {
                 )?;
             }
             Ok::<_, PageError>(applied)
-        });
+        };
+        let whole = match plain {
+            true => self.write_lazily(store),
+            false => self.write(store),
+        };
         match whole {
             Ok(applied) => Ok(Taken::Whole(applied)),
             Err(
@@ -305,7 +327,13 @@ impl Store {
         self.storage.with_reader(|tx| tx.contact()).ok().flatten()
     }
 
+    /// How many ops there are, as far as this process knows without counting them again.
     pub(super) fn queue(&self) -> Result<outbox::Counts> {
+        self.storage.queued()
+    }
+
+    /// How many ops there are, those of other processes included that nobody told of yet.
+    pub(super) fn queue_now(&self) -> Result<outbox::Counts> {
         self.storage.with_reader(|tx| outbox::counts(tx.conn()))
     }
 
@@ -361,7 +389,7 @@ impl Store {
         if self.storage.is_attaching() {
             attach::turn_all(&self.storage, Pace::AtOnce)?;
         }
-        self.stage_by(stage::begin)
+        self.write_lazily(stage::begin)
     }
 
     pub(super) fn stage(&self) -> Result<Stage> {
@@ -370,7 +398,7 @@ impl Store {
     }
 
     pub(super) fn pin(&self, cursor: Cursor) -> Paged<()> {
-        self.stage_by(|tx| stage::pin(tx, cursor))
+        self.write_lazily(|tx| stage::pin(tx, cursor))
     }
 
     pub(super) fn stage_documents(
@@ -378,7 +406,7 @@ impl Store {
         documents: Vec<DocumentResult>,
         raw: Option<&[u8]>,
     ) -> Paged<()> {
-        self.stage_by(|tx| stage::add_documents(tx, &documents, raw))?;
+        self.write_lazily(|tx| stage::add_documents(tx, &documents, raw))?;
         if let Some(frame) = raw.filter(|_| !documents.is_empty()) {
             self.storage.keep_unpacked(frame, documents);
         }
@@ -386,7 +414,7 @@ impl Store {
     }
 
     pub(super) fn documents_complete(&self) -> Paged<()> {
-        self.stage_by(stage::documents_complete)
+        self.write_lazily(stage::documents_complete)
     }
 
     /// Adds a page of what changed since the pin. Pages that do not follow are refused.
@@ -401,7 +429,7 @@ impl Store {
             to: response.cursor,
             versions: &response.versions,
         };
-        self.stage_by(|tx| stage::add_page(tx, page, &contact))
+        self.write_lazily(|tx| stage::add_page(tx, page, &contact))
     }
 
     /// Ops whose fate must be known before base can be swapped.

@@ -75,7 +75,7 @@ mod write;
 
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 pub(crate) use connection::GatedConnection;
 pub(crate) use error::{Result, StorageError, WriteError};
@@ -114,6 +114,8 @@ pub(crate) struct Storage {
     checkpoints: Arc<Checkpoints>,
     showing: text::Showing,
     unpacked: unpacked::Unpacked,
+    /// The account, once it was read.
+    account: OnceLock<String>,
     /// Whether it has no account, so that nothing is queued.
     guest: AtomicBool,
     /// Whether documents of a guest are still to be turned into ops.
@@ -146,6 +148,17 @@ struct Writer {
     waits: Cell<Durability>,
     /// What holds while `verified` does.
     known: RefCell<Known>,
+}
+
+impl Writer {
+    /// Sets what commits wait for, if it is another thing than now.
+    fn wait_for(&self, conn: &rusqlite::Connection, durability: Durability) -> Result<()> {
+        if self.waits.get() != durability {
+            pragmas::set_durability(conn, durability)?;
+            self.waits.set(durability);
+        }
+        Ok(())
+    }
 }
 
 /// Whether the file may be used.
@@ -248,9 +261,25 @@ impl Storage {
                 }
                 return Err(failed.error.into());
             }
-            Err(failed) => self.find_out(&mut writer, failed)?,
+            Err(failed) => {
+                let found = self.find_out(&mut writer, failed);
+                self.queue.changed();
+                found?
+            }
         };
-        writer.failed = None;
+        // What did not wait for the disk may yet be lost there, with what it overwrote.
+        if durability == self.spec.durability {
+            writer.failed = None;
+        }
+        if !changes.is_empty() {
+            self.queue.changed();
+        }
+        if let Some(connection) = &writer.connection
+            && let Err(error) = writer.wait_for(&connection.conn, self.spec.durability)
+        {
+            // The next write tries again. Mostly it is the app's, and should not have to.
+            tracing::debug!(%error, "what commits wait for was not set");
+        }
         if let Some(connection) = &writer.connection
             && let Err(error) = self.checkpoints.by_writer(&connection.conn)
         {
@@ -276,10 +305,7 @@ impl Storage {
     ) -> Result<WriteTx<'w>> {
         let conn = &connection.conn;
         loop {
-            if writer.waits.get() != durability {
-                pragmas::set_durability(conn, durability)?;
-                writer.waits.set(durability);
-            }
+            writer.wait_for(conn, durability)?;
             let now = self.environment.clock.read();
             let read = ReadTx::new(connection, self.layout());
             let tx = WriteTx::begin(read, self, &writer.known, origin, now)?;
@@ -295,6 +321,7 @@ impl Storage {
                 self.follow_identity(facts.account, facts.attaching);
                 self.reader.store(facts.reader, Ordering::Release);
                 self.queue.another_wrote(now.mono);
+                self.queue.changed();
                 writer.known.take();
                 writer.session_compared.set(true);
                 writer.verified.set(Some(version));
@@ -461,7 +488,12 @@ impl Storage {
 
     /// The file's account.
     pub(crate) fn account(&self) -> Result<Option<String>> {
-        self.with_reader(|tx| tx.meta(meta::key::ACCOUNT))
+        if let Some(account) = self.account.get() {
+            return Ok(Some(account.clone()));
+        }
+        let account: Option<String> = self.with_reader(|tx| tx.meta(meta::key::ACCOUNT))?;
+        // A file that has one keeps it.
+        Ok(account.map(|account| self.account.get_or_init(|| account).clone()))
     }
 
     /// The file's workspace.
@@ -488,6 +520,7 @@ impl Storage {
         drop(writer);
         drop(entered);
         if changed {
+            self.queue.changed();
             let layout = self.layout();
             self.hooks.committed(&Changes::external(
                 layout.schema.collections.iter().map(|c| c.id),

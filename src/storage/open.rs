@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
 use driftline_core::environment::Ids;
 use driftline_core::id::OpId;
@@ -107,6 +107,7 @@ impl Storage {
             checkpoints,
             showing: super::text::Showing::default(),
             unpacked: super::unpacked::Unpacked::default(),
+            account: OnceLock::new(),
             guest: AtomicBool::new(!facts.account),
             attaching: AtomicBool::new(facts.attaching),
             reader: AtomicBool::new(facts.reader),

@@ -172,6 +172,11 @@ pub(crate) fn counts(conn: &Connection) -> Result<Counts> {
     })
 }
 
+/// Whether there are ops that are sent or to be sent.
+pub(crate) fn has_pending(conn: &Connection) -> Result<bool> {
+    super::refold::has_undecided(conn)
+}
+
 /// How much is queued.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct QueueSize {

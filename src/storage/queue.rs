@@ -2,7 +2,7 @@
 //! greatest id drawn.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use driftline_core::id::OpId;
@@ -12,7 +12,7 @@ use rusqlite::Connection;
 use super::election::{self, Lease, Seat};
 use super::error::Result;
 use super::hooks::{Capacity, Origin};
-use super::{Storage, meta};
+use super::{Storage, meta, outbox};
 use driftline_core::mutant::{Mutant, planted};
 
 /// Facts that may be lost: all of them are derived again from the file or forgotten safely.
@@ -24,6 +24,10 @@ pub(super) struct Queue {
     newest: Mutex<Option<OpId>>,
     /// Whether the app was told that the outbox is nearly full.
     told: AtomicBool,
+    /// Counts what may have changed the outbox.
+    changes: AtomicU64,
+    /// How many ops there were, as of that many changes.
+    counted: Mutex<Option<(u64, outbox::Counts)>>,
 }
 
 #[derive(Clone, Copy)]
@@ -64,6 +68,17 @@ struct Exposure {
     held: bool,
 }
 
+impl Exposure {
+    fn hand_out(&mut self, ids: Vec<OpId>) {
+        for id in &ids {
+            if !planted(Mutant::JoinsWhatWasSent) {
+                self.fresh.remove(id);
+            }
+        }
+        self.in_flight.extend(ids);
+    }
+}
+
 /// More fresh ops than this are not remembered one by one: none of the forgotten ones is joined.
 const MOST_FRESH: usize = 100_000;
 
@@ -81,6 +96,11 @@ impl Queue {
         if let Some(known) = &mut *self.counts() {
             known.looked_at.get_or_insert(now);
         }
+    }
+
+    /// The outbox may be another than it was.
+    pub(super) fn changed(&self) {
+        self.changes.fetch_add(1, Ordering::AcqRel);
     }
 
     /// No id is drawn at or below this one.
@@ -126,13 +146,38 @@ impl Storage {
     pub(crate) fn hand_out<T>(&self, choose: impl FnOnce() -> Result<(T, Vec<OpId>)>) -> Result<T> {
         let mut exposure = self.queue.exposure_released();
         let (chosen, ids) = choose()?;
-        for id in &ids {
-            if !planted(Mutant::JoinsWhatWasSent) {
-                exposure.fresh.remove(id);
-            }
-        }
-        exposure.in_flight = ids.into_iter().collect();
+        exposure.in_flight.clear();
+        exposure.hand_out(ids);
         Ok(chosen)
+    }
+
+    /// The same beside those that are under way.
+    pub(crate) fn hand_out_also<T>(
+        &self,
+        choose: impl FnOnce() -> Result<(T, Vec<OpId>)>,
+    ) -> Result<T> {
+        let mut exposure = self.queue.exposure_released();
+        let (chosen, ids) = choose()?;
+        exposure.hand_out(ids);
+        Ok(chosen)
+    }
+
+    /// How many ops there are; counted again only after a change, for that reads all of the outbox.
+    pub(crate) fn queued(&self) -> Result<outbox::Counts> {
+        let changes = self.queue.changes.load(Ordering::Acquire);
+        let mut counted = self
+            .queue
+            .counted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some((as_of, counts)) = *counted
+            && as_of == changes
+        {
+            return Ok(counts);
+        }
+        let counts = self.with_reader(|tx| outbox::counts(tx.conn()))?;
+        *counted = Some((changes, counts));
+        Ok(counts)
     }
 
     /// Whether an op is under way.

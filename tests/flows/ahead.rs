@@ -195,3 +195,30 @@ fn an_answer_with_more_than_own_versions_is_stored_before_the_next_push() {
     assert_eq!(a.content(), b.content());
     same_content_at(&server, &a);
 }
+
+/// In the binary form the next push is made ready, compressed, while the server has the last.
+#[test]
+fn pushes_that_were_made_ready_arrive_whole_and_in_order() {
+    let server = Server::start(SCHEMA);
+    let a = Device::new("a");
+    let ids: Vec<String> = (0..400).map(|n| a.note(&format!("note {n}"))).collect();
+    let token = server.token("ada", WORKSPACE, "writer", "1h");
+    let mut config = SyncConfig::new(&server.url, move || Ok(token.clone()));
+    config.settings.max_ops = 40;
+    a.db.connect(config).unwrap();
+    // What is written and taken back meanwhile meets pushes that are ready.
+    let outbox = a.db.outbox();
+    for (n, id) in ids.iter().enumerate().skip(350) {
+        a.set(id, "rank", n as i64);
+        if n % 10 == 0 {
+            // It may be gone meanwhile.
+            let newest = outbox.list(None, 10_000).unwrap().pop();
+            _ = newest.map(|op| outbox.discard(&op.id));
+        }
+    }
+    a.sync();
+    same_content_at(&server, &a);
+    assert_eq!(a.count("notes"), 400);
+    let ranked = a.one("SELECT count(*) >= 45 FROM notes WHERE rank >= 350");
+    assert_eq!(ranked, Some(driftline::Value::Integer(1)));
+}

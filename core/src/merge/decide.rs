@@ -301,7 +301,10 @@ fn apply_all<W: Workspace>(
             }
             None if before.as_ref() == Some(&merged.after) => {}
             None => {
-                at.insert(key, touched.len());
+                // Only a later change asks.
+                if op.body.changes.len() > 1 {
+                    at.insert(key, touched.len());
+                }
                 touched.push(Touched {
                     collection: change.collection,
                     document: change.document.clone(),

@@ -81,14 +81,16 @@ impl<C: Source> View<C> {
         version: Version,
     ) -> Result<bool, StoreError> {
         let key = params![place.collection, place.document.as_str(), place.field];
-        let mut query = self.prepare(
-            "SELECT version, deleted, aside IS NOT NULL FROM texts
-             WHERE collection = ?1 AND document = ?2 AND field = ?3",
-        )?;
-        let folded = query.query_row(key, |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get(2)?))
-        });
-        match folded.optional()? {
+        let folded = self
+            .prepare(
+                "SELECT version, deleted, aside IS NOT NULL FROM texts
+                 WHERE collection = ?1 AND document = ?2 AND field = ?3",
+            )?
+            .query_row(key, |row| {
+                Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get(2)?))
+            })
+            .optional()?;
+        match folded {
             Some((_, _, true)) => return Ok(true),
             Some((_, UNKNOWN, false)) => return Ok(false),
             Some((at, _, false)) if at == version.cast_signed() => return Ok(true),
