@@ -458,7 +458,7 @@ mod tests {
         assert_eq!(*lock(&log), [15]);
         tasks.thaw(one);
         assert_eq!(tasks.run_until(BEGINNING + 100, || false), Ok(false));
-        assert_eq!(*lock(&log), [15, 40, 50]);
+        assert_eq!(*lock(&log), [15, 50, 60]);
     }
 
     #[test]

@@ -167,6 +167,24 @@ impl Histories {
         self.with(cursor).any(named)
     }
 
+    /// Whether the server ever had these documents at the cursor or behind it.
+    pub fn stood_behind(&self, cursor: Cursor, documents: &Documents) -> bool {
+        let mut all = self.with(cursor);
+        all.any(|history| {
+            let mut versions = cursor.version..=history.head();
+            versions.any(|at| history.documents_at(at) == *documents)
+        })
+    }
+
+    /// Whether the server has lost what once followed the cursor.
+    pub fn lost_behind(&self, cursor: Cursor) -> bool {
+        let followed = |history: &History| {
+            let next = history.version(cursor.version + 1);
+            next.is_some_and(|next| !self.current.has(next.row.cursor))
+        };
+        self.with(cursor).any(followed)
+    }
+
     /// Whether any history ever named it.
     pub fn ever_named(&self, id: OpId) -> bool {
         let all = std::iter::once(&self.current).chain(&self.former);

@@ -32,7 +32,7 @@ pub use o03_acknowledged::{acknowledged_is_queued, failed_changed_nothing, undon
 pub use o04_leaving::{Farewells, nothing_left_without_a_reason};
 pub use o05_once::{counted_once, named_once, names_all};
 pub use o06_own_writes::{
-    Known, links_are_kept, own_elements_show, own_writes_show, written_shows,
+    Known, joined_on_one_base, links_are_kept, own_elements_show, own_writes_show, written_shows,
 };
 pub use o07_groups::groups_are_whole;
 pub use o08_cursor::cursor_goes_on;

@@ -11,6 +11,8 @@ pub fn base_is_the_servers(before: &FileView, view: &FileView, histories: &Histo
         // An empty file takes a snapshot straight in. One whose history is gone keeps what it had
         // until the new base is there.
         let kept = view.base == before.base || view.base.is_empty() || before.cursor.version == 0;
+        // A page may have come right before the notice that the history is gone.
+        let kept = kept || histories.stood_behind(before.cursor, &view.base);
         return match kept || view.staging {
             true => Ok(()),
             false => object(

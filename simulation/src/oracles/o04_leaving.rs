@@ -57,7 +57,11 @@ impl Farewells {
         let mut names = [Some(id), self.firsts.get(&id).copied()]
             .into_iter()
             .flatten();
-        let named = names.any(|name| histories.named_at(name, view.cursor));
+        // A page may have come right before the notice that the history is gone.
+        let begins_anew = view.cursor.version == 0 && histories.changed();
+        let named = names.any(|name| {
+            histories.named_at(name, view.cursor) || begins_anew && histories.ever_named(name)
+        });
         let taken_back = self.discarded.contains(&id) && self.rejected.contains(&id);
         named || taken_back || self.excused.contains(&id) || self.untold.contains(&id)
     }

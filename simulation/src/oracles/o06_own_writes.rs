@@ -30,6 +30,46 @@ pub fn written_shows(view: &FileView, written: &[(Key, u16, Value)]) -> Judgemen
     Ok(())
 }
 
+/// A write that was joined with an earlier one says of what that one wrote that its author had seen no
+/// more than they had: what came between the two would count as overwritten on purpose.
+pub fn joined_on_one_base(before: &FileView, view: &FileView) -> Judgement {
+    let fresh = |queued: &&Queued| !before.holds(queued.id) && queued.body.retry_of.is_none();
+    for queued in view.queue.iter().filter(fresh) {
+        let gone =
+            |earlier: &&Queued| !view.holds(earlier.id) && earlier.body.base < queued.body.base;
+        for earlier in before.queue.iter().filter(gone) {
+            if let Some(place) = written_by_both(&earlier.body, &queued.body) {
+                return object(
+                    ORACLE,
+                    format!(
+                        "{} was written at {} and stands in {} as written at {}: {place:?}",
+                        earlier.id, earlier.body.base, queued.id, queued.body.base
+                    ),
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A register that holds the same value in both.
+fn written_by_both(earlier: &OpBody, later: &OpBody) -> Option<(Key, u16)> {
+    let registers = |body: &OpBody| -> Vec<((Key, u16), Value)> {
+        let changes = body.changes.iter();
+        let all = changes.flat_map(|change| {
+            let key = (change.collection, change.document.as_str().to_owned());
+            let registers = change.registers.iter();
+            registers.map(move |(field, value)| ((key.clone(), field), value.clone()))
+        });
+        all.filter(|(_, value)| *value != Value::Null).collect()
+    };
+    let later = registers(later);
+    let same = registers(earlier)
+        .into_iter()
+        .find(|one| later.contains(one));
+    same.map(|(place, _)| place)
+}
+
 /// The newest queued write of a register is shown, unless base holds a value that it had not seen.
 pub fn own_writes_show(view: &FileView, schema: &Schema) -> Judgement {
     let mut later: Vec<&Queued> = Vec::new();
@@ -235,6 +275,21 @@ fn chain(queued: &Queued, change: &Change, known: &impl Known) -> BTreeSet<OpId>
 mod tests {
     use super::*;
     use crate::oracles::testing::{self, COLLECTION, update, view_with, wrote};
+
+    #[test]
+    fn a_write_that_was_joined_over_a_page_is_refused() {
+        let at = |base: u64, title: &str| {
+            let mut body = update("a", title);
+            body.base = base;
+            body
+        };
+        let before = view_with(&[(1, at(1, "x"))]);
+        let joined = |base| view_with(&[(2, at(base, "x"))]);
+        assert_eq!(joined_on_one_base(&before, &joined(1)), Ok(()));
+        assert!(joined_on_one_base(&before, &joined(2)).is_err());
+        let apart = view_with(&[(1, at(1, "x")), (2, at(2, "y"))]);
+        assert_eq!(joined_on_one_base(&before, &apart), Ok(()));
+    }
 
     #[test]
     fn a_write_that_does_not_show_is_refused() {

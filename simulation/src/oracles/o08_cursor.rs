@@ -18,7 +18,9 @@ pub fn cursor_goes_on(before: &FileView, view: &FileView, histories: &Histories)
             ),
         );
     }
-    if to.version >= from.version || is_lost(from, histories) {
+    // A page of the lost history may have come right before the notice that it is gone.
+    let went_on = to.version == 0 && histories.lost_behind(from);
+    if to.version >= from.version || is_lost(from, histories) || went_on {
         return Ok(());
     }
     object(
@@ -48,5 +50,7 @@ mod tests {
         assert!(cursor_goes_on(&two, &one, &histories).is_err());
         histories.restored_to(1);
         assert_eq!(cursor_goes_on(&two, &one, &histories), Ok(()));
+        let none = FileView::default();
+        assert_eq!(cursor_goes_on(&one, &none, &histories), Ok(()));
     }
 }

@@ -28,7 +28,9 @@ impl World<'_> {
     pub(super) fn text_of_anothers_writer(&self, body: &mut OpBody) {
         let history = &self.histories.current;
         let ops = (1..=history.head()).filter_map(|version| history.version(version));
-        let mut bodies = ops.filter_map(|seen| self.bodies.get(seen.row.op));
+        // What a stranger typed may be under a writer of their own.
+        let honest = ops.filter(|seen| !self.made_up.contains(&seen.row.op));
+        let mut bodies = honest.filter_map(|seen| self.bodies.get(seen.row.op));
         let writer = bodies.find_map(|body| {
             let mut edits = body.changes.iter().flat_map(|change| change.texts.iter());
             edits.next().map(|(_, edit)| edit.writer)

@@ -210,6 +210,7 @@ impl World<'_> {
                 }
             }
         }
+        self.made_up.insert(op.id());
         if made_up.unwelcome {
             self.unwelcome.insert(op.id(), made_up.what);
         }

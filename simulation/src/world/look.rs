@@ -301,6 +301,7 @@ impl World<'_> {
         oracles::nothing_left_without_a_reason(&ids, &view, &self.histories, &site.farewells)?;
         oracles::counted_once(&view, TWINS)?;
         oracles::own_writes_show(&view, schema)?;
+        oracles::joined_on_one_base(&before, &view)?;
         let site = &self.sites[at];
         // What the file forgot with everything that was dropped, or with a history, it cannot know.
         let remembers = site.farewells.excused.is_empty() && !self.histories.changed();

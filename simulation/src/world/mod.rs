@@ -84,6 +84,8 @@ struct World<'s> {
     wire: Wire,
     words: Words,
     hostile_ops: u32,
+    /// Ops that somebody made up.
+    made_up: BTreeSet<OpId>,
     /// Ops that no server may accept, and why.
     unwelcome: BTreeMap<OpId, &'static str>,
     /// A strict server has been told to be lenient.
@@ -171,6 +173,7 @@ impl<'s> World<'s> {
             wire: Wire::default(),
             words: Words::default(),
             hostile_ops: 0,
+            made_up: BTreeSet::new(),
             unwelcome: BTreeMap::new(),
             lenient: false,
             counts: BTreeMap::new(),

@@ -2,6 +2,7 @@
 
 use super::{Flight, Machine};
 use crate::id::OpId;
+use crate::mutant::{Mutant, planted};
 use crate::protocol::{Reaction, StateOnFailure, react};
 use crate::sync::bootstrap::Phase;
 use crate::sync::isolation::Consequence;
@@ -33,7 +34,10 @@ impl Machine {
             }
             Answer::SnapshotComplete => {
                 self.succeeded(&[]);
-                self.bootstrap = Phase::CatchUp;
+                self.bootstrap = match planted(Mutant::BootstrapWithoutCatchUp) {
+                    true => Phase::AskFates,
+                    false => Phase::CatchUp,
+                };
             }
             Answer::Swapped { sendable } => {
                 self.succeeded(&[]);
