@@ -195,6 +195,11 @@ impl World<'_> {
         work: impl FnOnce(&mut Transaction<'_>) -> Result<Done>,
     ) -> Judgement {
         let companion = random.one_in(2);
+        if self.sites[at].fragile {
+            // What an earlier write left in doubt comes to light now, and is not this one's.
+            self.sites[at].watcher = None;
+            self.look_at(at)?;
+        }
         let site = &self.sites[at];
         let program = site.program(companion);
         let database = match program.database() {
