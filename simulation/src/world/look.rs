@@ -12,7 +12,9 @@ use super::watch::{Bodies, Served, Watcher};
 use super::{World, logs};
 use crate::machine::workspace_file;
 use crate::model::{Accepted, Model};
-use crate::oracles::{self, FileView, Histories, History, Judgement, Known, LogRow, object};
+use crate::oracles::{
+    self, FileView, Histories, History, Judgement, Known, LogRow, Violation, object,
+};
 
 /// Documents of the collection that is written together.
 pub(super) const TWIN_IDS: [&str; 3] = ["t0", "t1", "t2"];
@@ -279,7 +281,6 @@ impl World<'_> {
             lost_a_suffix(&before, &view, &self.histories)?;
             before = FileView::default();
         }
-        let ids: BTreeSet<OpId> = before.queue.iter().map(|queued| queued.id).collect();
         self.trace.line(format_args!(
             "    s{at} v{} queue {} shows {}",
             view.cursor.version,
@@ -296,13 +297,17 @@ impl World<'_> {
             let left = view.queue.iter().map(|queued| queued.id);
             site.untold.extend(left.filter(|id| !before.contains(id)));
         }
+        if before.cursor.version > 0 && view.cursor.version == 0 {
+            before = self.seen_in_a_copy(at, before, &view)?;
+        }
+        let site = &self.sites[at];
+        let ids: BTreeSet<OpId> = before.queue.iter().map(|queued| queued.id).collect();
         let whose = format!("s{at}");
         oracles::base_is_the_servers(&before, &view, &self.histories)?;
         oracles::nothing_left_without_a_reason(&ids, &view, &self.histories, &site.farewells)?;
         oracles::counted_once(&view, TWINS)?;
         oracles::own_writes_show(&view, schema)?;
         oracles::joined_on_one_base(&before, &view)?;
-        let site = &self.sites[at];
         // What the file forgot with everything that was dropped, or with a history, it cannot know.
         let remembers = site.farewells.excused.is_empty() && !self.histories.changed();
         if remembers && view.cursor.version > 0 {
@@ -324,16 +329,32 @@ impl World<'_> {
         if site.device.options.host_token {
             oracles::writes_under_its_own_name(&view, &site.kin)?;
         }
-        if before.cursor.version > 0 && view.cursor.version == 0 {
-            let copies = self.copies_aside(at);
-            // One that was made while the file waited for another history says nothing of its own.
-            for copy in copies.iter().filter(|copy| copy.cursor.version > 0) {
-                oracles::base_is_the_servers(&FileView::default(), copy, &self.histories)?;
-            }
-            oracles::set_aside_first(&before, &view, &copies)?;
-        }
         self.sites[at].view = view;
         Ok(())
+    }
+
+    /// The file left a history since it was seen: a copy of it says how it stood then.
+    fn seen_in_a_copy(
+        &mut self,
+        at: usize,
+        before: FileView,
+        view: &FileView,
+    ) -> Result<FileView, Violation> {
+        // One that was made while the file waited for another history says nothing of its own.
+        let mut copies = self.copies_aside(at);
+        copies.retain(|copy| copy.cursor.version > 0);
+        for copy in &copies {
+            oracles::base_is_the_servers(&FileView::default(), copy, &self.histories)?;
+        }
+        oracles::set_aside_first(&before, view, &copies)?;
+        copies.retain(|copy| copy.cursor.version >= before.cursor.version);
+        let Some(copy) = copies.into_iter().max_by_key(|copy| copy.cursor.version) else {
+            return Ok(before);
+        };
+        let ids: BTreeSet<OpId> = before.queue.iter().map(|queued| queued.id).collect();
+        let farewells = &self.sites[at].farewells;
+        oracles::nothing_left_without_a_reason(&ids, &copy, &self.histories, farewells)?;
+        Ok(copy)
     }
 
     /// The copies that a machine's file made of itself.
