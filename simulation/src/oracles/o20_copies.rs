@@ -30,6 +30,19 @@ pub fn set_aside_first(before: &FileView, view: &FileView, copies: &[FileView]) 
     }
 }
 
+/// The copy that the file made when it left a history. One that lay beside it when it was seen last tells
+/// how it left an earlier one.
+pub fn made_on_leaving<'c>(
+    before: &FileView,
+    copies: &'c [(String, FileView)],
+    known: &BTreeSet<String>,
+) -> Option<&'c FileView> {
+    let made = copies.iter().filter(|(name, _)| !known.contains(name));
+    let made = made.map(|(_, copy)| copy);
+    let whole = made.filter(|copy| copy.cursor.version >= before.cursor.version);
+    whole.max_by_key(|copy| copy.cursor.version)
+}
+
 /// A file whose host can tell copies apart does not write under the original's name.
 pub fn writes_under_its_own_name(view: &FileView, others: &BTreeSet<u64>) -> Judgement {
     match view.writer.filter(|writer| others.contains(writer)) {
@@ -62,6 +75,23 @@ mod tests {
         let mut without = copy;
         without.queue.clear();
         assert!(set_aside_first(&before, &anew, &[without]).is_err());
+    }
+
+    #[test]
+    fn a_copy_from_an_earlier_leaving_says_nothing_of_this_one() {
+        let histories = testing::histories(&[wrote(1, "a", "x"), wrote(2, "a", "y")]);
+        let before = testing::at(&histories, 1);
+        let copies = [
+            ("earlier".to_owned(), testing::at(&histories, 2)),
+            ("now".to_owned(), before.clone()),
+        ];
+        let made = |known: &[&str], copies| {
+            let known = known.iter().map(|name| (*name).to_owned()).collect();
+            made_on_leaving(&before, copies, &known).map(|copy| copy.cursor.version)
+        };
+        assert_eq!(made(&["earlier"], &copies), Some(1));
+        assert_eq!(made(&["earlier"], &copies[..1]), None);
+        assert_eq!(made(&[], &copies), Some(2), "a page came before it left");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use driftline_core::op::OpBody;
 use driftline_simvfs::Disk;
 
 use super::schema::TWINS;
-use super::site::FILE;
+use super::site::{FILE, Site};
 use super::watch::{Bodies, Served, Watcher};
 use super::{World, logs};
 use crate::machine::workspace_file;
@@ -275,6 +275,8 @@ impl World<'_> {
         };
         let schema = &self.schemas.app;
         let site = &mut self.sites[at];
+        let names = copies_beside(site);
+        let known_copies = std::mem::replace(&mut site.copies, names);
         let mut before = std::mem::take(&mut site.view);
         if std::mem::take(&mut site.lossy) {
             // What was lost is the end of what there was.
@@ -298,7 +300,7 @@ impl World<'_> {
             site.untold.extend(left.filter(|id| !before.contains(id)));
         }
         if before.cursor.version > 0 && view.cursor.version == 0 {
-            before = self.seen_in_a_copy(at, before, &view)?;
+            before = self.seen_in_a_copy(at, before, &view, &known_copies)?;
         }
         let site = &self.sites[at];
         let ids: BTreeSet<OpId> = before.queue.iter().map(|queued| queued.id).collect();
@@ -333,22 +335,24 @@ impl World<'_> {
         Ok(())
     }
 
-    /// The file left a history since it was seen: a copy of it says how it stood then.
+    /// The file left a history since it was seen: the copy that it made then says how it stood.
     fn seen_in_a_copy(
         &mut self,
         at: usize,
         before: FileView,
         view: &FileView,
+        known: &BTreeSet<String>,
     ) -> Result<FileView, Violation> {
         // One that was made while the file waited for another history says nothing of its own.
         let mut copies = self.copies_aside(at);
-        copies.retain(|copy| copy.cursor.version > 0);
-        for copy in &copies {
+        copies.retain(|(_, copy)| copy.cursor.version > 0);
+        for (_, copy) in &copies {
             oracles::base_is_the_servers(&FileView::default(), copy, &self.histories)?;
         }
+        let made = oracles::made_on_leaving(&before, &copies, known).cloned();
+        let copies: Vec<FileView> = copies.into_iter().map(|(_, copy)| copy).collect();
         oracles::set_aside_first(&before, view, &copies)?;
-        copies.retain(|copy| copy.cursor.version >= before.cursor.version);
-        let Some(copy) = copies.into_iter().max_by_key(|copy| copy.cursor.version) else {
+        let Some(copy) = made else {
             return Ok(before);
         };
         let ids: BTreeSet<OpId> = before.queue.iter().map(|queued| queued.id).collect();
@@ -357,18 +361,14 @@ impl World<'_> {
         Ok(copy)
     }
 
-    /// The copies that a machine's file made of itself.
-    fn copies_aside(&mut self, at: usize) -> Vec<FileView> {
-        let disk = &self.sites[at].device.disk;
-        let copies = disk.files().into_iter();
-        let copies = copies.filter(|file| {
-            let name = file.strip_prefix(FILE);
-            name.is_some_and(|end| end.starts_with(".aside-") && !end.contains("-journal"))
-        });
+    /// The copies that a machine's file made of itself, with their names.
+    fn copies_aside(&mut self, at: usize) -> Vec<(String, FileView)> {
+        let site = &self.sites[at];
         let schema = &self.schemas.app;
-        let views = copies.filter_map(|file| {
-            let watcher = Watcher::open(disk, &file).ok()?;
-            watcher.file(schema, &mut self.bodies).ok()?
+        let views = copies_beside(site).into_iter().filter_map(|file| {
+            let watcher = Watcher::open(&site.device.disk, &file).ok()?;
+            let view = watcher.file(schema, &mut self.bodies).ok()??;
+            Some((file, view))
         });
         views.collect()
     }
@@ -399,6 +399,16 @@ impl World<'_> {
             }
         }
     }
+}
+
+/// What the copies are called that a machine's file made of itself.
+fn copies_beside(site: &Site) -> BTreeSet<String> {
+    let files = site.device.disk.files().into_iter();
+    let copies = files.filter(|file| {
+        let name = file.strip_prefix(FILE);
+        name.is_some_and(|end| end.starts_with(".aside-") && !end.contains("-journal"))
+    });
+    copies.collect()
 }
 
 /// What everybody together knows of ops.

@@ -23,6 +23,8 @@ pub(super) struct Site {
     pub(super) watcher: Option<Watcher>,
     /// The file as it was seen last.
     pub(super) view: FileView,
+    /// The copies of itself that lay beside it then.
+    pub(super) copies: BTreeSet<String>,
     pub(super) farewells: Farewells,
     pub(super) backup: Option<Image>,
     /// Makes every value its own.
@@ -58,6 +60,7 @@ impl Site {
             reader,
             watcher: None,
             view: FileView::default(),
+            copies: BTreeSet::new(),
             farewells: Farewells::default(),
             backup: None,
             values: 0,
