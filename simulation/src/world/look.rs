@@ -106,7 +106,11 @@ impl World<'_> {
         };
         match read {
             Ok(served) => {
-                self.may_be_lost = None;
+                // A server that is up again need not have opened the file yet. Once it commits, all that
+                // was there before is on the disk.
+                if !served.log.is_empty() {
+                    self.may_be_lost = None;
+                }
                 self.judge_log(served)
             }
             // A file that is just being made, or made again.
@@ -123,7 +127,7 @@ impl World<'_> {
         match self.read_dead_server(head) {
             Some(served) => {
                 if !served.log.is_empty() {
-                    self.may_be_lost = Some(head);
+                    self.may_be_lost.get_or_insert(head);
                 }
                 self.judge_log(served)
             }
@@ -136,7 +140,11 @@ impl World<'_> {
         let head = self.histories.current.head();
         let Served { log, rejected, .. } = self.read_dead_server(0).unwrap_or_default();
         let left = log.len() as u64;
-        match self.may_be_lost.take() {
+        let present = &self.histories.current;
+        let told = self.sites.iter().map(|site| site.view.cursor);
+        let told = told.filter(|cursor| present.has(*cursor));
+        let told = told.map(|cursor| cursor.version).max().unwrap_or(0);
+        match self.may_be_lost.take().map(|sure| sure.max(told)) {
             _ if left >= head => Ok(()),
             Some(sure) if left >= sure => {
                 self.histories.forget_after(left);

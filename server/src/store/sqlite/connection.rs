@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::store::StoreError;
 
@@ -32,10 +32,22 @@ pub(super) fn open_writer(
     vfs: Option<&str>,
     format: Format,
 ) -> Result<Connection, StoreError> {
+    let mut connection = open_for_writing(path, vfs)?;
+    leave_the_log_behind(&connection)?;
+    migrate(&mut connection, format)?;
+    Ok(connection)
+}
+
+/// Opens a file that a writer has open, for moving its log alone.
+pub(super) fn open_checkpointer(path: &Path, vfs: Option<&str>) -> Result<Connection, StoreError> {
+    open_for_writing(path, vfs)
+}
+
+fn open_for_writing(path: &Path, vfs: Option<&str>) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection = open(path, vfs, flags)?;
+    let connection = open(path, vfs, flags)?;
     write_ahead(&connection)?;
     // FULL: an answer is given only for what survives a loss of power. Checkpoints run beside the
     // writer, not within its commits. On Apple a plain fsync leaves content in the drive's cache.
@@ -45,8 +57,40 @@ pub(super) fn open_writer(
         "PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON;
          PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -16384; PRAGMA foreign_keys = OFF;",
     )?;
-    migrate(&mut connection, format)?;
     Ok(connection)
+}
+
+/// Moves what is in the log into the file and begins the log again, so that what is told from now on
+/// does not rest on what an earlier process left in it.
+///
+/// A process that ended before its sync, or over one that failed, leaves commits in the log that
+/// everybody reads. Told to somebody they would be gone when the power goes; and of a sync that failed
+/// there are pages that no later sync writes, which take every commit behind them along.
+fn leave_the_log_behind(connection: &Connection) -> Result<(), StoreError> {
+    let left = || {
+        let moved = "PRAGMA wal_checkpoint(PASSIVE)";
+        let (log, moved): (i64, i64) =
+            connection.query_row(moved, [], |row| Ok((row.get(1)?, row.get(2)?)))?;
+        if log > 0 && log == moved {
+            // A commit that changes nothing. Until there is one the old log is read at the next start,
+            // and what the disk kept of it would be put over the file.
+            let format = format_of(connection)?;
+            connection.pragma_update(None, "user_version", format)?;
+        }
+        Ok(())
+    };
+    match left() {
+        // Reads go on, and no commit will succeed before there is room.
+        Err(error) if is_full(&error) => {
+            tracing::warn!("there is no room to move the log into the file");
+            Ok(())
+        }
+        left => Ok(left?),
+    }
+}
+
+fn is_full(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DiskFull)
 }
 
 /// Switches the file to a write-ahead log, unless it has one.
@@ -114,8 +158,8 @@ fn migrate(connection: &mut Connection, format: Format) -> Result<(), StoreError
     Ok(transaction.commit()?)
 }
 
-pub(super) fn format_of(connection: &Connection) -> Result<i64, StoreError> {
-    Ok(connection.query_row("PRAGMA user_version", [], |row| row.get(0))?)
+pub(super) fn format_of(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
 }
 
 #[cfg(test)]

@@ -78,6 +78,46 @@ fn a_log_left_long_is_moved_into_the_file() {
 }
 
 #[test]
+fn what_a_process_left_in_the_log_is_in_the_file_before_it_is_read() {
+    let (directory, file_alone) = (Directory::new(), tempfile::tempdir().unwrap());
+    let name = WorkspaceName::new("w").unwrap();
+    let first = directory.open();
+    first.create(&name, [1; 16], 0).unwrap();
+    let workspace = first.open(&name).unwrap().unwrap();
+    let document = driftline_core::id::DocumentId::new("d").unwrap();
+    let mut tx = workspace.begin().unwrap();
+    let new = crate::store::NewDocument {
+        collection: 1,
+        document: &document,
+        state: &minicbor::to_vec(minicbor::bytes::ByteVec::from(vec![7; 9])).unwrap(),
+        body: None,
+        version: 1,
+    };
+    tx.put_document(&new).unwrap();
+    tx.commit().unwrap();
+
+    let second = directory.after_crash();
+    let _open = second.open(&name).unwrap().unwrap();
+    let file = name.file_name();
+    std::fs::copy(
+        directory.1.path().join(&file),
+        file_alone.path().join(&file),
+    )
+    .unwrap();
+    let alone = rusqlite::Connection::open(file_alone.path().join(&file)).unwrap();
+    let count: i64 = alone
+        .query_row("SELECT count(*) FROM documents", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(count, 1);
+    // The log begins again, so that what is left of the old one is not put over the file.
+    let log = directory.1.path().join(format!("{file}-wal"));
+    let old = directory.0.path().join(format!("{file}-wal"));
+    let salt =
+        |log: std::path::PathBuf| std::fs::read(log).unwrap().get(16..24).map(<[u8]>::to_vec);
+    assert_ne!(salt(log), salt(old));
+}
+
+#[test]
 fn a_damaged_file_is_an_error_and_not_a_panic() {
     let directory = Directory::new();
     let name = WorkspaceName::new("w").unwrap();

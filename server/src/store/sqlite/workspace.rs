@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::beside::Beside;
-use super::connection::{WORKSPACE, open_reader, open_writer};
+use super::connection::{WORKSPACE, open_checkpointer, open_reader, open_writer};
 use super::error::damaged;
 use super::gathered::Gathered;
 use super::read::{Source, View};
@@ -29,6 +29,8 @@ pub(super) struct SqliteWorkspace {
     vfs: Option<String>,
     id: [u8; 16],
     writer: Mutex<Option<Connection>>,
+    /// A writer whose COMMIT failed, kept open until a commit succeeds: see [`Writing::commit`].
+    failed: Mutex<Option<Connection>>,
     readers: Mutex<Vec<Connection>>,
     checkpointer: Mutex<Option<Connection>>,
     wal_pages: Arc<AtomicI32>,
@@ -65,6 +67,7 @@ impl SqliteWorkspace {
             vfs,
             id,
             writer: Mutex::new(None),
+            failed: Mutex::default(),
             readers: Mutex::default(),
             checkpointer: Mutex::default(),
             wal_pages: Arc::default(),
@@ -120,6 +123,7 @@ impl WorkspaceStore for SqliteWorkspace {
         }
         let mut writing = Writing {
             slot,
+            failed: &self.failed,
             gathered: Gathered::default(),
             spare: Gathered::default(),
             // Who gives a VFS decides what happens in which order.
@@ -139,7 +143,7 @@ impl WorkspaceStore for SqliteWorkspace {
         let connection = match slot.take() {
             Some(connection) => connection,
             None => {
-                let connection = open_writer(&self.path, self.vfs.as_deref(), WORKSPACE)?;
+                let connection = open_checkpointer(&self.path, self.vfs.as_deref())?;
                 // Locks are for others: what is in use now is moved next time.
                 connection.busy_timeout(std::time::Duration::ZERO)?;
                 connection
@@ -192,6 +196,7 @@ impl Drop for Reading<'_> {
 pub(super) struct Writing<'w> {
     /// Empty while a thread writes rows with it.
     slot: MutexGuard<'w, Option<Connection>>,
+    failed: &'w Mutex<Option<Connection>>,
     gathered: Gathered,
     /// Room for the rows to be gathered while others are written.
     spare: Gathered,
@@ -262,14 +267,30 @@ impl Writing<'_> {
         self.gathered.clear();
     }
 
-    /// Commits. A connection that failed to is closed: what it believes of the file may be wrong.
+    /// Commits. A connection that failed to is not written with again: what it believes of the file
+    /// may be wrong.
+    ///
+    /// It stays open, though, until a commit succeeds. While somebody has the file open its log ends
+    /// where it ended, and what the failed commit wrote behind that is overwritten by the next one.
+    /// Whoever opens the file alone takes it in, although the disk may have lost it when a sync failed.
     pub(super) fn commit(mut self) -> Result<(), StoreError> {
         let connection = self.sql()?;
         let commit = connection.prepare_cached("COMMIT");
         let outcome = commit.and_then(|mut commit| commit.execute([]));
-        if outcome.is_err() {
-            *self.slot = None;
+        let failed = match outcome {
+            Ok(_) => None,
+            Err(_) => self.slot.take(),
+        };
+        // One that cannot be rolled back would hold its lock for ever.
+        let failed = failed.filter(|c| c.is_autocommit() || c.execute_batch("ROLLBACK").is_ok());
+        // The first to have failed knows where the log ended; later ones have seen no more than it.
+        let mut kept = lock(self.failed);
+        if outcome.is_ok() {
+            *kept = None;
+        } else if kept.is_none() {
+            *kept = failed;
         }
+        drop(kept);
         Ok(outcome.map(drop)?)
     }
 }
