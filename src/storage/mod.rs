@@ -356,14 +356,19 @@ impl Storage {
             writer.failed = None;
             return Ok(*failed.changes);
         }
-        // Its pages may lie behind the log's end, whole: a crash now would bring them to life. The
-        // next commit overwrites them, so there is one.
-        match meta::bump_fence(&connection.conn) {
+        // Its pages may lie behind the log's end, whole: a crash now would bring them to life. The next
+        // commit overwrites them, so there is one, and it waits for the disk: what it overwrote could
+        // be there again after a loss of power.
+        match commit_fence(&connection.conn, &self.spec) {
             Ok(()) => {
                 writer.failed = None;
                 Err(failed.error)
             }
-            Err(StorageError::DiskFull) => Err(failed.error),
+            // Only of a commit that found the disk full itself it is known that the log lacks the page
+            // that ends it. One whose sync failed left all of its pages there.
+            Err(StorageError::DiskFull) if matches!(failed.error, StorageError::DiskFull) => {
+                Err(failed.error)
+            }
             Err(_) => Err(unknown(&failed.error)),
         }
     }
@@ -613,9 +618,14 @@ impl std::fmt::Debug for Storage {
 
 /// Under `NORMAL` a commit does not wait for the disk; one that does takes all before it along.
 fn full_commit(conn: &rusqlite::Connection, spec: &FileSpec) -> Result<()> {
-    if spec.durability == Durability::Full {
-        return Ok(());
+    match spec.durability {
+        Durability::Full => Ok(()),
+        Durability::Normal => commit_fence(conn, spec),
     }
+}
+
+/// Makes a commit that waits for the disk, and says nothing.
+fn commit_fence(conn: &rusqlite::Connection, spec: &FileSpec) -> Result<()> {
     pragmas::set_durability(conn, Durability::Full)?;
     let fenced = meta::bump_fence(conn);
     pragmas::set_durability(conn, spec.durability)?;

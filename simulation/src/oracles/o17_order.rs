@@ -17,6 +17,16 @@ pub struct Push {
     pub ids: BTreeSet<OpId>,
     /// Those whose content it carries.
     pub bodies: Vec<(OpId, OpBody)>,
+    /// Those that the device had not sent before.
+    pub new: BTreeSet<OpId>,
+}
+
+impl Push {
+    /// An op whose request failed is tried again alone when its own time has come, whatever has come into
+    /// the queue before it since: an app may discard an older one that was in quarantine.
+    fn tries_one_alone(&self) -> bool {
+        self.ids.len() == 1 && self.new.is_empty()
+    }
 }
 
 /// What the server has decided is not before something it builds on. `waiting` are the ops of the file
@@ -44,7 +54,8 @@ pub fn nothing_was_overtaken(
 
 /// A request takes ops from the oldest on. One that waited the whole time is left out only if it was sent
 /// before (it is being tried alone, or known to be accepted), or waits for such a one through documents
-/// that they share; and nothing is sent that shares a document with an undecided one that is left out.
+/// that they share, or if the request tries another alone; and nothing is sent that shares a document with
+/// an undecided one that is left out.
 /// `waiting` is the queue as it was some time before; not all of it may have waited until now.
 pub fn sends_in_order(
     waiting: &[Queued],
@@ -69,7 +80,7 @@ pub fn sends_in_order(
             held.extend(documents);
             continue;
         }
-        if !waits && !was_sent(queued.id) {
+        if !waits && !push.tries_one_alone() && !was_sent(queued.id) {
             return object(
                 ORACLE,
                 format!(
@@ -104,8 +115,10 @@ mod tests {
     use crate::oracles::testing::{id, update, view_with};
 
     fn push(ops: &[(u8, &str)]) -> Push {
+        let ids: BTreeSet<OpId> = ops.iter().map(|(n, _)| id(*n)).collect();
         Push {
-            ids: ops.iter().map(|(n, _)| id(*n)).collect(),
+            new: ids.clone(),
+            ids,
             bodies: ops
                 .iter()
                 .map(|(n, document)| (id(*n), update(document, "x")))
@@ -145,8 +158,17 @@ mod tests {
             judge(&second, &[]).is_err(),
             "the first has no reason to wait"
         );
+        let again = |push: Push| Push {
+            new: BTreeSet::new(),
+            ..push
+        };
+        assert_eq!(judge(&again(second), &[]), Ok(()), "it is tried alone");
+        let two = again(push(&[(2, "b"), (4, "c")]));
+        assert!(judge(&two, &[]).is_err(), "two are no trial");
         let last = push(&[(3, "a")]);
         assert!(judge(&last, &[1, 2]).is_err(), "it overtakes the first");
+        let last = again(last);
+        assert!(judge(&last, &[]).is_err(), "a trial overtakes nothing");
         let beside = push(&[(2, "b"), (4, "c")]);
         assert_eq!(
             judge(&beside, &[1]),

@@ -68,7 +68,9 @@ impl Wire {
             }
             push.bodies.push((id, body));
         }
-        self.by.insert((machine, id));
+        if self.by.insert((machine, id)) {
+            push.new.insert(id);
+        }
         Ok(())
     }
 }
