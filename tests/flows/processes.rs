@@ -144,11 +144,12 @@ fn a_device_whose_disk_is_full_says_so_and_keeps_what_it_has() {
     assert_eq!(word("read "), [acknowledged.len().to_string()]);
     // What is typed into an editor shows, and waits for room; no more of it is taken meanwhile.
     let (typed, more) = (word("typed "), word("more "));
-    assert_eq!(typed, more, "one word for a full disk");
+    // A commit that failed with no room to undo it may come back: that is said, and kept as it is.
     assert!(
-        ["io", "disk_full"].contains(&typed[0].as_str()),
+        ["io", "disk_full", "commit_unknown"].contains(&typed[0].as_str()),
         "{typed:?}"
     );
+    assert!(["io", "disk_full"].contains(&more[0].as_str()), "{more:?}");
     let words: usize = word("words ")[0].parse().unwrap();
     assert!(words >= 8_000);
     assert_eq!(word("room again "), ["stored"]);

@@ -284,7 +284,7 @@ fn is_sync(request: &[u8]) -> bool {
         .take_while(|byte| *byte != b'\r')
         .collect();
     let line = String::from_utf8_lossy(&line);
-    line.starts_with("POST ") && line.contains("/sync ")
+    line.starts_with("POST ") && (line.contains("/sync ") || line.contains("/sync?"))
 }
 
 fn asking_to_close(request: &[u8]) -> Option<Vec<u8>> {
@@ -335,7 +335,7 @@ mod tests {
     async fn ask(network: &Network) -> String {
         let body = "x".repeat(300);
         let request =
-            format!("POST /v1/workspaces/w/sync HTTP/1.1\r\ncontent-length: 300\r\n\r\n{body}");
+            format!("POST /v1/workspaces/w/sync?listener=1 HTTP/1.1\r\ncontent-length: 300\r\n\r\n{body}");
         let mut stream = TcpStream::connect(network.address).await.unwrap();
         let _ = stream.write_all(request.as_bytes()).await;
         let mut answer = Vec::new();

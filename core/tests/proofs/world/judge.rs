@@ -213,14 +213,16 @@ impl World {
             if !seen && won && self.saw(current.op, op.id) {
                 self.problem(format!("{} beat {}, which had seen it", op.id, current.op));
             }
-            match (row, !seen && other) {
-                (true, false) => self.problem(format!(
-                    "{}: a loss row over {} too many",
-                    op.id, current.op
-                )),
-                (false, true) => {
-                    self.problem(format!("{}: no loss row over {}", op.id, current.op))
+            // Who wins a document as a whole replaces in this field what its own last write left there.
+            let replaced = there.filter(|_| won).map_or(current.op, |r| r.write.op);
+            if self.truth[number(op.id)].took_back & mask(replaced) != 0 {
+                continue;
+            }
+            match (row, !self.saw(op.id, replaced) && other) {
+                (true, false) => {
+                    self.problem(format!("{}: a loss row over {replaced} too many", op.id))
                 }
+                (false, true) => self.problem(format!("{}: no loss row over {replaced}", op.id)),
                 _ => {}
             }
         }
