@@ -210,6 +210,11 @@ impl Driver {
         let taken = self
             .store
             .take(flight.cursor, &response, contact, run, plain);
+        if flight.sent.is_empty() && !has_more && matches!(taken, Ok(Taken::Whole(_))) {
+            // All there is has been read. What was accepted before and is not named by now was so in
+            // versions that the server has lost, behind a cursor that it still has.
+            self.accepted.clear();
+        }
         self.taken(taken, has_more, take_snapshot, turns_in_circles)
     }
 

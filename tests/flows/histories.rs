@@ -1,8 +1,10 @@
 //! Files that are copied and restored, servers that are killed and restored.
 
-use driftline::Value;
+use driftline::{Providers, SyncConfig, Value};
+use serde_json::{Value as Json, json};
 
-use crate::support::{Device, SCHEMA, Server};
+use crate::support::device::WORKSPACE;
+use crate::support::{Device, Mock, SCHEMA, Server, Turn};
 
 #[test]
 pub fn a_server_killed_at_any_moment_has_lost_nothing_it_answered() {
@@ -133,4 +135,45 @@ pub fn a_server_restored_from_a_backup_is_noticed() {
                 .contains(".aside-")
         });
     assert!(aside.count() >= 1, "the old file was copied aside");
+}
+
+/// The server accepts a write and goes back to a backup before it has named it, at or above the device's
+/// cursor: no history has changed for this device, and nothing but its own write is missing.
+#[test]
+pub fn a_write_that_was_accepted_in_versions_the_server_lost_is_sent_again() {
+    let server = Server::start(SCHEMA);
+    let mock = Mock::new(&server.url);
+    let providers = Providers::new();
+    providers.register("mock", mock.clone()).unwrap();
+    providers.activate("mock").unwrap();
+    let token = server.token("ada", WORKSPACE, "writer", "1h");
+    let mut config = SyncConfig::with_providers(providers, move || Ok(token.clone()));
+    config.settings.pace = 10;
+    let a = Device::new("a");
+    a.db.connect(config).unwrap();
+    a.note("kept");
+    a.sync();
+    let (script, mut said) = (mock.clone(), false);
+    mock.before_push(move |_, request| {
+        if std::mem::replace(&mut said, true) {
+            return;
+        }
+        let request: Json = serde_json::from_slice(&request.message.bytes).unwrap();
+        let answer = json!({
+            "account": "ada",
+            "cursor": request["cursor"],
+            "has_more": true,
+            "server_time": request["now"]["wall"],
+            "results": [{ "id": request["ops"][0]["id"], "outcome": "accepted", "version": 9 }],
+        });
+        script.next(Turn::Says(Ok(answer.to_string())));
+    });
+    a.note("accepted in what was lost");
+    a.sync();
+    assert_eq!(a.pending(), 0);
+    let b = Device::new("b");
+    b.connect(&server);
+    b.sync();
+    assert_eq!(b.count("notes"), 2);
+    assert_eq!(a.content(), b.content());
 }
