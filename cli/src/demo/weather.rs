@@ -334,8 +334,9 @@ mod tests {
 
     async fn ask(network: &Network) -> String {
         let body = "x".repeat(300);
-        let request =
-            format!("POST /v1/workspaces/w/sync?listener=1 HTTP/1.1\r\ncontent-length: 300\r\n\r\n{body}");
+        let request = format!(
+            "POST /v1/workspaces/w/sync?listener=1 HTTP/1.1\r\ncontent-length: 300\r\n\r\n{body}"
+        );
         let mut stream = TcpStream::connect(network.address).await.unwrap();
         let _ = stream.write_all(request.as_bytes()).await;
         let mut answer = Vec::new();
