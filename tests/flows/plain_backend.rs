@@ -65,7 +65,7 @@ impl Drop for Backend {
 }
 
 #[test]
-fn two_devices_meet_at_seventy_lines_of_python() {
+fn two_devices_meet_at_sixty_lines_of_python() {
     let Some(backend) = Backend::start() else {
         return;
     };
