@@ -1,67 +1,14 @@
-//! Watched queries: the result now, then what changes in it.
+//! When a watched query is to be run again.
 
-use std::collections::{BTreeSet, HashMap};
-use std::future::poll_fn;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use driftline_core::environment::Clock;
 use driftline_core::id::CollectionId;
-use driftline_core::value::Value;
 
 use crate::environment::Executor;
-use crate::error::Result;
-use crate::query::{self, Params, Row, Rows};
-use crate::storage::{Changes, Origin, ReadTx, Storage, StorageError};
-
-/// What a watched query yields.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Update {
-    /// The whole result as it is now.
-    pub rows: Rows,
-    /// Rows that were not there before: at first, all of them.
-    pub added: Vec<Row>,
-    /// Rows that are not there any more.
-    pub removed: Vec<Row>,
-    /// Rows that are there with other values. Told apart by their `id` column; a result without one
-    /// has only additions and removals.
-    pub changed: Vec<ChangedRow>,
-}
-
-/// A row before and after.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ChangedRow {
-    /// As it was.
-    pub before: Row,
-    /// As it is.
-    pub after: Row,
-}
-
-/// A watched query. It yields the current result first, then an update whenever a commit, of this
-/// process or another, changed it; several commits in quick succession may come as one update.
-///
-/// The query runs while somebody asks. One that takes a millisecond or more rests afterwards as long as
-/// it ran, nine times as long where another process is who writes, but no longer than a second, and gives
-/// way to everything else that the machine has to do: who watches a dear query does not hold up who
-/// writes. What was committed while it rests is told when it has rested. Dropping the subscription ends
-/// it.
-pub struct Subscription {
-    storage: Arc<Storage>,
-    signal: Arc<Signal>,
-    sql: String,
-    params: Params,
-    timeout_millis: i64,
-    last: Option<Rows>,
-    /// Whether it took a while when it last ran: it runs aside from then on.
-    is_dear: bool,
-}
-
-/// All watched queries of a database.
-#[derive(Default)]
-pub(crate) struct Watches {
-    signals: Mutex<Vec<Weak<Signal>>>,
-}
 
 /// A query rests so many times as long as it ran before it shows what this process wrote or received,
 const REST: i64 = 1;
@@ -73,7 +20,7 @@ const REST_FROM_OTHERS: i64 = 9;
 const LONGEST_REST: i64 = 1_000;
 
 /// Says that a query may have another result now, and when it has rested enough to be run again.
-struct Signal {
+pub(super) struct Signal {
     collections: BTreeSet<CollectionId>,
     state: Mutex<SignalState>,
     raised: Condvar,
@@ -98,7 +45,7 @@ struct SignalState {
 
 /// Why a signal is raised.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum News {
+pub(super) enum News {
     /// This process has committed something.
     Own,
     /// Another process has.
@@ -107,89 +54,48 @@ enum News {
     End,
 }
 
-impl Watches {
-    /// Raises the signal of every query that reads what a commit changed.
-    pub(crate) fn committed(&self, changes: &Changes) {
-        self.each(|signal| {
-            if !signal.collections.is_disjoint(&changes.collections) {
-                signal.raise(match changes.origin {
-                    Origin::External => News::FromOthers,
-                    Origin::Local | Origin::Remote => News::Own,
-                });
-            }
-        });
-    }
-
-    /// Whether anybody watches.
-    pub(crate) fn any(&self) -> bool {
-        let signals = self.signals.lock().unwrap_or_else(PoisonError::into_inner);
-        signals.iter().any(|signal| signal.strong_count() > 0)
-    }
-
-    /// Has every query look again.
-    pub(crate) fn all(&self) {
-        self.each(|signal| signal.raise(News::Own));
-    }
-
-    /// Ends every query.
-    pub(crate) fn end(&self) {
-        self.each(|signal| signal.raise(News::End));
-    }
-
-    fn each(&self, visit: impl Fn(&Signal)) {
-        let mut signals = self.signals.lock().unwrap_or_else(PoisonError::into_inner);
-        signals.retain(|signal| match signal.upgrade() {
-            Some(signal) => {
-                visit(&signal);
-                true
-            }
-            None => false,
-        });
-    }
-
-    /// Starts watching; refuses what a query refuses.
-    pub(crate) fn watch(
-        &self,
-        storage: Arc<Storage>,
-        sql: String,
-        params: Params,
-        timeout_millis: i64,
-    ) -> Result<Subscription> {
-        let collections = storage.with_reader(|tx| tx.gated().collections_of(&sql))?;
-        let state = Mutex::new(SignalState {
-            dirty: true,
-            ..SignalState::default()
-        });
-        let environment = storage.environment();
-        let signal = Arc::new(Signal {
-            collections,
-            state,
-            raised: Condvar::new(),
-            clock: Arc::clone(&environment.clock),
-            executor: Arc::clone(&environment.executor),
-        });
-        self.signals
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(Arc::downgrade(&signal));
-        Ok(Subscription {
-            storage,
-            signal,
-            sql,
-            params,
-            timeout_millis,
-            last: None,
-            is_dear: false,
-        })
-    }
-}
-
 impl Signal {
+    /// For a query that reads these collections.
+    pub(super) fn new(
+        collections: BTreeSet<CollectionId>,
+        clock: Arc<dyn Clock>,
+        executor: Arc<dyn Executor>,
+    ) -> Signal {
+        Signal {
+            collections,
+            state: Mutex::default(),
+            raised: Condvar::new(),
+            clock,
+            executor,
+        }
+    }
+
+    /// Whether the query reads any of these.
+    pub(super) fn concerns(&self, changed: &BTreeSet<CollectionId>) -> bool {
+        !self.collections.is_disjoint(changed)
+    }
+
+    /// Whether there will be no more news.
+    pub(super) fn has_ended(&self) -> bool {
+        self.state().ended
+    }
+
+    /// Monotonic milliseconds.
+    pub(super) fn now(&self) -> i64 {
+        self.clock.monotonic()
+    }
+
+    /// Runs a dear query so that it holds up nothing else.
+    pub(super) fn run_aside(&self, work: &mut (dyn FnMut() + Send)) {
+        self.executor.run_aside(work);
+    }
+
     fn state(&self) -> MutexGuard<'_, SignalState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn raise(&self, news: News) {
+    /// There is news: whoever waits is woken.
+    pub(super) fn raise(&self, news: News) {
         let wakers = {
             let mut state = self.state();
             let more_from_others = state.from_others || !state.dirty;
@@ -203,7 +109,7 @@ impl Signal {
     }
 
     /// The query has run since `began`, and rests now. Returns whether it ran for a millisecond or more.
-    fn ran_since(&self, began: i64) -> bool {
+    pub(super) fn ran_since(&self, began: i64) -> bool {
         let now = self.clock.monotonic();
         let mut state = self.state();
         state.ran = now.saturating_sub(began).max(0);
@@ -225,7 +131,7 @@ impl Signal {
 
     /// Waits until the signal is raised and the query has rested, and takes it down; false when the
     /// query has ended or the deadline has passed.
-    fn wait(&self, deadline: Option<Instant>) -> bool {
+    pub(super) fn wait(&self, deadline: Option<Instant>) -> bool {
         let mut state = self.state();
         loop {
             let rest = self.rest_left(&state);
@@ -251,7 +157,8 @@ impl Signal {
         }
     }
 
-    fn poll(self: &Arc<Self>, context: &Context<'_>) -> Poll<bool> {
+    /// The same for a future, which is woken when it is worth looking again.
+    pub(super) fn poll(self: &Arc<Self>, context: &Context<'_>) -> Poll<bool> {
         let mut state = self.state();
         let rest = self.rest_left(&state);
         if state.ended || (state.dirty && rest == 0) {
@@ -287,145 +194,6 @@ impl Signal {
             wakers.into_iter().for_each(Waker::wake);
         };
         self.executor.spawn("driftline-watch", Box::pin(task));
-    }
-}
-
-impl Subscription {
-    /// Waits for the next update; `None` when the database has been closed.
-    ///
-    /// # Errors
-    /// What the query fails with. The subscription stays usable.
-    #[allow(clippy::should_implement_trait)]
-    pub fn next(&mut self) -> Result<Option<Update>> {
-        self.next_until(None)
-    }
-
-    /// Waits for the next update, but no longer than `timeout`; `None` when there was none, or the
-    /// database has been closed.
-    ///
-    /// # Errors
-    /// What the query fails with. The subscription stays usable.
-    pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<Update>> {
-        self.next_until(Some(Instant::now() + timeout))
-    }
-
-    /// The same without blocking while it waits; the query itself runs where this is polled. Dropping
-    /// the future loses nothing.
-    ///
-    /// # Errors
-    /// What the query fails with. The subscription stays usable.
-    pub async fn next_async(&mut self) -> Result<Option<Update>> {
-        loop {
-            let signal = Arc::clone(&self.signal);
-            if !poll_fn(|context| signal.poll(context)).await {
-                return Ok(None);
-            }
-            if let Some(update) = self.look()? {
-                return Ok(Some(update));
-            }
-        }
-    }
-
-    /// Whether the database has been closed.
-    pub fn is_ended(&self) -> bool {
-        self.signal.state().ended
-    }
-
-    fn next_until(&mut self, deadline: Option<Instant>) -> Result<Option<Update>> {
-        while self.signal.wait(deadline) {
-            if let Some(update) = self.look()? {
-                return Ok(Some(update));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Runs the query; `None` if its result is the same as before.
-    fn look(&mut self) -> Result<Option<Update>> {
-        let run =
-            |tx: &ReadTx<'_>| query::run(tx.gated(), &self.sql, &self.params, self.timeout_millis);
-        let began = self.signal.clock.monotonic();
-        let mut looked = Err(StorageError::Closed);
-        let mut work = || looked = self.storage.with_reader(run);
-        match self.is_dear {
-            true => self.signal.executor.run_aside(&mut work),
-            false => work(),
-        }
-        self.is_dear = self.signal.ran_since(began);
-        let rows = match looked {
-            Ok(rows) => rows,
-            // Whoever resumes has every query look again.
-            Err(StorageError::Suspended) => return Ok(None),
-            Err(StorageError::Closed) => return Ok(None),
-            Err(error) => {
-                self.signal.state().dirty = true;
-                return Err(error.into());
-            }
-        };
-        let update = match &self.last {
-            None => Some(Update {
-                added: rows.iter().cloned().collect(),
-                rows: rows.clone(),
-                removed: Vec::new(),
-                changed: Vec::new(),
-            }),
-            Some(last) if *last == rows => None,
-            Some(last) => Some(difference(last, &rows)),
-        };
-        self.last = Some(rows);
-        Ok(update)
-    }
-}
-
-impl std::fmt::Debug for Subscription {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Subscription").finish_non_exhaustive()
-    }
-}
-
-/// What names a row: its id, or all of it; and how many of that name came before it.
-type Key = (Vec<u8>, usize);
-
-fn keyed(rows: &Rows) -> Vec<(Key, &Row)> {
-    let id = rows.columns().iter().position(|column| column == "id");
-    let mut count: HashMap<Vec<u8>, usize> = HashMap::new();
-    let keyed = rows.iter().map(|row| {
-        let values = row.values();
-        let named: &[Value] = match id {
-            Some(at) => values.get(at).map(std::slice::from_ref).unwrap_or_default(),
-            None => values,
-        };
-        // Writing to memory cannot fail.
-        let name = minicbor::to_vec(named).unwrap_or_default();
-        let nth = count.entry(name.clone()).or_default();
-        *nth += 1;
-        ((name, *nth), row)
-    });
-    keyed.collect()
-}
-
-fn difference(before: &Rows, after: &Rows) -> Update {
-    let mut gone: HashMap<Key, &Row> = keyed(before).into_iter().collect();
-    let (mut added, mut changed) = (Vec::new(), Vec::new());
-    for (key, row) in keyed(after) {
-        match gone.remove(&key) {
-            None => added.push(row.clone()),
-            Some(old) if old == row => {}
-            Some(old) => changed.push(ChangedRow {
-                before: old.clone(),
-                after: row.clone(),
-            }),
-        }
-    }
-    let removed = keyed(before)
-        .into_iter()
-        .filter(|(key, _)| gone.contains_key(key))
-        .map(|(_, row)| row.clone());
-    Update {
-        removed: removed.collect(),
-        rows: after.clone(),
-        added,
-        changed,
     }
 }
 
@@ -482,13 +250,11 @@ mod tests {
     }
 
     fn signal(machine: &Arc<Machine>) -> Arc<Signal> {
-        Arc::new(Signal {
-            collections: BTreeSet::new(),
-            state: Mutex::default(),
-            raised: Condvar::new(),
-            clock: Arc::clone(machine) as Arc<dyn Clock>,
-            executor: Arc::clone(machine) as Arc<dyn Executor>,
-        })
+        Arc::new(Signal::new(
+            BTreeSet::new(),
+            Arc::clone(machine) as Arc<dyn Clock>,
+            Arc::clone(machine) as Arc<dyn Executor>,
+        ))
     }
 
     fn soon() -> Option<Instant> {
