@@ -2,6 +2,7 @@
 
 #[cfg(feature = "mutants")]
 mod mutants;
+mod progress;
 mod simulate;
 
 use std::process::ExitCode;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::Args;
 use driftline_core::mutant::{Mutant, choose};
-use driftline_simulation::world::{Campaign, read_logs};
+use driftline_simulation::world::{Campaign, Failure, read_logs};
 use serde::{Deserialize, Serialize};
 
 /// The table in the page stands between these.
@@ -101,7 +101,7 @@ fn try_one(mutant: Mutant, options: &Options) -> Tried {
         threads: options.threads,
         most_failures: 1,
     };
-    let told = |_| {
+    let told = |_, _: Option<&Failure>| {
         // Whoever waits sees that it goes on.
         let mut out = std::io::stdout().lock();
         let _ = out.write_all(b"\n").and_then(|()| out.flush());

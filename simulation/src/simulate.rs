@@ -1,18 +1,17 @@
 //! `driftline-simulate world`: many seeds, or one of them again.
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
-use std::time::{Duration, Instant};
 
 use clap::Args;
 use driftline_simulation::world::{
-    Campaign, Regression, Results, Schemas, Script, Trace, read_logs, run_script, run_seed, shrink,
+    Campaign, Failure, Regression, Results, Schemas, Script, Trace, read_logs, run_script,
+    run_seed, shrink,
 };
-use indicatif::{ProgressBar, ProgressStyle};
 
-/// A long run reports after so many seeds.
+use crate::progress::{Progress, Rest};
+
+/// A long run looks for differences after so many seeds.
 const PART: u64 = 5_000;
 
 /// One in so many seeds is run again in another process, and must do exactly the same.
@@ -85,33 +84,21 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     }
     if options.hashes {
         let campaign = campaign(options, options.first, options.seeds);
-        for (seed, hash) in campaign.run(|_| {}).hashes {
+        for (seed, hash) in campaign.run(|_, _| {}).hashes {
             println!("{seed} {hash:016x}");
         }
         return Ok(());
     }
     regressions()?;
-    let (results, differing) = in_parts(options)?;
+    let results = in_parts(options)?;
     report(options, &results);
-    for failure in &results.failures {
-        println!(
-            "seed {} fails after {} steps: {}: {}\n  again: SEED={} cargo xtask simulate --steps {}",
-            failure.seed, failure.step, failure.oracle, failure.what, failure.seed, options.steps
-        );
-    }
-    for seed in &differing {
-        println!("seed {seed} did something else in another process");
-    }
-    verdict(
-        (!results.failures.is_empty() || !differing.is_empty()).then(|| {
-            format!(
-                "{} of {} seeds fail, {} are not the same twice",
-                results.failures.len(),
-                results.seeds,
-                differing.len()
-            )
-        }),
-    )
+    let (failed, differing) = (results.failures.len(), results.differing.len());
+    verdict((failed + differing > 0).then(|| {
+        format!(
+            "{failed} of {} seeds fail, {differing} are not the same twice",
+            results.seeds
+        )
+    }))
 }
 
 fn campaign(options: &Options, first: u64, seeds: u64) -> Campaign {
@@ -124,30 +111,42 @@ fn campaign(options: &Options, first: u64, seeds: u64) -> Campaign {
     }
 }
 
-/// Runs all seeds, so many at a time, and says after each part where to go on should the rest be for
-/// another day. Also says which of them did something else in another process.
-fn in_parts(options: &Options) -> Result<(Results, Vec<u64>), String> {
-    let progress = Progress::new(options.seeds);
+/// Runs all seeds, so many at a time. What fails is told when it does.
+fn in_parts(options: &Options) -> Result<Results, String> {
     let end = options.first.saturating_add(options.seeds);
-    let (mut all, mut differ) = (Results::default(), Vec::new());
+    let progress = Progress::new(Rest {
+        first: options.first,
+        end,
+        steps: options.steps,
+    });
+    let mut all = Results::default();
     let mut first = options.first;
     while first < end && all.failures.len() < options.most_failures {
-        let seeds = PART.min(end - first);
-        let done = first - options.first;
-        let part = campaign(options, first, seeds);
-        let results = part.run(|seeds| progress.seeds(done + seeds, options.seeds));
-        differ.extend(differing(options, first, &results)?);
-        first += seeds;
-        all.join(results);
-        if first < end && all.failures.is_empty() && differ.is_empty() {
-            let left = end - first;
+        let part = campaign(options, first, PART.min(end - first));
+        let mut results = part.run(|seed, failure| {
+            if let Some(failure) = failure {
+                progress.say(&said(failure, options.steps));
+            }
+            progress.ended(seed);
+        });
+        results.differing = differing(options, first, &results)?;
+        for seed in &results.differing {
             progress.say(&format!(
-                "all seeds below {first} pass; the rest: --first {first} --seeds {left}"
+                "seed {seed} did something else in another process"
             ));
         }
+        first += part.seeds;
+        all.join(results);
     }
-    progress.end();
-    Ok((all, differ))
+    progress.close();
+    Ok(all)
+}
+
+fn said(failure: &Failure, steps: usize) -> String {
+    format!(
+        "seed {} fails after {} steps: {}: {}\n  again: SEED={} cargo xtask simulate --steps {steps}",
+        failure.seed, failure.step, failure.oracle, failure.what, failure.seed
+    )
 }
 
 /// Where scripts that once failed are kept.
@@ -181,7 +180,7 @@ fn regressions() -> Result<(), String> {
             ));
         }
     }
-    println!("{} scripts that once failed do not", paths.len());
+    eprintln!("{} scripts that once failed do not", paths.len());
     Ok(())
 }
 
@@ -249,53 +248,4 @@ fn report(options: &Options, results: &Results) {
         results.steps as f64 / seconds,
         results.failures.len()
     );
-}
-
-/// Between two lines in a log.
-const PERIOD: Duration = Duration::from_secs(30);
-
-/// A bar for a person, a line now and then for a log.
-struct Progress {
-    bar: Option<ProgressBar>,
-    last: Mutex<Instant>,
-}
-
-impl Progress {
-    fn new(seeds: u64) -> Progress {
-        let bar = std::io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::new(seeds);
-            let style =
-                ProgressStyle::with_template("{bar:40} {pos}/{len} seeds, {elapsed}, {eta} to go");
-            bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-        });
-        Progress {
-            bar,
-            last: Mutex::new(Instant::now()),
-        }
-    }
-
-    fn seeds(&self, seeds: u64, of: u64) {
-        match (&self.bar, self.last.lock()) {
-            (Some(bar), _) => bar.set_position(seeds),
-            (None, Ok(mut last)) if last.elapsed() >= PERIOD => {
-                *last = Instant::now();
-                eprintln!("  {seeds} of {of} seeds");
-            }
-            _ => {}
-        }
-    }
-
-    /// Something worth a line.
-    fn say(&self, words: &str) {
-        match &self.bar {
-            Some(bar) => bar.println(words),
-            None => eprintln!("  {words}"),
-        }
-    }
-
-    fn end(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-    }
 }

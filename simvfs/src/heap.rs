@@ -11,11 +11,12 @@ thread_local! {
     static MOST: Cell<i64> = const { Cell::new(0) };
 }
 
-/// An allocator that counts, for a program to install. What C code takes for itself is not seen.
+/// An allocator that counts, for a program to install. Of what C code takes for itself only SQLite's is seen,
+/// with or without it.
 pub struct Counting;
 
 /// Bytes that this thread has taken and not given back. Less than nothing where it gave back what others
-/// took; always 0 without [`Counting`].
+/// took; SQLite's alone without [`Counting`].
 pub fn held() -> i64 {
     HELD.get()
 }
@@ -25,7 +26,7 @@ pub fn most() -> i64 {
     MOST.replace(HELD.get())
 }
 
-fn count(bytes: i64) {
+pub(crate) fn count(bytes: i64) {
     // A thread that ends may still give something back.
     let _ = HELD.try_with(|held| {
         let now = held.get() + bytes;

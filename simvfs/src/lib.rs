@@ -39,6 +39,7 @@ mod file;
 mod fingerprint;
 pub mod heap;
 mod locks;
+mod malloc;
 mod memory;
 mod process;
 mod random;

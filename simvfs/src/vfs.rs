@@ -15,6 +15,7 @@ use rusqlite::ffi;
 use crate::disk::Failure;
 use crate::file::{MemoryLock, OpenFile, Opening};
 use crate::locks::{Busy, Level};
+use crate::malloc;
 use crate::process::Tenancy;
 
 /// A registered VFS. SQLite keeps pointers to it for as long as it likes, so it is never freed, but
@@ -68,7 +69,10 @@ fn keep_no_statistics() {
 
 fn register() -> &'static Slot {
     static ONCE: std::sync::Once = std::sync::Once::new();
-    ONCE.call_once(keep_no_statistics);
+    ONCE.call_once(|| {
+        keep_no_statistics();
+        malloc::count();
+    });
     let name = format!("driftline-sim-{}", MADE.fetch_add(1, Ordering::Relaxed));
     // No format of a number has a NUL in it.
     let c_name = CString::new(name.clone()).unwrap_or_default();

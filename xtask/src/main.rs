@@ -1,5 +1,5 @@
-//! The project's own commands: `cargo xtask test`, `crash`, `simulate`, `mutants`, `chaos`, `bench`, `coverage`,
-//! `check-layers`, `deny`.
+//! The project's own commands: `cargo xtask test`, `crash`, `simulate`, `mutants`, `chaos`, `fuzz`, `bench`,
+//! `coverage`, `check-layers`, `deny`.
 
 mod bench;
 mod cargo;
@@ -7,10 +7,13 @@ mod chaos;
 mod coverage;
 mod crash;
 mod deny;
+mod fuzz;
 mod layers;
 mod lcov;
 mod libtest;
+mod llvm;
 mod mutants;
+mod reached;
 mod simulate;
 mod table;
 mod test;
@@ -38,6 +41,8 @@ enum Command {
     Mutants(mutants::Options),
     /// Kill real devices and a real server at random, and check what must be true afterwards.
     Chaos(chaos::Options),
+    /// Give whatever reads bytes from outside what libFuzzer comes upon.
+    Fuzz(fuzz::Options),
     /// Measure every figure beside its baseline, with the profile that ships.
     Bench(bench::Options),
     /// Line coverage of core/.
@@ -58,6 +63,7 @@ fn main() -> ExitCode {
         Command::Simulate(options) => simulate::run(&options),
         Command::Mutants(options) => mutants::run(&options),
         Command::Chaos(options) => chaos::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Coverage(options) => coverage::run(&options),
         Command::CheckLayers => layers::check(),

@@ -38,6 +38,8 @@ pub struct Results {
     pub counts: BTreeMap<&'static str, u64>,
     /// What failed, by seed.
     pub failures: Vec<Failure>,
+    /// Seeds that did something else in another process, where anybody looked.
+    pub differing: Vec<u64>,
     /// The hash of every seed's trace.
     #[serde(skip)]
     pub hashes: BTreeMap<u64, u64>,
@@ -59,8 +61,8 @@ pub struct Failure {
 }
 
 impl Campaign {
-    /// Runs them; `done` is told after each seed how many there are.
-    pub fn run(&self, done: impl Fn(u64) + Sync) -> Results {
+    /// Runs them; `done` is told of each seed that has ended, and of what failed in it.
+    pub fn run(&self, done: impl Fn(u64, Option<&Failure>) + Sync) -> Results {
         let began = Instant::now();
         let results = Mutex::new(Results::default());
         let next = AtomicU64::new(0);
@@ -76,8 +78,8 @@ impl Campaign {
                         }
                         let seed = self.first + number;
                         let outcome = run_seed(&schemas, seed, self.steps, &Trace::default());
-                        let seeds = lock(&results).add(seed, outcome);
-                        done(seeds);
+                        let failure = lock(&results).add(seed, outcome);
+                        done(seed, failure.as_ref());
                     }
                 });
             }
@@ -127,23 +129,22 @@ pub fn run_script(schemas: &Schemas, script: &Script, trace: &Trace) -> Outcome 
 }
 
 impl Results {
-    /// Adds what came of a seed; says how many there are.
-    fn add(&mut self, seed: u64, outcome: Outcome) -> u64 {
+    /// Adds what came of a seed; says what failed in it.
+    fn add(&mut self, seed: u64, outcome: Outcome) -> Option<Failure> {
         self.seeds += 1;
         self.steps += outcome.steps as u64;
         self.hashes.insert(seed, outcome.hash);
         for (what, count) in outcome.counts {
             *self.counts.entry(what).or_default() += count;
         }
-        if let Some((step, violation)) = outcome.failure {
-            self.failures.push(Failure {
-                seed,
-                step,
-                oracle: violation.oracle.to_owned(),
-                what: violation.what,
-            });
-        }
-        self.seeds
+        let failure = outcome.failure.map(|(step, violation)| Failure {
+            seed,
+            step,
+            oracle: violation.oracle.to_owned(),
+            what: violation.what,
+        });
+        self.failures.extend(failure.clone());
+        failure
     }
 
     /// Adds what came of other seeds.
@@ -155,6 +156,7 @@ impl Results {
             *self.counts.entry(what).or_default() += count;
         }
         self.failures.extend(other.failures);
+        self.differing.extend(other.differing);
     }
 
     /// How long it took.

@@ -101,8 +101,19 @@ impl Drop for World<'_> {
     }
 }
 
-/// Runs a script.
+/// Runs a script. What is left of the world when it is over counts as well.
 pub fn run(schemas: &Schemas, script: &Script, trace: &Trace) -> Outcome {
+    let before = heap::held();
+    let mut outcome = live(schemas, script, trace);
+    if outcome.failure.is_none()
+        && let Err(violation) = oracles::left_little(heap::held() - before)
+    {
+        outcome.failure = Some((script.steps.len(), violation));
+    }
+    outcome
+}
+
+fn live(schemas: &Schemas, script: &Script, trace: &Trace) -> Outcome {
     let mut world = World::new(schemas, script, trace.clone());
     let mut failure = None;
     let mut steps = 0;
