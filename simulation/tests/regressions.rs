@@ -27,6 +27,10 @@ fn device(durability: Durability) -> Device {
 }
 
 fn unopened(durability: Durability) -> Device {
+    unopened_among(&Tasks::new(None), durability)
+}
+
+fn unopened_among(tasks: &Tasks, durability: Durability) -> Device {
     let options = DeviceOptions {
         number: 0,
         account: Account::writer("ann"),
@@ -36,7 +40,7 @@ fn unopened(durability: Durability) -> Device {
         seed: 7,
     };
     Device::new(
-        &Tasks::new(None),
+        tasks,
         &Network::default(),
         Disk::new(1),
         options,
@@ -215,4 +219,38 @@ fn a_sign_out_that_dropped_says_so() {
         }
     }
     assert!(kept > 0 && dropped > 0, "{kept} kept, {dropped} dropped");
+}
+
+/// Each looked at what the other had left in the log, failed to write, and left something there itself.
+#[test]
+fn two_processes_on_a_full_disk_do_not_keep_each_other_awake() {
+    let tasks = Tasks::new(None);
+    let mut one = unopened_among(&tasks, Durability::Full);
+    let mut other = one.companion();
+    for device in [&mut one, &mut other] {
+        device.start(|_| {});
+        device.open().unwrap();
+        device.connect().unwrap();
+        tasks.run_until(tasks.now() + 10_000, || false).unwrap();
+    }
+    let processes = [&one, &other].map(|device| device.process().unwrap());
+    let passes = |millis: i64| {
+        let before = processes.map(|process| process.calls());
+        tasks.run_until(tasks.now() + millis, || false).unwrap();
+        let calls = |n: usize| processes[n].calls() - before[n];
+        calls(0) + calls(1)
+    };
+    let minute = 60_000;
+    let at_rest = passes(minute);
+    for process in processes {
+        process.arm(process.calls() + 1, Fault::StickyDiskFull);
+    }
+    write(&one, "does not fit").unwrap_err();
+    passes(minute);
+    let full = passes(minute);
+    println!("{at_rest} calls a minute at rest, {full} on a full disk");
+    assert!(full < 10_000, "{full} calls in a minute, at rest {at_rest}");
+    processes.iter().for_each(|process| process.disarm());
+    passes(minute);
+    write(&one, "fits").unwrap();
 }

@@ -85,6 +85,8 @@ pub(crate) struct Driver {
     /// The backend has no snapshot: the log is read from its beginning.
     pub(super) no_snapshot: bool,
     pub(super) office: Office,
+    /// The election's row is not written to before.
+    pub(super) election_rests_until: i64,
 }
 
 /// The request on its way.
@@ -174,6 +176,7 @@ impl Driver {
             set_aside: Vec::new(),
             no_snapshot: false,
             office: Office::Left,
+            election_rests_until: i64::MIN,
         }
     }
 

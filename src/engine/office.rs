@@ -4,6 +4,7 @@
 use driftline_core::sync::{Cause, Event, Phase};
 
 use super::driver::Driver;
+use crate::storage::StorageError;
 use crate::storage::election::Seat;
 
 /// A holder that has not answered for so long is taken for frozen. One that was only slow finds out
@@ -19,6 +20,11 @@ const BETWEEN_QUESTIONS: i64 = 30_000;
 const BETWEEN_QUESTIONS_BLIND: i64 = 5_000;
 /// and where there is something to send.
 const BETWEEN_QUESTIONS_WAITING: i64 = 5_000;
+
+/// Where the election could not be written, nobody here tries again before so long. A write that fails
+/// still moves the log, and so has the other process look, fail and move it again: on a disk that stayed
+/// full two processes woke each other twenty times a second.
+const AFTER_A_FAILURE: i64 = 1_000;
 
 /// What this process is in the election.
 #[derive(Clone, Debug, PartialEq)]
@@ -207,9 +213,10 @@ impl Driver {
             return;
         }
         if seat.asked > seat.answered
+            && self.may_write_election()
             && let Err(error) = self.store.answer()
         {
-            self.storage_failed(error);
+            self.election_failed(error);
             return;
         }
         if seat.wanted > seat.served {
@@ -222,6 +229,15 @@ impl Driver {
             self.tell(Event::LocalWrite);
         }
         self.report();
+    }
+
+    fn may_write_election(&self) -> bool {
+        self.now() >= self.election_rests_until
+    }
+
+    fn election_failed(&mut self, error: StorageError) {
+        self.election_rests_until = self.now() + AFTER_A_FAILURE;
+        self.storage_failed(error);
     }
 
     /// A sync is complete: tells whoever asked for it.
@@ -286,20 +302,27 @@ impl Driver {
     }
 
     fn replace(&mut self, seat: &Seat) {
+        if !self.may_write_election() {
+            return;
+        }
         let process = self.connection.environment.processes.own();
         match self.store.take_office(seat, &process) {
             Ok(true) => self.take_up(),
             // Somebody else was faster, or it answered just now.
             Ok(false) => {}
-            Err(error) => tracing::debug!(%error, "the office could not be taken"),
+            Err(error) => {
+                tracing::debug!(%error, "the office could not be taken");
+                self.election_rests_until = self.now() + AFTER_A_FAILURE;
+            }
         }
     }
 
     fn ask_if_due(&mut self, now: i64) {
+        let may_write = self.may_write_election();
         let Office::Candidate(candidacy) = &mut self.office else {
             return;
         };
-        if candidacy.question.is_some() || now < candidacy.ask_at {
+        if candidacy.question.is_some() || now < candidacy.ask_at || !may_write {
             return;
         }
         match self.store.ask(false) {
@@ -307,7 +330,10 @@ impl Driver {
                 candidacy.question = Some(question);
                 candidacy.asked_at = now;
             }
-            Err(error) => tracing::debug!(%error, "the elected process could not be asked"),
+            Err(error) => {
+                tracing::debug!(%error, "the elected process could not be asked");
+                self.election_rests_until = now + AFTER_A_FAILURE;
+            }
         }
     }
 
