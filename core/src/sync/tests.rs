@@ -88,6 +88,23 @@ fn count(log: &[Action], action: &Action) -> usize {
 }
 
 #[test]
+fn who_is_blocked_is_not_woken_for_a_live_socket() {
+    let mut world = World::started(true);
+    world.tell(Event::LiveClosed {
+        status: 404,
+        code: "not_found".to_owned(),
+        retry_after: None,
+    });
+    world.fail(404, "not_found");
+    assert_eq!(world.state(), (State::Blocked, Cause::NoWorkspace));
+    let blocked = world.now;
+    // Whatever else was due before then would have come and changed nothing.
+    let actions = world.sleep();
+    assert_eq!(world.now - blocked, Settings::default().slow);
+    assert!(request(&actions).is_some() && actions.contains(&Action::OpenLive));
+}
+
+#[test]
 fn connecting_asks_for_a_token_once_then_syncs() {
     let mut world = World::new(false);
     let actions = world.tell(Event::Started {

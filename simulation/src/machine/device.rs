@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use driftline::environment::{Clock, Environment};
 use driftline::{
-    Config, Database, Durability, HostToken, Schema, Sync, SyncConfig, TokenError, Value,
+    Config, Database, Durability, Form, HostToken, Rows, Schema, Sync, SyncConfig, TokenError,
+    Value,
 };
 use driftline_core::schema::FieldKind;
 use driftline_simvfs::{Disk, PowerLoss, Process, heap};
@@ -14,6 +15,7 @@ use rusqlite::{Connection, OpenFlags};
 use serde_json::json;
 
 use super::processes::ProcessTable;
+use super::watched::Watched;
 use super::{Account, DrawnIds, MachineClock, Network, Owner, Tasks, WORKSPACE};
 
 /// The database's file.
@@ -52,6 +54,10 @@ pub struct Device {
     pub max_ops: usize,
     /// It keeps a live socket.
     pub live: bool,
+    /// It speaks JSON.
+    pub json: bool,
+    /// Its app watches a query from the next opening on.
+    pub watches: bool,
     tasks: Tasks,
     network: Network,
     keychain: Keychain,
@@ -78,6 +84,10 @@ impl TokenTrouble {
     pub const FORGED: u8 = 3;
     /// They end after a few seconds.
     pub const SHORT: u8 = 4;
+    /// They are somebody else's.
+    pub const STRANGER: u8 = 5;
+    /// They are for another workspace.
+    pub const ELSEWHERE: u8 = 6;
 
     /// From now on.
     pub fn set(&self, trouble: u8) {
@@ -90,12 +100,15 @@ impl TokenTrouble {
             TokenTrouble::MISSING => Err("signed out".to_owned()),
             TokenTrouble::FORGED => account.token(now).map(|token| format!("{token}x")),
             TokenTrouble::SHORT => account.token(now - 3_595_000),
+            TokenTrouble::STRANGER => Account::writer("zoe").token(now),
+            TokenTrouble::ELSEWHERE => account.token_for("meadow", now),
             _ => account.token(now),
         }
     }
 }
 
 struct Open {
+    watched: Option<Watched>,
     database: Database,
     sync: Option<Sync>,
 }
@@ -142,6 +155,8 @@ impl Device {
             tokens: TokenTrouble::default(),
             max_ops: 0,
             live: false,
+            json: false,
+            watches: false,
             held: 0,
             process: None,
             frozen: false,
@@ -165,6 +180,8 @@ impl Device {
             tokens: TokenTrouble::default(),
             max_ops: self.max_ops,
             live: self.live,
+            json: self.json,
+            watches: self.watches,
             held: 0,
             process: None,
             frozen: false,
@@ -188,6 +205,8 @@ impl Device {
             tokens: self.tokens.clone(),
             max_ops: self.max_ops,
             live: self.live,
+            json: self.json,
+            watches: self.watches,
             held: 0,
             process: None,
             frozen: false,
@@ -247,8 +266,11 @@ impl Device {
             vfs: Some(process.vfs().to_owned()),
         };
         self.options.seed = self.options.seed.wrapping_add(1);
+        let database = Database::open(config)?;
+        let watched = self.watches.then(|| Watched::begin(&database)).flatten();
         self.open = Some(Open {
-            database: Database::open(config)?,
+            watched,
+            database,
             sync: None,
         });
         Ok(())
@@ -267,6 +289,9 @@ impl Device {
                 tokens.token(&account, tasks.now()).map_err(TokenError)
             });
             config.settings.live = self.live;
+            if self.json {
+                config.form = Form::Json;
+            }
             if self.max_ops > 0 {
                 config.settings.max_ops = self.max_ops;
             }
@@ -279,6 +304,12 @@ impl Device {
     pub fn database(&self) -> Option<&Database> {
         let open = self.open.as_ref().filter(|_| !self.frozen);
         open.map(|open| &open.database)
+    }
+
+    /// What the app shows of the query that it watches, and what it would show if it asked.
+    pub fn watched(&mut self) -> Option<(Rows, Rows)> {
+        let open = self.open.as_mut().filter(|_| !self.frozen)?;
+        open.watched.as_mut()?.look(&open.database)
     }
 
     /// The connection, unless the process is frozen.

@@ -11,6 +11,7 @@ mod processes;
 mod server;
 mod sockets;
 mod tasks;
+mod watched;
 
 pub use clock::{DrawnIds, MachineClock};
 pub use device::{Device, DeviceOptions, TokenTrouble};

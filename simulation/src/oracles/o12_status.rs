@@ -1,4 +1,6 @@
-//! O12: a device at rest says of itself what lies in its file.
+//! O12: a device at rest says of itself what lies in its file, and a watched query what is there.
+
+use std::fmt::Debug;
 
 use driftline::{State, Status};
 
@@ -27,10 +29,31 @@ pub fn status_tells_the_truth(status: &Status, view: &FileView) -> Judgement {
     }
 }
 
+/// Compares what an app shows of a query that it watches with what it would show if it asked.
+pub fn watched_shows_what_is_there<R: PartialEq + Debug>(
+    shown: &R,
+    now: &R,
+    site: usize,
+) -> Judgement {
+    match shown == now {
+        true => Ok(()),
+        false => object(
+            ORACLE,
+            format!("s{site} watches a query and shows {shown:?}; it is {now:?}"),
+        ),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::oracles::testing::{update, view_with};
+
+    #[test]
+    fn a_watched_query_that_was_not_told_of_a_change_is_refused() {
+        assert_eq!(watched_shows_what_is_there(&["a"], &["a"], 0), Ok(()));
+        assert!(watched_shows_what_is_there(&["a"], &["b"], 0).is_err());
+    }
 
     #[test]
     fn one_op_that_is_not_told_of_is_refused() {

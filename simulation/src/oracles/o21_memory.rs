@@ -34,7 +34,10 @@ pub fn took_little(bytes: i64) -> Judgement {
 /// Whoever ended has given everything back, connections of SQLite included.
 pub fn left_little(bytes: i64) -> Judgement {
     match bytes > MOST_LEFT {
-        true => object(ORACLE, format!("{bytes} bytes are left of a world that is over")),
+        true => object(
+            ORACLE,
+            format!("{bytes} bytes are left of a world that is over"),
+        ),
         false => Ok(()),
     }
 }

@@ -129,6 +129,7 @@ impl World<'_> {
         let site = &mut self.sites[at];
         if site.companion.is_none() && site.is_open() {
             site.companion = Some(site.device.companion());
+            site.shared = true;
         }
         match site.companion {
             Some(_) => self.start(at, true),
@@ -239,6 +240,17 @@ impl World<'_> {
         let result = database.outbox().drop_all();
         drop(database);
         self.told(at, &result);
+        Ok(())
+    }
+
+    /// Compares what apps show of watched queries with what these say. What another process wrote is told
+    /// with the next look at the file.
+    pub(super) fn watched_queries(&mut self) -> Judgement {
+        for site in self.sites.iter_mut().filter(|site| !site.shared) {
+            if let Some((shown, now)) = site.device.watched() {
+                oracles::watched_shows_what_is_there(&shown, &now, site.number)?;
+            }
+        }
         Ok(())
     }
 

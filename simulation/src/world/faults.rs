@@ -73,10 +73,15 @@ impl World<'_> {
                     TokenTrouble::MISSING,
                     TokenTrouble::FORGED,
                     TokenTrouble::SHORT,
+                    TokenTrouble::STRANGER,
+                    TokenTrouble::ELSEWHERE,
                 ];
-                self.sites[at].device.tokens.set(trouble[random.below(4)]);
+                self.sites[at].device.tokens.set(trouble[random.below(6)]);
             }
-            Act::GoodToken => self.sites[at].device.tokens.set(TokenTrouble::NONE),
+            Act::GoodToken => {
+                self.sites[at].device.tokens.set(TokenTrouble::NONE);
+                self.tell_of_tokens(at);
+            }
             Act::Backup => self.sites[at].backup = Some(self.sites[at].device.disk.image()),
             Act::RestoreBackup => self.restore_backup(at),
             Act::Clone => return Some(self.copy(at, random)),
@@ -123,6 +128,16 @@ impl World<'_> {
             _ => return None,
         }
         Some(Ok(()))
+    }
+
+    /// The host says that there are new tokens: one that was no good may be kept for an hour.
+    pub(super) fn tell_of_tokens(&self, at: usize) {
+        for sync in self.sites[at]
+            .programs()
+            .filter_map(|program| program.sync())
+        {
+            sync.token_changed();
+        }
     }
 
     /// Starts the server, unless it runs.

@@ -44,6 +44,9 @@ impl World<'_> {
         self.look()?;
         self.one_syncs_each_file()?;
         self.statuses()?;
+        // By now everybody has looked at the file.
+        self.sites.iter_mut().for_each(|site| site.shared = false);
+        self.watched_queries()?;
         self.ledgers_are_whole()?;
         self.compare()?;
         self.close()
@@ -116,6 +119,7 @@ impl World<'_> {
                     return object(LIVENESS, format!("s{at} does not resume: {resumed:?}"));
                 }
                 if let Some(sync) = program.sync() {
+                    sync.token_changed();
                     sync.resume();
                     sync.network_changed(true);
                     sync.foreground();

@@ -164,6 +164,10 @@ impl<'s> World<'s> {
         if swarm.snapshot_frame > 0 {
             server.limits.snapshot_frame = swarm.snapshot_frame;
         }
+        if swarm.requests_per_second > 0 {
+            server.limits.requests_per_second = swarm.requests_per_second;
+            server.limits.burst = 2 * swarm.requests_per_second;
+        }
         let mut world = World {
             schemas,
             swarm: swarm.clone(),
@@ -227,6 +231,8 @@ impl<'s> World<'s> {
         let mut device = Device::new(&self.tasks, &self.network, disk, options);
         device.max_ops = self.swarm.max_ops;
         device.live = is(self.swarm.live);
+        device.json = is(self.swarm.json);
+        device.watches = is(self.swarm.watches);
         self.sites.push(Site::new(number, like, device, reader));
         self.count(if copied {
             "machines from copies"
@@ -266,6 +272,7 @@ impl<'s> World<'s> {
         self.look()?;
         self.pass(random.below(60) as i64)?;
         self.look()?;
+        self.watched_queries()?;
         oracles::took_little(heap::most() - held)
     }
 

@@ -232,6 +232,15 @@ pub struct Swarm {
     /// Commits that the server keeps for a slow listener; 0 for its default.
     #[serde(default)]
     pub live_backlog: usize,
+    /// Of the devices, bit by bit: speak JSON.
+    #[serde(default)]
+    pub json: u32,
+    /// Of the devices: their app watches a query.
+    #[serde(default)]
+    pub watches: u32,
+    /// Requests that the server takes of a device in a second; 0 for as many as come.
+    #[serde(default)]
+    pub requests_per_second: u32,
     /// What happens to messages, in thousandths.
     pub weather: Rates,
 }
@@ -272,7 +281,9 @@ impl Script {
     /// Draws a run of so many steps.
     pub fn draw(seed: u64, steps: usize) -> Script {
         let mut random = Random::new(seed ^ 0xD21F_7114_E000_0000);
-        let swarm = Swarm::draw(&mut random);
+        // What was thought of later is drawn apart: all else of a seed stays as it was.
+        let mut later = Random::new(seed ^ 0x1A7E_0000_0000);
+        let swarm = Swarm::draw(&mut random).with_later(&mut later);
         let weights = weights(&mut random, &swarm);
         let total: u32 = weights.iter().map(|(_, weight)| weight).sum();
         let steps = (0..steps)
@@ -360,6 +371,22 @@ impl Swarm {
             page_bytes: [0, 0, 1, 300, 2_000][random.below(5)],
             snapshot_frame: [0, 1, 500][random.below(3)],
             live_backlog: [0, 1, 3][random.below(3)],
+            json: 0,
+            watches: 0,
+            requests_per_second: 0,
+        }
+    }
+
+    fn with_later(self, random: &mut Random) -> Swarm {
+        let mut some = || match random.below(3) {
+            0 => random.next() as u32,
+            _ => 0,
+        };
+        Swarm {
+            json: some(),
+            watches: some() | some(),
+            requests_per_second: [0, 0, 0, 2, 20][random.below(5)],
+            ..self
         }
     }
 }

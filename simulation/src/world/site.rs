@@ -19,6 +19,8 @@ pub(super) struct Site {
     pub(super) like: usize,
     pub(super) device: Device,
     pub(super) companion: Option<Device>,
+    /// Another program has worked on the file.
+    pub(super) shared: bool,
     pub(super) reader: bool,
     pub(super) watcher: Option<Watcher>,
     /// The file as it was seen last.
@@ -57,6 +59,7 @@ impl Site {
             like,
             device,
             companion: None,
+            shared: false,
             reader,
             watcher: None,
             view: FileView::default(),

@@ -129,9 +129,10 @@ fn is_still(there: &Queued, queued: &Queued) -> bool {
 
 fn read(bytes: &[u8]) -> Option<SyncRequest> {
     let plain = inflate(bytes, MOST_BYTES).ok()?;
-    let by_socket = || match decode::<LiveFrame>(Form::Cbor, &plain) {
+    let by_socket = |form| match decode::<LiveFrame>(form, &plain) {
         Ok(LiveFrame::Request(request)) => Some(request),
         _ => None,
     };
-    decode(Form::Cbor, &plain).ok().or_else(by_socket)
+    let as_it_is = |form| decode(form, &plain).ok().or_else(|| by_socket(form));
+    as_it_is(Form::Cbor).or_else(|| as_it_is(Form::Json))
 }

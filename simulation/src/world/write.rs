@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use driftline::{Result, Transaction, Value};
+use driftline::{Result, TextEdit, Transaction, Value};
 use driftline_core::id::OpId;
 use driftline_simvfs::Random;
 
@@ -298,6 +298,14 @@ fn type_words(tx: &mut Transaction<'_>, random: &mut Random, value: &str) -> Res
         chosen => ends[chosen - 1],
     };
     let word = said.get(gap..).and_then(|rest| rest.find(']'));
+    if let Some(end) = word.filter(|_| random.one_in(6)) {
+        text.edit([TextEdit::format(
+            gap as u32,
+            end as u32 + 1,
+            [("note", value)],
+        )])?;
+        return Ok(Done::wrote(true));
+    }
     Ok(Done::typing(match word {
         Some(end) if random.one_in(4) => {
             text.delete(gap as u32, end as u32 + 1)?;

@@ -13,11 +13,12 @@ impl Machine {
             return None;
         }
         let mut moments = Vec::new();
-        if self.settings.live && self.may_talk(now) && !self.background {
-            moments.extend(self.live.next_wake());
-        }
         // Only for what it may do then: a moment that has come and changes nothing would come again
         // at once.
+        let may_have_live = self.settings.live && self.may_talk(now) && !self.background;
+        if may_have_live && (self.blocked.is_none() || self.live.is_up()) {
+            moments.extend(self.live.next_wake());
+        }
         if let Token::Refused { ask_again } = self.token
             && self.online
         {
