@@ -12,6 +12,7 @@ use driftline_core::id::CollectionId;
 use driftline_core::value::Value;
 use serde::Serialize;
 
+pub use crate::diagnostics::SyncRun;
 pub use driftline_core::digest::Digest;
 pub use follow::{DocumentChange, FieldChange, FileChange, Follower};
 
@@ -248,30 +249,6 @@ pub struct LedgerRow {
     pub at: i64,
     /// Whether somebody wrote the value again.
     pub restored: bool,
-}
-
-/// One sync.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct SyncRun {
-    /// Unix milliseconds by the device's clock.
-    pub started: i64,
-    /// The same; `None` if it was cut off.
-    pub ended: Option<i64>,
-    /// What started it.
-    pub cause: String,
-    /// How it ended.
-    pub outcome: Option<String>,
-    /// The stable code of its failure.
-    pub error_code: Option<String>,
-    /// Writes sent.
-    pub sent: u64,
-    /// Versions received.
-    pub received: u64,
-    /// Bytes sent.
-    pub bytes_up: u64,
-    /// Bytes received.
-    pub bytes_down: u64,
 }
 
 #[cfg(test)]

@@ -364,21 +364,8 @@ impl Inspected {
     }
 
     pub(crate) fn runs(&self, limit: usize) -> Result<Vec<SyncRun>> {
-        let run = |run: runs::Run| SyncRun {
-            started: run.started,
-            ended: run.ended,
-            cause: run.cause,
-            outcome: run.outcome,
-            error_code: run.error_code,
-            sent: run.sent,
-            received: run.received,
-            bytes_up: run.bytes_up,
-            bytes_down: run.bytes_down,
-        };
-        Ok(runs::latest(&self.conn, limit)?
-            .into_iter()
-            .map(run)
-            .collect())
+        let latest = runs::latest(&self.conn, limit)?;
+        Ok(latest.into_iter().map(SyncRun::from).collect())
     }
 
     fn collection_name(&self, id: CollectionId) -> String {
