@@ -17,11 +17,13 @@ use super::copies;
 use super::error::{Result, StorageError};
 use super::facts::Facts;
 use super::hooks::Hooks;
+use super::lifecycle::Lifecycle;
 use super::queue::Queue;
 use super::read::Readers;
 use super::reshape::{self, SchemaRecord};
 use super::tables::Layout;
-use super::{Lifecycle, Storage, Writer, data_version, election, meta, migrations, power, pragmas};
+use super::writer::{Writer, data_version};
+use super::{Storage, election, meta, migrations, power, pragmas};
 use crate::config::{Durability, HostToken};
 use crate::environment::Environment;
 

@@ -14,10 +14,11 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::connection::{FileSpec, GatedConnection, Shared};
 use super::error::{Result, StorageError};
+use super::lifecycle::Lifecycle;
+use super::meta;
 #[cfg(test)]
 use super::row::{self, StoredDocument};
 use super::tables::{Layout, Table, table_name};
-use super::{Lifecycle, meta};
 
 /// Connections kept open between calls.
 const MOST_IDLE: usize = 4;
