@@ -10,6 +10,7 @@ mod decision;
 mod diff;
 mod document;
 mod echo;
+mod fields;
 mod limits;
 mod record;
 mod register;
