@@ -40,6 +40,7 @@
 //! overwritten unseen.
 
 mod accounts;
+mod bulk;
 mod config;
 mod database;
 mod diagnostics;
@@ -63,8 +64,9 @@ pub mod transport;
 mod watch;
 
 pub use accounts::{Attached, SignOut, SignedOut, file_for};
+pub use bulk::{BulkFailure, NewDocument};
 pub use config::{Config, Durability, HostToken};
-pub use database::{BulkFailure, Database, NewDocument};
+pub use database::Database;
 pub use diagnostics::{Diagnostics, SyncRun};
 pub use document::{Document, FieldValue};
 pub use driftline_core::id::DocumentId;

@@ -39,12 +39,7 @@ fn unopened_among(tasks: &Tasks, durability: Durability) -> Device {
         host_token: false,
         seed: 7,
     };
-    Device::new(
-        tasks,
-        &Network::default(),
-        Disk::new(1),
-        options,
-    )
+    Device::new(tasks, &Network::default(), Disk::new(1), options)
 }
 
 fn write(device: &Device, id: &str) -> driftline::Result<()> {
