@@ -3,6 +3,7 @@
 
 mod check;
 mod device;
+mod draft;
 mod many;
 mod random;
 mod schedules;
@@ -20,7 +21,8 @@ use driftline_core::schema::Schema;
 use crate::environment::{BoxFuture, Environment, Executor};
 
 pub(crate) use check::{check_device, check_healed, check_prediction, check_texts};
-pub(crate) use device::{Device, Draft, Exchange, Typed};
+pub(crate) use device::{Device, Exchange};
+pub(crate) use draft::{Draft, Typed};
 pub(crate) use server::Server;
 
 /// Three collections: fields merged one by one, updates that win over deletes, whole documents.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use driftline_core::id::{FieldId, OpId};
 
-use super::device::{STEPS, STORY};
+use super::draft::{STEPS, STORY};
 use super::server::Key;
 use super::*;
 

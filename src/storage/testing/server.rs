@@ -18,7 +18,7 @@ use driftline_core::text::{BodyLimits, Mark, TextKind};
 use driftline_core::time::{Contact, Stamp};
 
 use super::Time;
-use super::device::STORY;
+use super::draft::STORY;
 use crate::storage::text::Body;
 
 pub(crate) type Key = (CollectionId, DocumentId);
