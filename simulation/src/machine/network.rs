@@ -66,6 +66,8 @@ pub trait Weather: Send {
     fn frame(&mut self, _device: usize, _way: Way, _bytes: &[u8]) -> FrameFate {
         FrameFate::Arrives(0)
     }
+    /// A device says something on a live socket that does not lead anywhere any more.
+    fn unheard(&mut self, _device: usize, _bytes: &[u8]) {}
     /// Whether an end of a socket hears that the other is gone, or has to find out.
     fn is_told(&mut self, _device: usize) -> bool {
         true
@@ -224,6 +226,10 @@ impl Network {
 
     pub(super) fn frame(&self, device: usize, way: Way, bytes: &[u8]) -> FrameFate {
         self.state().weather.frame(device, way, bytes)
+    }
+
+    pub(super) fn unheard(&self, device: usize, bytes: &[u8]) {
+        self.state().weather.unheard(device, bytes);
     }
 
     pub(super) fn is_told(&self, device: usize) -> bool {

@@ -96,7 +96,12 @@ impl Line {
         loop {
             let message = tokio::select! {
                 biased;
-                () = is_broken(&mut wire) => return,
+                () = is_broken(&mut wire) => {
+                    while let Ok(message) = going.try_recv() {
+                        self.network.unheard(self.device, bytes_of(&message));
+                    }
+                    return;
+                }
                 message = going.recv() => message,
             };
             let Some(message) = message else {
@@ -196,10 +201,13 @@ impl Line {
     }
 
     fn fate(&self, way: Way, bytes: &[u8]) -> FrameFate {
-        match self.is_open() {
-            true => self.network.frame(self.device, way, bytes),
-            false => FrameFate::Silent,
+        if self.is_open() {
+            return self.network.frame(self.device, way, bytes);
         }
+        if way == Way::Up {
+            self.network.unheard(self.device, bytes);
+        }
+        FrameFate::Silent
     }
 
     fn is_open(&self) -> bool {

@@ -3,10 +3,11 @@
 
 use driftline_core::id::OpId;
 use driftline_core::ledger::LossRule;
-use driftline_core::op::{Change, ChangeKind};
+use driftline_core::op::ChangeKind;
 use driftline_core::value::Value;
 
-use super::{By, Context, Doc};
+use super::rules::Merge;
+use super::{Doc, Register, key_of};
 use crate::oracles::Key;
 
 /// Something lost.
@@ -22,72 +23,63 @@ pub struct Lost {
     pub rule: &'static str,
 }
 
-impl Context<'_> {
-    fn lose(&mut self, change: &Change, field: Option<u16>, op: OpId, rule: LossRule) {
-        self.lost.push(Lost {
-            key: (change.collection, change.document.as_str().to_owned()),
+impl Merge<'_> {
+    fn lose(&mut self, field: Option<u16>, op: OpId, rule: LossRule) {
+        let (key, rule) = (key_of(self.change), rule.name());
+        let lost = Lost {
+            key,
             field,
             op,
-            rule: rule.name(),
-        });
+            rule,
+        };
+        self.lost.push(lost);
     }
 
-    /// The value that is there is replaced by this op's.
-    pub(super) fn lose_there(
+    /// A value meets the one that is there, and takes its place with that stamp, or none: lost is the other,
+    /// if whoever wrote this one did not know of it, or this one, unless both say the same.
+    pub(super) fn lose_either(
         &mut self,
-        there: Option<&(Value, By)>,
-        (change, field, value): (&Change, u16, &Value),
+        there: Option<&Register>,
+        (field, value): (u16, &Value),
+        stamp: Option<u64>,
     ) {
-        let unseen = there.filter(|(old, by)| old != value && !self.seen((by.op, by.version)));
-        if let Some((_, by)) = unseen {
-            self.lose(change, Some(field), by.op, LossRule::Overwritten);
-        }
-    }
-
-    /// This op's value comes too late to replace the one that is there.
-    pub(super) fn lose_late(
-        &mut self,
-        there: Option<&(Value, By)>,
-        (change, field, value): (&Change, u16, &Value),
-    ) {
-        if there.is_none_or(|(old, _)| old != value) {
-            self.lose(change, Some(field), self.op.id, LossRule::TooLate);
+        let there = match there {
+            Some(there) if there.value == *value => return,
+            there => there.filter(|there| !self.seen(there.by)),
+        };
+        match (stamp, there) {
+            (None, _) => self.lose(Some(field), self.op.id, LossRule::TooLate),
+            (_, Some(there)) => self.lose(Some(field), there.by.0, LossRule::Overwritten),
+            (_, None) => {}
         }
     }
 
     /// All that the change says comes to nothing. (What was typed is found by the words.)
-    pub(super) fn lose_all(&mut self, change: &Change, rule: LossRule) {
+    pub(super) fn lose_all(&mut self, rule: LossRule) {
+        let change = self.change;
         let registers = change.registers.iter().map(|(field, _)| field);
         let increments = change.increments.iter().map(|(field, _)| field);
         let adds = change.adds.iter().map(|(field, _)| field);
         let removes = change.removes.iter().map(|(field, _)| field);
-        let fields = registers.chain(increments).chain(adds).chain(removes);
-        for field in fields.collect::<Vec<_>>() {
-            self.lose(change, Some(field), self.op.id, rule);
+        for field in registers.chain(increments).chain(adds).chain(removes) {
+            self.lose(Some(field), self.op.id, rule);
         }
         if change.kind == ChangeKind::Delete {
-            self.lose(change, None, self.op.id, rule);
+            self.lose(None, self.op.id, rule);
         }
     }
 
     /// A delete takes away what its author had not seen.
-    pub(super) fn lose_unseen(&mut self, doc: &Doc, change: &Change) {
+    pub(super) fn lose_unseen(&mut self, doc: &Doc) {
         let registers = doc.registers.iter();
-        let registers = registers
-            .filter(|(_, (value, _))| !value.is_null())
-            .map(|(field, (_, by))| (*field, (by.op, by.version)));
+        let values = registers.filter(|(_, there)| !there.value.is_null());
+        let values = values.map(|(field, there)| (*field, there.by));
         let sets = doc.sets.iter();
-        let tags = sets.flat_map(|(field, set)| {
-            let tags = set.values().flatten();
-            tags.map(|tag| (*field, *tag))
-        });
-        let unseen: Vec<(u16, OpId)> = registers
-            .chain(tags)
-            .filter(|(_, write)| !self.seen(*write))
-            .map(|(field, (op, _))| (field, op))
-            .collect();
-        for (field, op) in unseen {
-            self.lose(change, Some(field), op, LossRule::Deleted);
+        let adds = sets.flat_map(|((field, _), tags)| tags.iter().map(|tag| (*field, *tag)));
+        for (field, tag) in values.chain(adds) {
+            if !self.seen(tag) {
+                self.lose(Some(field), tag.0, LossRule::Deleted);
+            }
         }
     }
 }

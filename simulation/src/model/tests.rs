@@ -4,7 +4,7 @@ use driftline_core::id::{DocumentId, OpId};
 use driftline_core::op::{Change, ChangeKind, OpBody};
 use driftline_core::value::Value;
 
-use super::{Accepted, Model};
+use super::{Accepted, Model, Register};
 use crate::world::Schemas;
 
 const NOTES: u16 = 1;
@@ -48,7 +48,13 @@ fn after(ops: &[(u8, u64, i64, OpBody)]) -> Model {
 fn title(model: &Model, collection: u16) -> Option<String> {
     let doc = model.documents.get(&(collection, "a".to_owned())).unwrap();
     match (doc.deleted, doc.registers.get(&1)) {
-        (None, Some((Value::Text(text), _))) => Some(text.clone()),
+        (
+            None,
+            Some(Register {
+                value: Value::Text(text),
+                ..
+            }),
+        ) => Some(text.clone()),
         _ => None,
     }
 }

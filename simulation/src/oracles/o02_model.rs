@@ -116,7 +116,7 @@ fn agree(key: &Key, model: Option<&Doc>, state: Option<&DocumentState>) -> Resul
     let registers: Vec<_> = model
         .registers
         .iter()
-        .map(|(field, (value, by))| (*field, value, by.op, by.stamp))
+        .map(|(field, there)| (*field, &there.value, there.by.0, there.stamp))
         .collect();
     let there: Vec<_> = state
         .registers
@@ -125,16 +125,11 @@ fn agree(key: &Key, model: Option<&Doc>, state: Option<&DocumentState>) -> Resul
         .collect();
     let counters: Vec<_> = model.counters.iter().map(|(f, n)| (*f, *n)).collect();
     let counted: Vec<_> = state.counters.iter().map(|(f, n)| (f, *n)).collect();
-    let sets: Vec<_> = model
-        .sets
-        .iter()
-        .filter(|(_, set)| !set.is_empty())
-        .map(|(f, set)| (*f, set.keys().collect::<Vec<_>>()))
-        .collect();
+    let sets: Vec<_> = model.sets.keys().map(|(f, e)| (*f, e)).collect();
     let elements: Vec<_> = state
         .sets
         .iter()
-        .map(|(f, set)| (f, set.elements.keys().collect::<Vec<_>>()))
+        .flat_map(|(f, set)| set.elements.keys().map(move |element| (f, element)))
         .collect();
     let life = (model.opened.0, model.deleted.is_none(), model.clock);
     let lives = (state.generation.opener, state.is_alive(), state.clock);

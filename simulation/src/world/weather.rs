@@ -296,6 +296,14 @@ impl Weather for Climate {
         fate
     }
 
+    fn unheard(&mut self, device: usize, bytes: &[u8]) {
+        let mut sky = self.sky();
+        sky.read(bytes, "a frame that nobody heard");
+        if !bytes.is_empty() {
+            sky.requests.push((device, bytes.to_vec()));
+        }
+    }
+
     fn is_told(&mut self, device: usize) -> bool {
         let mut sky = self.sky();
         let rate = sky.rates.socket_silent;
