@@ -6,7 +6,7 @@ use std::rc::Rc;
 use driftline_core::id::{OpId, Version};
 use driftline_core::protocol::{Cursor, VersionEntry};
 
-use super::view::Documents;
+use super::view::{Documents, Key};
 
 /// A row of the server's log.
 #[derive(Clone, Debug)]
@@ -81,6 +81,16 @@ impl History {
     /// The version that answers to an id.
     pub fn named(&self, id: OpId) -> Option<Version> {
         self.names.get(&id).copied()
+    }
+
+    /// The last version at which a document was dead; 0 if it never was.
+    pub fn last_dead(&self, key: &Key) -> Version {
+        let is_dead = |seen: &Rc<VersionSeen>| {
+            let document = seen.documents.get(key);
+            document.is_some_and(|document| !document.is_alive())
+        };
+        let dead = self.versions.iter().rposition(is_dead);
+        dead.map_or(0, |at| at as Version + 1)
     }
 
     /// Whether a device that stands at the cursor stands in this history.

@@ -45,7 +45,7 @@ pub use o13_isolation::{
 };
 pub use o17_order::{Push, nothing_was_overtaken, sends_in_order};
 pub use o18_content::{says_the_same, stands_for_the_unseen};
-pub use o19_ledger::{losses_are_kept, losses_are_told};
+pub use o19_ledger::{losses_are_kept, losses_are_told, typed_words_are_told};
 pub use o20_copies::{made_on_leaving, set_aside_first, writes_under_its_own_name};
 pub use o21_memory::{held_little, left_little, took_little};
 pub use view::{Documents, FileView, Key, QueueState, Queued};

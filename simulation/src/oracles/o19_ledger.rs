@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{Judgement, object};
+use driftline_core::ledger::LossRule;
+
+use super::{Judgement, Key, object};
 use crate::model::Lost;
 
 const ORACLE: &str = "O19 ledger";
@@ -15,6 +17,27 @@ pub fn losses_are_told(version: u64, lost: &[Lost], told: &BTreeSet<Lost>) -> Ju
         Some(lost) => object(
             ORACLE,
             format!("version {version}: nobody is told of {lost:?}"),
+        ),
+    }
+}
+
+/// What was typed into `field` of a document and came to nothing is told, in the ledger's word for it.
+pub fn typed_words_are_told(
+    version: u64,
+    (key, field): (&Key, u16),
+    rules: &[LossRule],
+    told: &BTreeSet<Lost>,
+) -> Judgement {
+    let mut here = told
+        .iter()
+        .filter(|lost| lost.key == *key && lost.field == Some(field));
+    match here.any(|lost| rules.iter().any(|rule| rule.name() == lost.rule)) {
+        true => Ok(()),
+        false => object(
+            ORACLE,
+            format!(
+                "version {version}: nobody is told of what was typed in {key:?}, field {field}"
+            ),
         ),
     }
 }
@@ -66,5 +89,21 @@ mod tests {
         assert_eq!(losses_are_kept(&told, &told, 5), Ok(()));
         assert!(losses_are_kept(&told, &BTreeSet::from([5]), 5).is_err());
         assert_eq!(losses_are_kept(&told, &BTreeSet::from([3]), 4), Ok(()));
+    }
+
+    #[test]
+    fn words_that_nobody_is_told_of_are_refused() {
+        let key = (5, "l0".to_owned());
+        let lost = Lost {
+            key: key.clone(),
+            field: Some(2),
+            op: id(1),
+            rule: LossRule::Deleted.name(),
+        };
+        let told = BTreeSet::from([lost]);
+        let judge = |field, rule| typed_words_are_told(1, (&key, field), &[rule], &told);
+        assert_eq!(judge(2, LossRule::Deleted), Ok(()));
+        assert!(judge(3, LossRule::Deleted).is_err());
+        assert!(judge(2, LossRule::GenerationGone).is_err());
     }
 }

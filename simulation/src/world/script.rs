@@ -241,6 +241,9 @@ pub struct Swarm {
     /// Requests that the server takes of a device in a second; 0 for as many as come.
     #[serde(default)]
     pub requests_per_second: u32,
+    /// Letters are deleted and brought back like other documents, with what others type in them.
+    #[serde(default)]
+    pub letters_go: bool,
     /// What happens to messages, in thousandths.
     pub weather: Rates,
 }
@@ -374,6 +377,7 @@ impl Swarm {
             json: 0,
             watches: 0,
             requests_per_second: 0,
+            letters_go: false,
         }
     }
 
@@ -386,6 +390,7 @@ impl Swarm {
             json: some(),
             watches: some() | some(),
             requests_per_second: [0, 0, 0, 2, 20][random.below(5)],
+            letters_go: random.one_in(2),
             ..self
         }
     }

@@ -97,16 +97,53 @@ impl Words {
         }
     }
 
-    /// What came to nothing, because the generation it was meant for is gone, is in the ledger.
-    pub(super) fn are_told(&self, row: &LogRow, told: &BTreeSet<Lost>) -> Judgement {
-        let came_to_nothing = |word: &&Word| word.op == row.op && !word.is_in(row);
-        let lost = self.put.iter().filter(came_to_nothing).map(|word| Lost {
-            key: (LETTERS, word.document.clone()),
-            field: Some(number(word.field)),
-            op: row.op,
-            rule: LossRule::GenerationGone.name(),
-        });
-        oracles::losses_are_told(row.cursor.version, &lost.collect::<Vec<_>>(), told)
+    /// What came to nothing is in the ledger: words for a generation that is gone or for a letter that is
+    /// dead, and those that the version's delete takes away unseen. `history` ends with the version.
+    /// Where files are copied (`copied`), who had seen what does not follow from who wrote it.
+    pub(super) fn are_told(
+        &self,
+        row: &LogRow,
+        told: &BTreeSet<Lost>,
+        history: &History,
+        copied: bool,
+    ) -> Judgement {
+        use LossRule::{Deleted, GenerationGone};
+        let version = row.cursor.version;
+        for word in &self.put {
+            let key = (LETTERS, word.document.clone());
+            let field = (&key, number(word.field));
+            if word.op == row.op && !word.is_in(row) {
+                oracles::typed_words_are_told(version, field, &[GenerationGone, Deleted], told)?;
+            }
+            if !copied && self.is_taken_unseen(word, row, history) {
+                oracles::typed_words_are_told(version, field, &[Deleted], told)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the version deletes a letter with a word in it that another machine has put there since its
+    /// author looked.
+    fn is_taken_unseen(&self, word: &Word, row: &LogRow, history: &History) -> bool {
+        let key = (LETTERS, word.document.clone());
+        let now = row.cursor.version;
+        let alive_at = |version| {
+            let seen = history.version(version);
+            let document = seen.and_then(|seen| seen.documents.get(&key));
+            document.is_some_and(|document| document.is_alive())
+        };
+        let Some(put) = history.named(word.op).filter(|put| *put > row.base) else {
+            return false;
+        };
+        let by_another = history
+            .version(put)
+            .is_some_and(|seen| seen.row.label != row.label);
+        by_another
+            && !self.meddled
+            && !self.taken_out.contains(&word.word)
+            && word.took_effect(history)
+            && !alive_at(now)
+            && (put..now).all(alive_at)
     }
 
     /// Whatever was put there by an op that the history has, and that nobody took out, is there.
@@ -120,9 +157,12 @@ impl Words {
         if self.meddled {
             return Ok(());
         }
+        // What a delete took may be back, if somebody restored the letter, or begin anew.
+        let dead = history.last_dead(&(LETTERS, document.to_owned()));
         let here = self.put.iter().filter(|word| {
             let in_field = word.document == document && word.field == field;
-            in_field && !self.taken_out.contains(&word.word) && word.took_effect(history)
+            let stays = !self.taken_out.contains(&word.word) && history.named(word.op) > Some(dead);
+            in_field && stays && word.took_effect(history)
         });
         oracles::words_are_there(text, here.map(|word| word.word.as_str()), document)
     }

@@ -70,7 +70,14 @@ impl World<'_> {
         let (collection, number, id) = draw_document(random);
         let key = (number, id.clone());
         let mut draw = random.fork();
+        let letters_go = self.swarm.letters_go && draw.clone().one_in(3);
         let judged = match act {
+            Act::Delete if letters_go => self.write(at, random, |tx| {
+                Ok(Done::wrote(tx.delete("letters", &letter(&mut draw))?))
+            }),
+            Act::Restore if letters_go => self.write(at, random, |tx| {
+                Ok(Done::wrote(tx.restore("letters", &letter(&mut draw))?))
+            }),
             Act::Insert => self.write(at, random, |tx| {
                 let mut fields = vec![("title", value.as_str())];
                 if draw.one_in(2) {
@@ -276,6 +283,10 @@ fn note(random: &mut Random) -> String {
     format!("n{}", random.below(6))
 }
 
+fn letter(random: &mut Random) -> String {
+    format!("l{}", random.below(2))
+}
+
 fn with_tags(random: &mut Random) -> (&'static str, String) {
     match random.one_in(3) {
         true => ("plans", format!("p{}", random.below(4))),
@@ -285,7 +296,7 @@ fn with_tags(random: &mut Random) -> (&'static str, String) {
 
 /// Types a word of its own into a letter, or deletes some.
 fn type_words(tx: &mut Transaction<'_>, random: &mut Random, value: &str) -> Result<Done> {
-    let id = format!("l{}", random.below(2));
+    let id = letter(random);
     if tx.get("letters", &id)?.is_none() {
         tx.insert_with_id("letters", &id, [("title", value)])?;
     }
@@ -325,7 +336,7 @@ fn type_words(tx: &mut Transaction<'_>, random: &mut Random, value: &str) -> Res
 
 /// Inserts, moves or removes an element of a letter's list.
 fn edit_list(tx: &mut Transaction<'_>, random: &mut Random, value: &str) -> Result<Done> {
-    let id = format!("l{}", random.below(2));
+    let id = letter(random);
     if tx.get("letters", &id)?.is_none() {
         tx.insert_with_id("letters", &id, [("title", value)])?;
     }
