@@ -144,7 +144,7 @@ impl<'s> World<'s> {
         let order = swarm.any_order.then(|| Random::new(seed ^ 11));
         let tasks = Tasks::new(order);
         let network = Network::default();
-        let climate = Climate::new(swarm.weather.clone(), trace.clone());
+        let climate = Climate::new(swarm.weather.clone(), swarm.filtered.clone(), trace.clone());
         network.set_weather(Box::new(climate.clone()));
         let served = match swarm.strict {
             true => &schemas.strict,

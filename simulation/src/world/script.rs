@@ -244,6 +244,9 @@ pub struct Swarm {
     /// Letters are deleted and brought back like other documents, with what others type in them.
     #[serde(default)]
     pub letters_go: bool,
+    /// What something between devices and the server lets nobody say; nothing where this is empty.
+    #[serde(default)]
+    pub filtered: String,
     /// What happens to messages, in thousandths.
     pub weather: Rates,
 }
@@ -378,6 +381,7 @@ impl Swarm {
             watches: 0,
             requests_per_second: 0,
             letters_go: false,
+            filtered: String::new(),
         }
     }
 
@@ -391,6 +395,11 @@ impl Swarm {
             watches: some() | some(),
             requests_per_second: [0, 0, 0, 2, 20][random.below(5)],
             letters_go: random.one_in(2),
+            // A value of one of the first machines.
+            filtered: match random.one_in(3) {
+                true => format!("s{}.{}", random.below(2), 10 + random.below(30)),
+                false => String::new(),
+            },
             ..self
         }
     }

@@ -21,6 +21,10 @@ struct Sky {
     rates: Rates,
     random: Random,
     partitioned: BTreeSet<usize>,
+    /// What something on the way takes offence at, in good weather too; nothing where this is empty.
+    filter: String,
+    /// The request that is sent says it.
+    offends: bool,
     counts: BTreeMap<&'static str, u64>,
     trace: Trace,
     /// Bodies of requests with the number of the device, until somebody looks at them.
@@ -51,6 +55,9 @@ const CANNED: &[(&str, Canned)] = &[
     ("answered 200 with nothing", canned(200, "", None)),
 ];
 
+/// What a filter on the way answers.
+const FILTERED: Canned = canned(403, "<h1>attack detected</h1>", None);
+
 const fn canned(status: u16, body: &'static str, retry_after_ms: Option<u64>) -> Canned {
     let content_type = match body.len() {
         0 => "application/cbor",
@@ -65,11 +72,13 @@ const fn canned(status: u16, body: &'static str, retry_after_ms: Option<u64>) ->
 }
 
 impl Climate {
-    pub(super) fn new(rates: Rates, trace: Trace) -> Climate {
+    pub(super) fn new(rates: Rates, filter: String, trace: Trace) -> Climate {
         Climate(Arc::new(Mutex::new(Sky {
             rates,
             random: Random::new(0),
             partitioned: BTreeSet::new(),
+            filter,
+            offends: false,
             counts: BTreeMap::new(),
             trace,
             requests: Vec::new(),
@@ -136,6 +145,20 @@ impl Sky {
         }
     }
 
+    /// Whether what a device says does not get past the filter.
+    fn is_filtered(&mut self, message: &[u8]) -> bool {
+        let filter = self.filter.as_bytes();
+        if filter.is_empty() {
+            return false;
+        }
+        let plain = inflate(message, MAX_DECOMPRESSED).unwrap_or_default();
+        let filtered = plain.windows(filter.len()).any(|said| said == filter);
+        if filtered {
+            self.count("filtered");
+        }
+        filtered
+    }
+
     fn happens(&mut self, what: &'static str, rate: usize) -> bool {
         let happens = rate > 0 && self.random.chance(rate);
         if happens {
@@ -169,6 +192,9 @@ impl Sky {
         if self.partitioned.contains(&device) {
             self.count("partitioned");
             return Fate::Lost(self.silence());
+        }
+        if std::mem::take(&mut self.offends) {
+            return Fate::Answered(FILTERED);
         }
         let rates = self.rates.clone();
         if self.happens("request lost", rates.request_lost) {
@@ -246,6 +272,7 @@ impl Weather for Climate {
             hash.0
         ));
         sky.read(&request.body, "a request");
+        sky.offends = sky.is_filtered(&request.body);
         if bytes > 0 {
             sky.requests.push((device, request.body.clone()));
         }
@@ -277,7 +304,10 @@ impl Weather for Climate {
 
     fn frame(&mut self, device: usize, way: Way, bytes: &[u8]) -> FrameFate {
         let mut sky = self.sky();
-        let fate = sky.frame(device);
+        let fate = match way == Way::Up && sky.is_filtered(bytes) {
+            true => FrameFate::Breaks,
+            false => sky.frame(device),
+        };
         let mut hash = Fnv::default();
         hash.add(bytes);
         sky.count(match way {
