@@ -224,10 +224,11 @@ impl Reached {
 /// The last cell of each row that begins with a file.
 fn reasons(table: &str) -> BTreeMap<String, String> {
     let rows = table.lines().filter_map(|row| {
-        let cells = row.strip_prefix("| `")?.strip_suffix(" |")?;
-        let (name, rest) = cells.split_once('`')?;
-        let (_, why) = rest.rsplit_once("| ")?;
-        Some((name.to_owned(), why.trim().to_owned()))
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let name = cells.get(1)?.strip_prefix('`')?.strip_suffix('`')?;
+        // Behind the last one the row ends.
+        let why = cells.get(cells.len().checked_sub(2)?)?;
+        Some((name.to_owned(), (*why).to_owned()))
     });
     rows.collect()
 }
@@ -291,6 +292,10 @@ mod tests {
         assert_ne!(explained, page);
         let (again, unexplained) = reached().in_page(&explained, "3 seeds").unwrap();
         assert_eq!((again, unexplained), (explained, vec![]));
+        let unfinished = page.replace("51 | 1 | 2.0 |  |", " | | | |");
+        assert_ne!(unfinished, page);
+        let (again, unexplained) = reached().in_page(&unfinished, "3 seeds").unwrap();
+        assert_eq!((again, unexplained.len()), (page, 1));
         assert!(
             reached()
                 .in_page("a page without a place", "3 seeds")
