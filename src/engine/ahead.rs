@@ -13,7 +13,7 @@ use driftline_core::sync::{Plan, Purpose};
 use driftline_core::time::Contact;
 use tokio::sync::oneshot;
 
-use super::driver::{Driver, Flight, Outcome, Way};
+use super::driver::{Driver, Flight, Outcome, TURNS, Way, others_had_turns};
 use super::exchange;
 use super::requests::request_of;
 use super::store::Taken;
@@ -92,11 +92,9 @@ impl Driver {
         let run_began_at = (self.bytes_up, self.received());
         let (sent, contact, bytes, way) = match self.take_prepared(&plan, answered) {
             Some(ready) => {
-                let request = request_of(&head, ready.contact, Vec::new());
-                let message = self.codec.request_around(request, ready.ops);
-                let way = self.carry_by_http(message, true);
-                self.store.set_in_flight(&ready.sent);
-                (ready.sent, ready.contact, ready.bytes, way)
+                let (contact, bytes) = (ready.contact, ready.bytes);
+                let (sent, way) = self.carry_prepared(&head, ready);
+                (sent, contact, bytes, way)
             }
             None => {
                 let batch = self.batch(&plan, answered)?;
@@ -160,12 +158,12 @@ impl Driver {
         );
         let taken = loop {
             let to_prepare = self.prepare_behind.is_some();
+            let mut turns = TURNS;
             let stored = poll_fn(|cx| {
                 ahead.flight.drive(cx);
                 match std::pin::Pin::new(&mut stored).poll(cx) {
                     Poll::Ready(taken) => Poll::Ready(Some(taken)),
-                    // The push is on its way by now.
-                    Poll::Pending if to_prepare => Poll::Ready(None),
+                    Poll::Pending if to_prepare => others_had_turns(&mut turns, cx).map(|()| None),
                     Poll::Pending => Poll::Pending,
                 }
             });
@@ -182,9 +180,7 @@ impl Driver {
         self.settle(answer);
         self.ahead = None;
         if self.flight.is_none() {
-            self.prepared = None;
-            self.prepare_behind = None;
-            self.store.nothing_in_flight();
+            self.drop_prepared();
         }
         if !self.holds_frames() {
             self.apply_held_frames();

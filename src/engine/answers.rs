@@ -19,9 +19,9 @@ impl Driver {
         let Some(flight) = self.flight.take() else {
             return;
         };
-        self.prepared = None;
-        self.prepare_behind = None;
-        self.store.nothing_in_flight();
+        if !Driver::stays_prepared(&flight, &outcome) {
+            self.drop_prepared();
+        }
         let answer = match outcome {
             Outcome::Page(Ok((response, received))) => {
                 self.bytes_down += received;
@@ -139,6 +139,9 @@ impl Driver {
     pub(super) fn swap(&mut self) -> Answer {
         match self.store.swap() {
             Ok(applied) => {
+                if applied.replaced {
+                    self.drop_prepared();
+                }
                 self.after_apply(applied, false);
                 self.record_bootstrap();
                 Answer::Swapped {
@@ -301,8 +304,10 @@ impl Driver {
         {
             self.storage_failed(error);
         }
-        for id in applied.moved.left.iter().chain(&applied.unknown) {
-            self.accepted.remove(id);
+        if !self.accepted.is_empty() {
+            for id in applied.moved.left.iter().chain(&applied.unknown) {
+                self.accepted.remove(id);
+            }
         }
         self.accepted
             .extend(applied.accepted.iter().map(|(id, _)| *id));

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use driftline_core::id::OpId;
 use driftline_core::protocol::{Cursor, Quota, SyncResponse};
@@ -271,6 +271,7 @@ impl Driver {
                 self.sleep = Some((at, self.connection.environment.executor.sleep(left)));
             }
         }
+        let mut turns = TURNS;
         poll_fn(|cx| {
             if let Poll::Ready(command) = self.commands.poll_recv(cx) {
                 return Poll::Ready(Happening::Command(command));
@@ -310,9 +311,8 @@ impl Driver {
                 self.sleep = None;
                 return Poll::Ready(Happening::Wake);
             }
-            // What is to be sent is on its way by now.
             match self.report_due || self.prepare_behind.is_some() {
-                true => Poll::Ready(Happening::Rest),
+                true => others_had_turns(&mut turns, cx).map(|()| Happening::Rest),
                 false => Poll::Pending,
             }
         })
@@ -348,9 +348,7 @@ impl Driver {
             Action::Abandon => {
                 self.held_frames.clear();
                 self.flight = None;
-                self.prepared = None;
-                self.prepare_behind = None;
-                self.store.nothing_in_flight();
+                self.drop_prepared();
             }
             Action::AskToken => self.token_call = Some(self.ask_token()),
             Action::OpenLive => return self.open_live(),
@@ -486,6 +484,23 @@ impl Driver {
         status.bootstrap = (self.machine.phase() != driftline_core::sync::Phase::None)
             .then(|| self.progress.counts());
         self.shared.publish(status);
+    }
+}
+
+/// How often this thread's other tasks have their turn before the driver works at something that takes
+/// long: what is to be sent is written to the socket by one of them. A push waited 5 ms for the next one
+/// to be made ready.
+pub(super) const TURNS: u8 = 3;
+
+/// Lets other tasks have what is left of their turns.
+pub(super) fn others_had_turns(left: &mut u8, cx: &mut Context<'_>) -> Poll<()> {
+    match left.checked_sub(1) {
+        None => Poll::Ready(()),
+        Some(fewer) => {
+            *left = fewer;
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
     }
 }
 

@@ -1,13 +1,15 @@
 //! The next push is made ready while the server works on the last: read, encoded and compressed.
 //!
 //! Only its head waits, with the cursor, until an answer says that it may go out (see [`super::ahead`]).
+//! The first push of a file is made ready while the server says that it has no documents yet.
 
 use driftline_core::id::OpId;
-use driftline_core::sync::Plan;
+use driftline_core::sync::{Plan, Purpose};
 use driftline_core::time::Reading;
 
-use super::driver::{Driver, Flight, Way};
+use super::driver::{Driver, Flight, Outcome, Way};
 use super::exchange::{self, Packed};
+use super::requests::SOCKET_REQUEST_MAX;
 use crate::storage::StorageError;
 
 /// Milliseconds for which what was made ready holds: its ops say how long before the request's readings
@@ -17,7 +19,7 @@ const HOLDS: i64 = 100;
 /// The ops of a push that nobody has asked for yet.
 pub(super) struct Prepared {
     plan: Plan,
-    /// The last op of the push that it follows.
+    /// The last op of the push that it follows; zero behind a bootstrap.
     behind: OpId,
     pub(super) sent: Vec<OpId>,
     pub(super) ops: Packed,
@@ -28,12 +30,36 @@ pub(super) struct Prepared {
 }
 
 impl Driver {
-    /// Notes what the push in `flight` may be followed by.
+    /// Notes what `flight` may be followed by.
     pub(super) fn will_prepare(&mut self, flight: &Flight) {
-        self.prepared = None;
         // What goes over the socket is little, and rarely followed by more.
         let is_long = matches!(flight.way, Way::Http(_)) && flight.sent.len() > 1;
-        self.prepare_behind = flight.sent.iter().max().copied().filter(|_| is_long);
+        let behind = match flight.purpose {
+            Purpose::Snapshot => Some(OpId::ZERO),
+            Purpose::Sync => flight.sent.iter().max().copied().filter(|_| is_long),
+            // What was made ready beside the snapshot waits for the end.
+            Purpose::CatchUp | Purpose::AskFates => return,
+        };
+        self.prepared = None;
+        self.prepare_behind = behind;
+    }
+
+    /// Whether what is made ready still stands behind what a flight brought: a part of a bootstrap by
+    /// which no op was decided.
+    pub(super) fn stays_prepared(flight: &Flight, outcome: &Outcome) -> bool {
+        match outcome {
+            Outcome::Snapshot(Ok(())) => true,
+            Outcome::Page(Ok(_)) => flight.purpose == Purpose::CatchUp,
+            Outcome::Fates(Ok((answers, _))) => answers.is_empty(),
+            _ => false,
+        }
+    }
+
+    /// Forgets what was made ready; nothing is under way then.
+    pub(super) fn drop_prepared(&mut self) {
+        self.prepared = None;
+        self.prepare_behind = None;
+        self.store.nothing_in_flight();
     }
 
     /// Makes the next push ready, if there is to be one.
@@ -49,14 +75,23 @@ impl Driver {
     }
 
     fn prepare(&self, behind: OpId) -> Result<Option<Prepared>, StorageError> {
-        let Some(plan) = self.machine.ahead(self.now()) else {
+        let plan = match behind {
+            OpId::ZERO => self.machine.behind_bootstrap(self.now()),
+            _ => self.machine.ahead(self.now()),
+        };
+        let Some(plan) = plan else {
             return Ok(None);
         };
         let batch = self.store.hand_out_also(&self.wanted(&plan, behind))?;
         let contact = self.connection.environment.clock.read();
         let entries = exchange::entries(&batch, &self.accepted, contact);
-        let bytes = entries.iter().map(|op| op.0.len()).sum();
-        let packed = self.codec.pack(&entries).filter(|_| !batch.is_empty());
+        let bytes: usize = entries.iter().map(|op| op.0.len()).sum();
+        // What fits the socket goes there, which may be up by then.
+        let is_long = behind != OpId::ZERO || bytes >= SOCKET_REQUEST_MAX;
+        let packed = match is_long && !batch.is_empty() {
+            true => self.codec.pack(&entries),
+            false => None,
+        };
         Ok(packed.map(|ops| Prepared {
             plan,
             behind,

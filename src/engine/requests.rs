@@ -11,6 +11,7 @@ use super::bootstrap::{self, SnapshotProgress};
 use super::driver::{Driver, Flight, Outcome, Way};
 use super::exchange;
 use super::live::Socket;
+use super::prepared::Prepared;
 use super::store::Head;
 use crate::provider::{Message, ProviderMode, ProviderRequest};
 use crate::status::SyncEvent;
@@ -20,7 +21,7 @@ use crate::transport::LiveMessage;
 
 /// Requests larger than this go by HTTP even while the socket is up, so that a long upload does not
 /// hold up frames.
-const SOCKET_REQUEST_MAX: usize = 64 << 10;
+pub(super) const SOCKET_REQUEST_MAX: usize = 64 << 10;
 
 /// What began a run that fetches base anew.
 pub(super) const BOOTSTRAP: &str = "bootstrap";
@@ -36,7 +37,6 @@ impl Driver {
             self.flight = Some(flight);
             return None;
         }
-        self.prepared = None;
         self.ahead = None;
         match self.try_request(&plan) {
             Ok(flight) => {
@@ -64,19 +64,19 @@ impl Driver {
         match plan.purpose {
             Purpose::Sync => {
                 self.set_aside = plan.set_aside.clone();
-                let batch = self.batch(plan, OpId::ZERO)?;
-                flight.sent = batch.iter().map(|op| op.id).collect();
                 let head = self.store.head()?;
                 flight.cursor = head.cursor;
+                if let Some(ready) = self.take_prepared(plan, OpId::ZERO) {
+                    self.begin_sync(ready.sent.len(), ready.bytes, contact.wall);
+                    flight.contact = ready.contact;
+                    (flight.sent, flight.way) = self.carry_prepared(&head, ready);
+                    return Ok(flight);
+                }
+                let batch = self.batch(plan, OpId::ZERO)?;
+                flight.sent = batch.iter().map(|op| op.id).collect();
                 let ops = exchange::entries(&batch, &self.accepted, contact);
                 let bytes: usize = ops.iter().map(|op| op.0.len()).sum();
-                self.push_began(flight.sent.len(), bytes);
-                let cause = match flight.sent.is_empty() {
-                    true => "pull",
-                    false => "push",
-                };
-                self.begin_run(cause, contact.wall);
-                self.run.sent = flight.sent.len() as u64;
+                self.begin_sync(flight.sent.len(), bytes, contact.wall);
                 let mut request = request_of(&head, contact, ops);
                 if self.socket.takes_messages() && bytes < SOCKET_REQUEST_MAX {
                     self.tag = self.tag.wrapping_add(1).max(1);
@@ -105,6 +105,26 @@ impl Driver {
             }
         }
         Ok(flight)
+    }
+
+    /// Begins the row of a sync that sends so many ops.
+    fn begin_sync(&mut self, ops: usize, bytes: usize, started: i64) {
+        self.push_began(ops, bytes);
+        let cause = match ops {
+            0 => "pull",
+            _ => "push",
+        };
+        self.begin_run(cause, started);
+        self.run.sent = ops as u64;
+    }
+
+    /// Sends a push that was made ready, with the head that it lacks.
+    pub(super) fn carry_prepared(&mut self, head: &Head, ready: Prepared) -> (Vec<OpId>, Way) {
+        let request = request_of(head, ready.contact, Vec::new());
+        let message = self.codec.request_around(request, ready.ops);
+        let way = self.carry_by_http(message, true);
+        self.store.set_in_flight(&ready.sent);
+        (ready.sent, way)
     }
 
     pub(super) fn push_began(&self, ops: usize, bytes: usize) {

@@ -88,12 +88,13 @@ impl Store {
         self.lease.is_some_and(|lease| seat.is_held_by(&lease))
     }
 
-    /// Has this process elected in place of what was `seen`. Returns whether it is.
+    /// Has this process elected in place of what was `seen`. Returns whether it is. Nobody is left to
+    /// hold the office when the power goes, so it does not wait for the disk.
     pub(super) fn take_office(&mut self, seen: &Seat, process: &str) -> Result<bool> {
         let name = self.storage.name();
         self.lease = self
             .storage
-            .write_tx(Origin::Remote, |tx| election::take(tx, seen, name, process))?;
+            .write_lazily(Origin::Remote, |tx| election::take(tx, seen, name, process))?;
         Ok(self.lease.is_some())
     }
 
@@ -342,8 +343,9 @@ impl Store {
         self.write(|tx| outbox::withdraw_undeliverable(tx, op).map(drop))
     }
 
+    /// Keeps the row of a sync. Lost with the power it is nothing that anybody misses.
     pub(super) fn record(&self, run: &Run) -> Result<()> {
-        self.write(|tx| runs::record(tx, run))
+        self.write_lazily(|tx| runs::record(tx, run))
     }
 
     /// Copies the file beside itself and forgets what the lost history had said. Returns the copy.

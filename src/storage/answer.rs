@@ -82,6 +82,16 @@ pub(crate) struct Verdicts<'a> {
     pub(crate) results: &'a [OpResult],
 }
 
+impl Verdicts<'_> {
+    /// Those behind the first so many.
+    pub(super) fn behind(self, first: usize) -> Self {
+        Verdicts {
+            results: self.results.get(first..).unwrap_or_default(),
+            ..self
+        }
+    }
+}
+
 /// What applying an answer did.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Applied {
@@ -102,6 +112,8 @@ pub(crate) struct Applied {
     pub(crate) unknown: Vec<OpId>,
     /// Losses that are new in the ledger.
     pub(crate) losses: usize,
+    /// Whether another base is in the file now, with the queue folded on top of it.
+    pub(crate) replaced: bool,
 }
 
 /// Whether `versions` are those between `from` and `to`, without a gap.

@@ -21,7 +21,7 @@ use super::history::Leaving;
 use super::queued::{OpState, QueuedOp};
 use super::rebase::Rebase;
 use super::write::WriteTx;
-use super::{attach, ledger, repeal, stage};
+use super::{attach, ledger, plain, repeal, stage};
 use driftline_core::mutant::{Mutant, planted};
 
 /// Applies a whole answer. `contact` is the request's readings and the server's time in the answer.
@@ -52,11 +52,12 @@ pub(crate) fn apply_answer(
         tx.conn().execute_batch("COMMIT; BEGIN IMMEDIATE")?;
     }
     let mut applying = Applying::new(tx)?;
-    applying.verdicts(verdicts, standing)?;
-    if let Some(page) = &page {
-        applying.versions(page.versions)?;
-    }
+    let versions = page.as_ref().map_or(&[][..], |page| page.versions);
+    let settled = applying.settle_inserts(verdicts, versions)?;
+    applying.verdicts(verdicts.behind(settled), standing)?;
+    applying.versions(versions.get(settled..).unwrap_or_default())?;
     let mut applied = applying.finish()?;
+    applied.versions = versions.len();
     if let Some(page) = page.filter(|page| page.to != standing) {
         tx.set_cursor(page.to)?;
     }
@@ -137,6 +138,15 @@ impl<'t, 'c> Applying<'t, 'c> {
         })
     }
 
+    /// Settles the usual inserts that an answer begins with. Returns how many.
+    fn settle_inserts(&mut self, verdicts: Verdicts<'_>, page: &[VersionEntry]) -> Result<usize> {
+        // A retry is named by its first id as well, and there is no page while a bootstrap is under way.
+        if !self.names.retries.is_empty() || self.staging {
+            return Ok(0);
+        }
+        plain::settle_inserts(&mut self.rebase, verdicts.results, page)
+    }
+
     fn verdicts(&mut self, verdicts: Verdicts<'_>, standing: Cursor) -> Result<()> {
         // A verdict about versions says something about base only if both speak of one cursor.
         let in_base = match self.staging || verdicts.asked_at != standing {
@@ -215,7 +225,6 @@ impl<'t, 'c> Applying<'t, 'c> {
         for entry in versions {
             self.version(entry)?;
         }
-        self.applied.versions = versions.len();
         Ok(())
     }
 
@@ -296,8 +305,10 @@ impl<'t, 'c> Applying<'t, 'c> {
         let mut applied = self.applied;
         applied.moved = self.rebase.finish()?;
         // What a page named in the same answer waits for nothing.
-        let left: HashSet<OpId> = applied.moved.left.iter().copied().collect();
-        applied.accepted.retain(|(id, _)| !left.contains(id));
+        if !applied.accepted.is_empty() {
+            let left: HashSet<OpId> = applied.moved.left.iter().copied().collect();
+            applied.accepted.retain(|(id, _)| !left.contains(id));
+        }
         Ok(applied)
     }
 }

@@ -94,6 +94,8 @@ pub(super) struct Ops<'c> {
     leaving: HashMap<OpId, Rc<Leaving>>,
     /// Ops that left and are still in the table: they are deleted at once, at the end.
     undeleted: Vec<OpId>,
+    /// Ops that left and nobody asks for the links of, in their order.
+    settled: Vec<OpId>,
 }
 
 impl<'c> Ops<'c> {
@@ -104,6 +106,7 @@ impl<'c> Ops<'c> {
             bytes: 0,
             leaving: HashMap::new(),
             undeleted: Vec::new(),
+            settled: Vec::new(),
         }
     }
 
@@ -158,9 +161,9 @@ impl<'c> Ops<'c> {
     }
 
     fn has_left(&self, id: OpId) -> bool {
-        self.leaving
-            .get(&id)
-            .is_some_and(|leaving| leaving.op.id == id)
+        let leaving = self.leaving.get(&id);
+        leaving.is_some_and(|leaving| leaving.op.id == id)
+            || self.settled.binary_search(&id).is_ok()
     }
 
     /// To be told of every change made to an op.
@@ -180,6 +183,12 @@ impl<'c> Ops<'c> {
         }
         self.leaving.insert(id, Rc::clone(&leaving));
         leaving
+    }
+
+    /// Takes ops out of the queue, once and in their order, whose links nobody needs.
+    pub(super) fn leave_settled(&mut self, ops: Vec<OpId>) {
+        self.undeleted.extend_from_slice(&ops);
+        self.settled = ops;
     }
 
     /// Deletes what has left, all at once where nothing else stands between.

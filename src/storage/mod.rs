@@ -49,6 +49,7 @@ pub(crate) mod meta;
 mod migrations;
 mod open;
 pub(crate) mod outbox;
+mod plain;
 mod power;
 mod pragmas;
 mod predict;

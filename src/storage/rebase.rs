@@ -20,8 +20,9 @@ pub(crate) use super::conflicts::Conflict;
 use super::error::{Result, StorageError};
 use super::history::{Chain, Leaving, Ops, as_of_now};
 use super::kinds::check_kinds;
+use super::plain;
 use super::queued::{OpState, QueuedOp};
-use super::row::{self, StoredDocument};
+use super::row::StoredDocument;
 use super::text;
 use super::write::WriteTx;
 
@@ -205,7 +206,7 @@ impl<'t, 'c> Rebase<'t, 'c> {
         let Some(state) = echo(None, change, collection, by, stamp, version) else {
             return Ok(false);
         };
-        let settled = row::settle_insert(
+        let settled = plain::settle_insert(
             self.tx.conn(),
             self.tx.layout(),
             collection.id,
@@ -293,6 +294,14 @@ impl<'t, 'c> Rebase<'t, 'c> {
         self.left.push(leaving.op.id);
         self.settled = true;
         self.ops.leave(leaving)
+    }
+
+    /// Ops leave, in their order, whose documents are in order already and have no others: nobody is
+    /// going to ask for their links.
+    pub(super) fn leave_settled(&mut self, ops: Vec<OpId>) {
+        self.settled |= !ops.is_empty();
+        self.left.extend_from_slice(&ops);
+        self.ops.leave_settled(ops);
     }
 
     /// An op no longer shows, or shows something else.

@@ -16,7 +16,7 @@ use rusqlite::{Connection, Row};
 use super::error::{Result, StorageError};
 use super::insert::Insert;
 use super::meta::Bind;
-use super::tables::{Layout, Table, column_name, value_of};
+use super::tables::{Table, column_name, value_of};
 use super::text_index::{index_text, unindex_text};
 
 /// A document as the device holds it: what it shows, and what is needed to get back to base.
@@ -237,32 +237,6 @@ pub(super) fn store<'c>(
         (Place::Nowhere, true) => insert_row(conn, table, id, after, insert)?,
     };
     Ok(())
-}
-
-/// A document whose only own op, its first insert, is in base now exactly as it was written: the row
-/// shows `state` already, and takes over its provenance. Returns whether that is how the row was.
-pub(super) fn settle_insert(
-    conn: &Connection,
-    layout: &Layout,
-    collection: CollectionId,
-    id: &DocumentId,
-    insert: OpId,
-    state: &DocumentState,
-) -> Result<bool> {
-    let Some(table) = layout
-        .table(collection)
-        .filter(|table| !table.lacks_a_column_for(state))
-    else {
-        return Ok(false);
-    };
-    let mut statement = conn.prepare_cached(&table.settle_insert)?;
-    let changed = statement.execute((
-        id.as_str(),
-        provenance(table, state, None)?,
-        insert.0,
-        absent_base(),
-    ))?;
-    Ok(changed == 1)
 }
 
 /// Takes a document out of the file without a trace.

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 
 use super::decision::{Accepted, Decision, Touched};
 use super::document::{Effect, Incoming, Merged, Unmerged, merge};
+use super::echo::is_echo;
 use super::limits::{fits_a_page, is_counted, recount, within_limits};
 use super::record::{Record, Verdict, answered, records};
-use super::{DocumentState, History, Seen, echo};
+use super::{DocumentState, History, Seen};
 use crate::id::{CollectionId, DocumentId, FieldId, OpId, Version};
 use crate::mutant::{Mutant, planted};
 use crate::op::{Change, ChangeKind, Op, Refusal, admit, refusal};
@@ -281,16 +282,14 @@ fn apply_all<W: Workspace>(
                 .map_or(stamp, |(_, r)| r.write.stamp);
             plain = echoed.is_none_or(|e| e == effective)
                 && (planted(Mutant::EchoUnchecked)
-                    || echo(
+                    || is_echo(
                         before.as_ref(),
                         change,
                         collection,
                         (op.id, name),
-                        effective,
-                        version,
-                    )
-                    .as_ref()
-                        == Some(&merged.after));
+                        (effective, version),
+                        &merged.after,
+                    ));
             echoed = Some(effective);
         }
         match known {

@@ -22,6 +22,7 @@ mod state;
 mod tests;
 mod text;
 
+pub use codec::encode_inserted;
 pub use decide::{Workspace, decide};
 pub use decision::{Accepted, Decision, Touched};
 pub use diff::Difference;

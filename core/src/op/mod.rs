@@ -4,6 +4,7 @@ mod admit;
 mod coalesce;
 mod derived;
 mod fields;
+mod plain;
 mod text;
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,7 @@ pub use coalesce::{absorbs, take_over};
 pub use derived::derived_writer;
 pub use fields::FieldMap;
 pub(crate) use fields::room_for;
+pub use plain::plain_insert;
 pub use text::{TextEdit, Update};
 
 use crate::id::{CollectionId, DocumentId, OpId, Version};
@@ -46,7 +48,7 @@ pub struct OpBody {
     pub schema: u32,
     /// What it does, in order. One document may occur several times.
     #[n(2)]
-    #[cbor(default)]
+    #[cbor(default, decode_with = "few")]
     #[serde(default)]
     pub changes: Vec<Change>,
     /// Earlier ops of the file whose every value this one wrote again.
@@ -290,6 +292,20 @@ impl OpBody {
             withdraw: true,
         }
     }
+}
+
+/// Mostly an op has one change, and a list that grows begins with room for four: of a push of thousands
+/// that was most of the memory.
+fn few<'b, Ctx, T: minicbor::Decode<'b, Ctx>>(
+    d: &mut minicbor::Decoder<'b>,
+    ctx: &mut Ctx,
+) -> Result<Vec<T>, minicbor::decode::Error> {
+    let length = d.probe().array()?.unwrap_or(0);
+    let mut list = Vec::with_capacity(room_for(length));
+    for item in d.array_iter_with(ctx)? {
+        list.push(item?);
+    }
+    Ok(list)
 }
 
 fn is_false(b: &bool) -> bool {

@@ -50,12 +50,17 @@ pub fn decompress(bytes: &[u8], most: usize) -> Result<Vec<u8>, WireError> {
     }
 }
 
-/// How much one message says to hold that ends where `bytes` do. It is decompressed in one go, without a
+/// How much all frames of `bytes` together say to hold. They are decompressed in one go, without a
 /// window; what does not keep its word is damaged.
 fn said_size(bytes: &[u8]) -> Option<usize> {
-    let whole = zstd_safe::find_frame_compressed_size(bytes) == Ok(bytes.len());
-    let size = zstd_safe::get_frame_content_size(bytes).ok()?;
-    usize::try_from(size.filter(|_| whole)?).ok()
+    let (mut rest, mut size) = (bytes, 0_u64);
+    while !rest.is_empty() {
+        let end = zstd_safe::find_frame_compressed_size(rest).ok()?;
+        let said = zstd_safe::get_frame_content_size(rest).ok()??;
+        size = size.checked_add(said)?;
+        rest = rest.get(end..).filter(|_| end > 0)?;
+    }
+    usize::try_from(size).ok().filter(|_| !bytes.is_empty())
 }
 
 /// What reads a compressed message bit by bit.
@@ -119,6 +124,22 @@ mod tests {
         // The same frame, an empty last block, with a window every decoder takes.
         let header = [0x28, 0xb5, 0x2f, 0xfd, 0x00, 13 << 3, 0x01, 0x00, 0x00];
         assert_eq!(decompress(&header, 1 << 20), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn frames_one_after_the_other_are_one_message() {
+        let parts = [compress(b"head"), compress(b""), compress(&[7; 5_000])];
+        let whole = [&b"head"[..], &[7; 5_000]].concat();
+        let bytes = parts.concat();
+        assert_eq!(decompress(&bytes, whole.len()).unwrap(), whole);
+        assert_eq!(
+            decompress(&bytes, whole.len() - 1),
+            Err(WireError::TooLarge(whole.len() - 1))
+        );
+        let cut = &bytes[..bytes.len() - 1];
+        assert_eq!(decompress(cut, 10_000), Err(WireError::Compression));
+        let followed = [&bytes[..], b"more"].concat();
+        assert_eq!(decompress(&followed, 10_000), Err(WireError::Compression));
     }
 
     #[test]

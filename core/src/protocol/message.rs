@@ -88,11 +88,36 @@ pub struct SyncRequest<O = SentOp> {
 }
 
 impl<O> SyncRequest<O> {
+    /// The request without its ops, and its ops.
+    pub fn apart(self) -> (SyncRequest, Vec<O>) {
+        let request = SyncRequest {
+            protocol: self.protocol,
+            schema_version: self.schema_version,
+            account: self.account,
+            device: self.device,
+            cursor: self.cursor,
+            losses_ack: self.losses_ack,
+            now: self.now,
+            ops: Vec::new(),
+            page_bytes: self.page_bytes,
+            tag: self.tag,
+        };
+        (request, self.ops)
+    }
+
     /// Whether the request keeps to the protocol's own limits.
     ///
     /// # Errors
     /// The status and the failure to answer with.
     pub fn check(&self) -> Result<(), (u16, Failure)> {
+        self.check_with(self.ops.len())
+    }
+
+    /// The same of a request with so many ops, which stand apart from it.
+    ///
+    /// # Errors
+    /// The status and the failure to answer with.
+    pub fn check_with(&self, ops: usize) -> Result<(), (u16, Failure)> {
         let malformed = |what| Err((422, Failure::new(code::MALFORMED, what)));
         if self.protocol != PROTOCOL {
             let message = format!("this server speaks protocol {PROTOCOL}");
@@ -107,7 +132,7 @@ impl<O> SyncRequest<O> {
         if self.account.len() > limits::MAX_NAME {
             return malformed(format!("account: at most {} bytes", limits::MAX_NAME));
         }
-        if self.ops.len() > limits::MAX_OPS {
+        if ops > limits::MAX_OPS {
             let message = format!("at most {} ops in one request", limits::MAX_OPS);
             return Err((413, Failure::new(code::TOO_LARGE, message)));
         }

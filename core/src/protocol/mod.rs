@@ -14,6 +14,7 @@ mod sent;
 mod shape;
 mod snapshot;
 mod span;
+mod unread;
 mod wire;
 
 pub use compress::{compress, decompress, inflate};
@@ -28,6 +29,7 @@ pub use message::{
 pub use sent::{SentOp, When};
 pub use snapshot::{InvalidResume, Position, Resume, append_snapshot, split_snapshot};
 pub use span::span;
+pub use unread::{Unread, decode_around};
 pub(crate) use wire::known;
 pub use wire::{Encoded, Form, WireError, decode, encode, encode_cbor};
 

@@ -5,8 +5,6 @@ use minicbor::encode::{self, Encoder, Write};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::shape;
-
 /// How a message is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Form {
@@ -110,15 +108,7 @@ where
     T: DeserializeOwned + for<'b> minicbor::Decode<'b, ()>,
 {
     match form {
-        Form::Cbor => {
-            shape::check(bytes)?;
-            let mut decoder = Decoder::new(bytes);
-            let message = decoder.decode().map_err(|error| cbor_error(&error))?;
-            match bytes.len() - decoder.position() {
-                0 => Ok(message),
-                rest => Err(WireError::Trailing(rest)),
-            }
-        }
+        Form::Cbor => super::decode_around(bytes),
         Form::Json => serde_json::from_slice(bytes).map_err(|error| json_error(&error)),
     }
 }
@@ -144,7 +134,7 @@ pub(crate) fn known<'b, Ctx, T: Decode<'b, Ctx>>(
 #[error("something this version does not know")]
 struct Unknown;
 
-fn cbor_error(error: &decode::Error) -> WireError {
+pub(super) fn cbor_error(error: &decode::Error) -> WireError {
     let form = Form::Cbor.name();
     let within = std::error::Error::source(error).is_some_and(|source| source.is::<Unknown>());
     if error.is_unknown_variant() || within {

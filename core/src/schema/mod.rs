@@ -369,6 +369,13 @@ impl Collection {
 
     /// The field with stable number `id`.
     pub fn field_by_id(&self, id: FieldId) -> Option<&Field> {
+        // Mostly fields are numbered from 1 without a gap: each value of each op is looked up here.
+        let usual = usize::from(id).checked_sub(1);
+        if let Some(field) = usual.and_then(|at| self.fields.get(at))
+            && field.id == id
+        {
+            return Some(field);
+        }
         let at = self.fields.binary_search_by_key(&id, |f| f.id).ok()?;
         self.fields.get(at)
     }

@@ -38,6 +38,26 @@ fn a_page_takes_out_the_ops_it_names_and_no_others() {
 }
 
 #[test]
+fn inserts_are_settled_together_and_what_stands_on_one_of_them_stays_on_top() {
+    let (_directory, mut d, mut server) = world();
+    let ops = inserts(&mut d, 0..12);
+    let exchange = d.send(&mut server, 12, 1_000).unwrap();
+    // Written while they are under way.
+    let later = d
+        .write(&[Draft::update(NOTES, "n005").set(1, "later")])
+        .unwrap();
+    let applied = d.take(&exchange).unwrap();
+    assert_eq!(applied.versions, 12);
+    assert_eq!(applied.moved.left, ops);
+    assert!(applied.accepted.is_empty(), "each is named by the page");
+    assert_eq!(d.pending(), [later]);
+    check_device(&d, &server);
+    d.sync(&mut server);
+    assert!(d.queue().is_empty());
+    check_healed(std::slice::from_ref(&d), &server);
+}
+
+#[test]
 fn an_op_of_a_copy_with_the_same_first_bytes_is_another_op() {
     let (_directory, mut d, _) = world();
     let ops = inserts(&mut d, 0..12);

@@ -4,6 +4,7 @@
 //! into it: 8 fields of one insert cost 26 bytes of provenance instead of 200.
 
 mod parts;
+mod plain;
 mod texts;
 
 use minicbor::decode::{self, Decoder};
@@ -17,6 +18,7 @@ use parts::{
     expect_array, length, op, op_or, op_unless, read_tags, read_version, read_write, tags, version,
     write,
 };
+pub use plain::encode_inserted;
 use texts::{read_text, write_text};
 
 // Keys of the map. Absent means empty, zero or alive.
@@ -81,7 +83,8 @@ impl DocumentState {
         named: Option<OpId>,
     ) -> Result<(), encode::Error<W::Error>> {
         if compact && let Some(by) = self.one_write_apart(elsewhere) {
-            return self.encode_plain(e, by, named);
+            let fields = self.registers.iter().map(|(field, _)| field);
+            return plain::encode(e, (self.generation, self.version), by, named, fields);
         }
         let mut table: Vec<Write> = Vec::new();
         // Asked once for each register: every row of a device is written through here.
@@ -186,59 +189,6 @@ impl DocumentState {
         }
         if self.updates_forgotten > 0 {
             e.u8(FORGOTTEN)?.u64(self.updates_forgotten)?;
-        }
-        Ok(())
-    }
-
-    /// The one write of a live document of registers alone, all of whose values stand elsewhere: as most
-    /// are that nobody has changed since their insert.
-    fn one_write_apart(&self, elsewhere: Elsewhere<'_>) -> Option<&Write> {
-        // All fields are named, so that one that is added is thought of here.
-        let DocumentState {
-            generation: _,
-            version: _,
-            life,
-            reopened,
-            clock,
-            registers,
-            counters,
-            sets,
-            texts,
-            updates,
-            updates_forgotten,
-        } = self;
-        let plain = *life == Life::Alive
-            && reopened.is_none()
-            && *clock == 0
-            && counters.is_empty()
-            && sets.is_empty()
-            && texts.is_empty()
-            && updates.is_empty()
-            && *updates_forgotten == 0;
-        let (_, first) = registers.iter().next().filter(|_| plain)?;
-        let mut others = registers.iter();
-        others
-            .all(|(field, register)| register.write == first.write && elsewhere(field))
-            .then_some(&first.write)
-    }
-
-    /// What [`Self::encode_with`] makes of such a document, without looking at each part of it.
-    fn encode_plain<W: Output>(
-        &self,
-        e: &mut Encoder<W>,
-        by: &Write,
-        named: Option<OpId>,
-    ) -> Result<(), encode::Error<W::Error>> {
-        e.map(4)?.u8(GENERATION)?.array(2)?;
-        op_unless(e, self.generation.opener, named)?;
-        version(e, self.generation.version)?;
-        e.u8(VERSION)?;
-        version(e, self.version)?;
-        e.u8(WRITES)?.array(1)?;
-        write(e, by, named)?;
-        e.u8(FIELDS)?.array(1)?.array(self.registers.len() as u64)?;
-        for (field, _) in self.registers.iter() {
-            e.u16(field)?;
         }
         Ok(())
     }

@@ -42,15 +42,26 @@ impl Machine {
     pub fn ahead(&self, now: i64) -> Option<Plan> {
         let flight = self.flight.as_ref()?;
         let pushes = flight.purpose == Purpose::Sync && !flight.sent.is_empty();
-        let goes_on = pushes
-            && flight.only.is_none()
-            && self.isolation.suspects_nothing()
-            && self.bootstrap == Phase::None
+        let goes_on = pushes && flight.only.is_none() && self.bootstrap == Phase::None;
+        self.next_push(now).filter(|_| goes_on)
+    }
+
+    /// What the machine will ask for once the bootstrap under way is told to be complete, if that is a
+    /// push: it may be made ready meanwhile, but not sent.
+    pub fn behind_bootstrap(&self, now: i64) -> Option<Plan> {
+        let flight = self.flight.as_ref()?;
+        let bootstraps = flight.purpose != Purpose::Sync && self.bootstrap != Phase::None;
+        self.next_push(now).filter(|_| bootstraps && self.dirty)
+    }
+
+    /// A push of as much as fits, unless the machine waits for something or suspects an op.
+    fn next_push(&self, now: i64) -> Option<Plan> {
+        let may = self.isolation.suspects_nothing()
             && self.blocked.is_none()
             && self.pushing.until() <= now
             && self.pulling.until() <= now
             && self.may_talk(now);
-        goes_on.then(|| Plan {
+        may.then(|| Plan {
             purpose: Purpose::Sync,
             max_ops: self.settings.max_ops,
             set_aside: Vec::new(),

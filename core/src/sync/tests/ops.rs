@@ -198,6 +198,33 @@ fn what_may_go_ahead_is_what_is_asked_for_next() {
 }
 
 #[test]
+fn what_is_made_ready_behind_a_bootstrap_is_what_is_asked_for_at_its_end() {
+    for pending in [true, false] {
+        let mut world = World::new(false);
+        world.tell(Event::Started {
+            pending,
+            bootstrap: Phase::Documents,
+        });
+        assert!(world.machine.behind_bootstrap(world.now).is_none());
+        world.tell(Event::Token { expires: None });
+        let ready = world.machine.behind_bootstrap(world.now);
+        assert_eq!(ready.is_some(), pending);
+        assert!(world.machine.ahead(world.now).is_none(), "it is not sent");
+        world.tell(Event::Answered(Answer::SnapshotComplete));
+        world.tell(Event::Answered(Answer::Page {
+            has_more: false,
+            sendable: pending,
+            take_snapshot: false,
+        }));
+        let actions = world.tell(Event::Answered(Answer::Swapped { sendable: pending }));
+        if pending {
+            assert_eq!(request(&actions), ready.as_ref());
+        }
+        assert!(world.machine.behind_bootstrap(world.now).is_none());
+    }
+}
+
+#[test]
 fn nothing_goes_ahead_while_an_op_is_suspect_or_nothing_may_be_sent() {
     let mut world = World::started(false);
     world.tell(Event::LocalWrite);
