@@ -1,6 +1,6 @@
 //! Why a request is not answered with a page; `http::error` maps it to a status and a body.
 
-use driftline_core::protocol::Failure;
+use driftline_core::protocol::{Failure, WireError};
 
 use crate::store::StoreError;
 
@@ -53,6 +53,15 @@ impl From<StoreError> for Problem {
                 tracing::error!(%error, "the store failed");
                 Problem::Internal
             }
+        }
+    }
+}
+
+impl From<WireError> for Problem {
+    fn from(error: WireError) -> Problem {
+        match error {
+            WireError::TooLarge(_) => Problem::TooLarge(error.to_string()),
+            _ => Problem::Malformed(error.to_string()),
         }
     }
 }

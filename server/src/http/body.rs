@@ -3,14 +3,16 @@
 
 use axum::body::Body;
 use driftline_core::protocol::{
-    Form, PROTOCOL, SyncRequest, WireError, decode, decompress, limits, protocol_of,
+    Form, PROTOCOL, SyncRequest, decode, decode_around, decompress, limits, protocol_of,
 };
 use http::{HeaderMap, header};
 use http_body_util::BodyExt;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Shared;
+use super::sync::LONG;
 use crate::problem::Problem;
+use crate::workspace::Parted;
 
 /// The unit in which memory for bodies is handed out.
 pub(super) const MEMORY_UNIT: usize = 64 << 10;
@@ -58,7 +60,7 @@ pub(super) async fn receive(
         None => return Err(Problem::TimedOut),
     };
     let bytes = if zstd {
-        decompress(&bytes, most).map_err(wire)?
+        decompress(&bytes, most)?
     } else {
         bytes
     };
@@ -174,21 +176,23 @@ where
     if form == Form::Json {
         look_over_json(bytes, max_depth)?;
     }
-    decode(form, bytes).map_err(wire)
+    Ok(decode(form, bytes)?)
 }
 
-/// Builds a request; one of another protocol need not be one that can be read.
-pub(super) fn request(form: Form, bytes: &[u8], max_depth: usize) -> Result<SyncRequest, Problem> {
-    message(form, bytes, max_depth).map_err(|problem| match protocol_of(form, bytes) {
-        Some(asked) if asked != PROTOCOL => Problem::OtherProtocol,
-        _ => problem,
-    })
-}
-
-fn wire(error: WireError) -> Problem {
-    match error {
-        WireError::TooLarge(_) => Problem::TooLarge(error.to_string()),
-        _ => Problem::Malformed(error.to_string()),
+/// Builds a request; one of another protocol need not be one that can be read. A long one keeps its ops
+/// in its bytes.
+pub(super) fn request(form: Form, bytes: Vec<u8>, max_depth: usize) -> Result<Parted, Problem> {
+    let read = match form == Form::Cbor && bytes.len() > LONG {
+        true => decode_around(&bytes).map_err(Problem::from).map(Err),
+        false => message::<SyncRequest>(form, &bytes, max_depth).map(Ok),
+    };
+    match read {
+        Ok(Ok(request)) => Ok(Parted::from(request)),
+        Ok(Err(around)) => Ok(Parted::unread(around, bytes)),
+        Err(problem) => Err(match protocol_of(form, &bytes) {
+            Some(asked) if asked != PROTOCOL => Problem::OtherProtocol,
+            _ => problem,
+        }),
     }
 }
 

@@ -221,7 +221,7 @@ impl Session {
         let (tag, outcome) = match request {
             Ok(request) => (
                 request.tag,
-                sync::handle(&self.shared, &self.access, request, self.listener).await,
+                sync::handle(&self.shared, &self.access, request.into(), self.listener).await,
             ),
             Err(problem) => (0, Err(problem)),
         };

@@ -7,13 +7,13 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use driftline_core::protocol::{
-    Encoded, Form, SyncRequest, SyncResponse, compress, encode, encode_cbor, limits,
+    Encoded, Form, SyncResponse, compress, encode, encode_cbor, limits,
 };
 use http::{HeaderValue, header};
 
 use super::{Access, Shared, access, body, error};
 use crate::problem::Problem;
-use crate::workspace::{Answer, Asked, Listener, NOBODY};
+use crate::workspace::{Answer, Asked, Listener, NOBODY, Parted};
 
 /// Bodies and answers above this are worked on where blocking is allowed.
 pub(super) const LONG: usize = 64 << 10;
@@ -46,7 +46,7 @@ async fn respond(
     let received = body::receive(shared, &parts.headers, body).await?;
     let depth = shared.limits.max_depth;
     let request = offload_if(shared, received.bytes.len() > LONG, move || {
-        body::request(received.form, &received.bytes, depth)
+        body::request(received.form, received.bytes, depth)
     });
     let listener = listener_of(parts.uri.query());
     let answer = handle(shared, &access, request.await?, listener).await?;
@@ -83,23 +83,25 @@ pub(super) async fn offload_if<T: Send + 'static>(
 pub(super) async fn handle(
     shared: &Arc<Shared>,
     access: &Access,
-    request: SyncRequest,
+    asking: Parted,
     listener: Listener,
 ) -> Result<Answer, Problem> {
-    check(shared, access, &request)?;
+    check(shared, access, &asking)?;
+    let Parted { request, ops } = asking;
     // Taken when the body is there: who sends slowly waits in nobody's way.
     let _turn = shared.requests.try_acquire().map_err(|_| Problem::Busy)?;
     let workspace = shared.registry.workspace(&access.workspace).await?;
-    let ops = request.ops.len();
+    let count = ops.len();
     let asked = Asked {
         account: access.account.clone(),
         role: access.role,
         request,
+        ops,
         listener,
     };
     let answer = workspace.sync(asked).await?;
     tracing::debug!(
-        ops,
+        ops = count,
         versions = answer.versions.len(),
         losses = answer.losses.len(),
         "answered"
@@ -107,9 +109,10 @@ pub(super) async fn handle(
     Ok(answer)
 }
 
-fn check(shared: &Shared, access: &Access, request: &SyncRequest) -> Result<(), Problem> {
+fn check(shared: &Shared, access: &Access, asking: &Parted) -> Result<(), Problem> {
+    let request = &asking.request;
     request
-        .check()
+        .check_with(asking.ops.len())
         .map_err(|(status, failure)| Problem::Broken(status, failure))?;
     if !request.account.is_empty() && request.account != access.account {
         return Err(Problem::WrongAccount);

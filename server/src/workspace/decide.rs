@@ -14,7 +14,7 @@ use super::held::Held;
 use super::losses::Losses;
 use super::page::{self, Decided, DecidedVersion};
 use super::rows::{Rows, fate, said};
-use super::{Answer, Asked, Common, materialise};
+use super::{Answer, Asked, Common, Ops, materialise};
 use crate::auth::Role;
 use crate::problem::Problem;
 use crate::store::{
@@ -107,10 +107,13 @@ impl<'t> Batch<'t> {
     }
 
     /// Decides `ops` in their order and reads the page behind the request's cursor.
-    pub(super) fn run(mut self, ops: Vec<SentOp>) -> Result<Done, Problem> {
+    ///
+    /// # Errors
+    /// One of them cannot be read, among others: nothing of the request may be kept.
+    pub(super) fn run(mut self, ops: Ops) -> Result<Done, Problem> {
         let mut results = Vec::with_capacity(ops.len());
         for op in ops {
-            results.push(match op {
+            results.push(match op? {
                 SentOp::Full { id, when, body } => self.full(id, when, body)?,
                 SentOp::Named(id) => self.named(id)?,
             });

@@ -8,6 +8,7 @@ mod fold;
 mod held;
 mod losses;
 mod materialise;
+mod ops;
 mod page;
 mod registry;
 mod rows;
@@ -19,10 +20,11 @@ mod writer;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
-use driftline_core::protocol::{Encoded, SentOp, SyncRequest, SyncResponse};
+use driftline_core::protocol::{Encoded, SyncRequest, SyncResponse};
 use driftline_core::schema::Schema;
 
 pub(crate) use broadcast::{Feed, Frame, Listener, NOBODY};
+pub(crate) use ops::{Ops, Parted};
 pub(crate) use registry::Registry;
 use tokio::sync::Semaphore;
 
@@ -42,8 +44,10 @@ pub(crate) struct Asked {
     pub(crate) account: String,
     /// Its role here.
     pub(crate) role: Role,
-    /// What it asks.
+    /// What it asks, apart from its ops.
     pub(crate) request: SyncRequest,
+    /// Its ops.
+    pub(crate) ops: Ops,
     /// The live socket of whoever asks.
     pub(crate) listener: Listener,
 }
@@ -60,10 +64,7 @@ impl Asked {
     }
 
     fn pushes(&self) -> bool {
-        self.request
-            .ops
-            .iter()
-            .any(|op| matches!(op, SentOp::Full { .. }))
+        self.ops.any_full()
     }
 }
 
@@ -148,7 +149,8 @@ impl Workspace {
         let mut snapshot = self.store.read()?;
         let head = snapshot.head()?;
         page::check_cursor(&mut *snapshot, asked.request.cursor)?;
-        let results = rows::fates(&mut *snapshot, asked)?;
+        let named = asked.ops.named()?;
+        let results = rows::fates(&mut *snapshot, &asked.account, &named)?;
         let answer = page::answer(
             &mut *snapshot,
             &self.common,

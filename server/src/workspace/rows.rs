@@ -5,7 +5,6 @@ use driftline_core::merge::{self, DocumentState, History, Linked, Record, Verdic
 use driftline_core::op::{Refusal, refusal};
 use driftline_core::protocol::{OpResult, Outcome};
 
-use super::Asked;
 use crate::store::{Snapshot, StoreError, TextPlace};
 
 /// The stored rows as a decision reads them.
@@ -78,14 +77,14 @@ impl merge::Workspace for Rows<'_> {
 /// What was decided about ops that are only named.
 pub(super) fn fates(
     snapshot: &mut dyn Snapshot,
-    asked: &Asked,
+    account: &str,
+    named: &[OpId],
 ) -> Result<Vec<OpResult>, StoreError> {
-    asked
-        .request
-        .ops
-        .iter()
-        .map(|op| fate(snapshot, &asked.account, op.id()))
-        .collect()
+    let mut results = Vec::with_capacity(named.len());
+    for id in named {
+        results.push(fate(snapshot, account, *id)?);
+    }
+    Ok(results)
 }
 
 /// What was decided about one op, for the account that asks.

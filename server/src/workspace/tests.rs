@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use driftline_core::id::{DocumentId, OpId, Version};
 use driftline_core::merge::Decision;
 use driftline_core::op::{Change, ChangeKind, Op, OpBody, Refusal};
-use driftline_core::protocol::{Cursor, Device, Outcome, PROTOCOL, When};
+use driftline_core::protocol::{Cursor, Device, Outcome, PROTOCOL, SentOp, When};
 use driftline_core::time::{Reading, Stamp};
 
 use super::rows::Rows;
@@ -119,7 +119,7 @@ fn asked(documents: &[&str]) -> Asked {
         cursor: Cursor::START,
         losses_ack: 0,
         now: Reading::default(),
-        ops: documents.iter().map(insert).collect(),
+        ops: Vec::new(),
         page_bytes: 0,
         tag: 0,
     };
@@ -127,6 +127,7 @@ fn asked(documents: &[&str]) -> Asked {
         account: "ann".to_owned(),
         role: Role::Writer,
         request,
+        ops: Ops::Read(documents.iter().map(insert).collect()),
         listener: NOBODY,
     }
 }

@@ -8,7 +8,7 @@ use driftline_core::protocol::{Cursor, Encoded, Versions};
 use tokio::sync::oneshot;
 
 use super::decide::{Batch, Done};
-use super::{Answer, Asked, Listener, NOBODY, Workspace};
+use super::{Answer, Asked, Listener, NOBODY, Ops, Workspace};
 use crate::problem::Problem;
 use crate::store::{Sighting, StoreError, Transaction};
 use driftline_core::mutant::{Mutant, planted};
@@ -200,7 +200,7 @@ impl Workspace {
         now: i64,
     ) -> Result<Result<Done, Problem>, StoreError> {
         tx.begin_part()?;
-        let ops = std::mem::take(&mut asked.request.ops);
+        let ops = std::mem::replace(&mut asked.ops, Ops::Read(Vec::new()));
         let done = Batch::begin(tx, &self.common, &asked, self.decide, now)
             .and_then(|batch| batch.run(ops));
         tx.end_part(done.is_ok())?;

@@ -2,7 +2,9 @@
 
 use crate::common::*;
 use driftline_core::op::ChangeKind;
-use driftline_core::protocol::{Cursor, Form, Outcome, SentOp, When, encode};
+use driftline_core::protocol::{
+    Cursor, Encoded, Form, Outcome, SentOp, SyncRequest, When, encode, encode_cbor,
+};
 use driftline_core::value::Value;
 use driftline_server::auth::Role;
 use http::StatusCode;
@@ -380,4 +382,61 @@ async fn an_answer_is_compressed_for_those_who_take_it() {
         .insert("content-encoding", "zstd".parse().unwrap());
     *sent.body_mut() = axum::body::Body::from(compressed);
     assert_eq!(call(&world.server, sent).await.status, StatusCode::OK);
+}
+
+/// A long push, whose ops are read one by one as they are decided.
+fn long(a: &mut Client, before: &str) -> Vec<SentOp> {
+    let text = Value::from("x".repeat(100));
+    let one = |n| a.insert(&format!("{before}{n}"), &[(1, text.clone())]);
+    (0..1_000).map(one).collect()
+}
+
+#[tokio::test]
+async fn a_long_push_is_decided_like_a_short_one() {
+    let world = World::new();
+    let mut a = world.device("ann");
+    let mut ops = long(&mut a, "d");
+    let twice = ops[0].clone();
+    ops.push(a.update("never-was", &[(1, "x".into())]));
+    ops.push(twice);
+    ops.push(SentOp::Named(a.id()));
+    let answer = a.sync(ops).await;
+    assert_eq!(answer.results.len(), 1_003);
+    assert_eq!(answer.versions.len(), 1_000);
+    assert_eq!(accepted(&answer.results[999]), 1_000);
+    assert_eq!(rejected(&answer.results[1_000]), "not_found");
+    assert_eq!(accepted(&answer.results[1_001]), 1);
+    assert_eq!(answer.results[1_002].outcome, Outcome::Unknown);
+}
+
+#[tokio::test]
+async fn of_a_long_push_with_an_op_that_is_none_nothing_is_kept() {
+    let world = World::new();
+    let mut a = world.device("ann");
+    let ops = long(&mut a, "d");
+    let number = Encoded(encode_cbor(&7_u8));
+    let mut encoded: Vec<Encoded> = ops.iter().map(|op| Encoded(encode_cbor(op))).collect();
+    encoded.push(number);
+    let (request, _) = a.request(Vec::new()).apart();
+    let broken = SyncRequest {
+        protocol: request.protocol,
+        schema_version: request.schema_version,
+        account: request.account,
+        device: request.device,
+        cursor: request.cursor,
+        losses_ack: request.losses_ack,
+        now: request.now,
+        ops: encoded,
+        page_bytes: request.page_bytes,
+        tag: request.tag,
+    };
+    let mut http = a.http(Form::Cbor, &a.request(Vec::new()));
+    *http.body_mut() = axum::body::Body::from(encode_cbor(&broken));
+    let reply = call(&world.server, http).await;
+    assert_eq!(reply.status, StatusCode::BAD_REQUEST);
+    assert_eq!(reply.failure().code, "malformed");
+    let answer = a.sync(vec![SentOp::Named(ops[0].id())]).await;
+    assert_eq!(answer.results[0].outcome, Outcome::Unknown);
+    assert!(answer.versions.is_empty());
+    assert_eq!(a.sync(ops).await.versions.len(), 1_000);
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use crate::store::StoreError;
 
@@ -35,6 +35,23 @@ pub(super) fn open_writer(
     let mut connection = open_for_writing(path, vfs)?;
     leave_the_log_behind(&connection)?;
     migrate(&mut connection, format)?;
+    Ok(connection)
+}
+
+/// The same of a file that may have to be made: what `first` writes into it stands there with the format,
+/// or neither does.
+pub(super) fn open_maker(
+    path: &Path,
+    vfs: Option<&str>,
+    format: Format,
+    first: impl FnOnce(&Connection) -> rusqlite::Result<()>,
+) -> Result<Connection, StoreError> {
+    let mut connection = open_for_writing(path, vfs)?;
+    leave_the_log_behind(&connection)?;
+    let making = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    migrate_within(&making, format)?;
+    first(&making)?;
+    making.commit()?;
     Ok(connection)
 }
 
@@ -137,14 +154,18 @@ fn open(path: &Path, vfs: Option<&str>, flags: OpenFlags) -> Result<Connection, 
 }
 
 fn migrate(connection: &mut Connection, format: Format) -> Result<(), StoreError> {
-    let known = format.len() as i64;
-    if format_of(connection)? == known {
+    if format_of(connection)? == format.len() as i64 {
         return Ok(());
     }
-    let transaction =
-        connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-    // Read again inside: another connection may have been faster.
-    let found = format_of(&transaction)?;
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // Looked at again inside: another connection may have been faster.
+    migrate_within(&transaction, format)?;
+    Ok(transaction.commit()?)
+}
+
+fn migrate_within(transaction: &Connection, format: Format) -> Result<(), StoreError> {
+    let known = format.len() as i64;
+    let found = format_of(transaction)?;
     let Ok(done) = usize::try_from(found) else {
         return Err(StoreError::Newer { found, known });
     };
@@ -154,8 +175,10 @@ fn migrate(connection: &mut Connection, format: Format) -> Result<(), StoreError
     for step in format.iter().skip(done) {
         transaction.execute_batch(step)?;
     }
-    transaction.pragma_update(None, "user_version", known)?;
-    Ok(transaction.commit()?)
+    if done < format.len() {
+        transaction.pragma_update(None, "user_version", known)?;
+    }
+    Ok(())
 }
 
 pub(super) fn format_of(connection: &Connection) -> rusqlite::Result<i64> {

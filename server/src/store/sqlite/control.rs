@@ -17,6 +17,9 @@ pub struct SqliteStore {
     directory: PathBuf,
     vfs: Option<String>,
     control: Mutex<Connection>,
+    /// The workspace made last, and its file, until it is opened: mostly that is what follows, and
+    /// closing a file to open it again costs as many flushes as making it.
+    made: Mutex<Option<(String, SqliteWorkspace)>>,
     // Two servers on one directory would each tell their own devices only.
     _lock: Option<File>,
 }
@@ -39,6 +42,7 @@ impl SqliteStore {
             directory: directory.to_owned(),
             vfs,
             control: Mutex::new(control),
+            made: Mutex::default(),
             _lock: lock,
         })
     }
@@ -53,6 +57,10 @@ impl SqliteStore {
         Ok(query
             .query_row([name.as_str()], |row| row.get(0))
             .optional()?)
+    }
+
+    fn made(&self) -> MutexGuard<'_, Option<(String, SqliteWorkspace)>> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn path(&self, file: &str) -> PathBuf {
@@ -83,7 +91,11 @@ impl ServerStore for SqliteStore {
         let Some(file) = self.file_of(name)? else {
             return Ok(None);
         };
-        let workspace = SqliteWorkspace::open(self.path(&file), self.vfs.clone())?;
+        let made = self.made().take_if(|(made, _)| *made == file);
+        let workspace = match made {
+            Some((_, workspace)) => workspace,
+            None => SqliteWorkspace::open(self.path(&file), self.vfs.clone())?,
+        };
         Ok(Some(Arc::new(workspace)))
     }
 
@@ -93,12 +105,15 @@ impl ServerStore for SqliteStore {
         }
         // The file first: a name in the control file always has its workspace.
         let file = name.file_name();
-        SqliteWorkspace::make(self.path(&file), self.vfs.clone(), name, id)?;
-        let made = self.control().execute(
+        let workspace = SqliteWorkspace::make(self.path(&file), self.vfs.clone(), name, id)?;
+        let named = self.control().execute(
             "INSERT OR IGNORE INTO workspaces (name, file, created) VALUES (?1, ?2, ?3)",
             params![name.as_str(), file, now],
         )?;
-        Ok(made > 0)
+        if named > 0 {
+            *self.made() = Some((file, workspace));
+        }
+        Ok(named > 0)
     }
 
     fn names(&self) -> Result<Vec<WorkspaceName>, StoreError> {

@@ -123,6 +123,8 @@ fn a_damaged_file_is_an_error_and_not_a_panic() {
     let name = WorkspaceName::new("w").unwrap();
     let store = directory.open();
     store.create(&name, [1; 16], 0).unwrap();
+    // What was just made is still open: whoever comes next gets that.
+    drop(store.open(&name).unwrap());
     let file = directory.0.path().join(name.file_name());
     for wal in ["-wal", "-shm"] {
         let _ = std::fs::remove_file(format!("{}{wal}", file.display()));
@@ -132,4 +134,26 @@ fn a_damaged_file_is_an_error_and_not_a_panic() {
         store.open(&name).map(drop),
         Err(StoreError::Damaged(_))
     ));
+}
+
+#[test]
+fn what_was_just_made_is_opened_as_it_is_and_only_once() {
+    let directory = Directory::new();
+    let (made, other) = (
+        WorkspaceName::new("made").unwrap(),
+        WorkspaceName::new("other").unwrap(),
+    );
+    let store = directory.open();
+    assert!(store.create(&other, [1; 16], 0).unwrap());
+    assert!(store.create(&made, [2; 16], 0).unwrap());
+    assert!(!store.create(&made, [3; 16], 0).unwrap());
+    let seed = |name: &WorkspaceName| {
+        let workspace = store.open(name).unwrap().unwrap();
+        let mut view = workspace.read().unwrap();
+        view.hash_at(0).unwrap()
+    };
+    // Twice each: kept open since it was made, and opened again.
+    assert_eq!(seed(&made), seed(&made));
+    assert_eq!(seed(&other), seed(&other));
+    assert_ne!(seed(&made), seed(&other));
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::beside::Beside;
-use super::connection::{WORKSPACE, open_checkpointer, open_reader, open_writer};
+use super::connection::{WORKSPACE, open_checkpointer, open_maker, open_reader, open_writer};
 use super::error::damaged;
 use super::gathered::Gathered;
 use super::read::{Source, View};
@@ -43,17 +43,25 @@ impl SqliteWorkspace {
         vfs: Option<String>,
         name: &WorkspaceName,
         id: [u8; 16],
-    ) -> Result<(), StoreError> {
-        let connection = open_writer(&path, vfs.as_deref(), WORKSPACE)?;
-        connection.execute(
-            "INSERT OR IGNORE INTO meta VALUES ('id', ?1), ('name', ?2)",
-            params![id, name.as_str()],
-        )?;
-        Ok(())
+    ) -> Result<SqliteWorkspace, StoreError> {
+        let connection = open_maker(&path, vfs.as_deref(), WORKSPACE, |making| {
+            let facts = "INSERT OR IGNORE INTO meta VALUES ('id', ?1), ('name', ?2)";
+            making.execute(facts, params![id, name.as_str()])?;
+            Ok(())
+        })?;
+        SqliteWorkspace::with(connection, path, vfs)
     }
 
     pub(super) fn open(path: PathBuf, vfs: Option<String>) -> Result<SqliteWorkspace, StoreError> {
         let connection = open_writer(&path, vfs.as_deref(), WORKSPACE)?;
+        SqliteWorkspace::with(connection, path, vfs)
+    }
+
+    fn with(
+        connection: Connection,
+        path: PathBuf,
+        vfs: Option<String>,
+    ) -> Result<SqliteWorkspace, StoreError> {
         let id: Option<Vec<u8>> = connection
             .query_row("SELECT value FROM meta WHERE key = 'id'", [], |row| {
                 row.get(0)
