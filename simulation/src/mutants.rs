@@ -85,7 +85,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     conclude(&all, options)
 }
 
-fn named(name: &str) -> Result<Mutant, String> {
+pub(crate) fn named(name: &str) -> Result<Mutant, String> {
     let found = Mutant::ALL.iter().find(|mutant| mutant.name() == name);
     found
         .copied()

@@ -47,6 +47,10 @@ pub(crate) struct Options {
     /// The results as JSON.
     #[arg(long)]
     json: bool,
+    /// With this fault planted.
+    #[cfg(feature = "mutants")]
+    #[arg(long, value_name = "NAME")]
+    planted: Option<String>,
     /// Only the hashes of what happened, a line a seed.
     #[arg(long, hide = true)]
     hashes: bool,
@@ -54,6 +58,10 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> Result<(), String> {
     read_logs();
+    #[cfg(feature = "mutants")]
+    if let Some(name) = &options.planted {
+        driftline_core::mutant::choose(Some(crate::mutants::named(name)?));
+    }
     // A panic is told with its seed.
     std::panic::set_hook(Box::new(|info| {
         if std::env::var_os("RUST_BACKTRACE").is_some() {

@@ -62,6 +62,10 @@ pub trait Weather: Send {
     fn piece(&mut self, _device: Option<usize>) -> u64 {
         0
     }
+    /// How much longer a live socket takes to open than a request takes.
+    fn handshake(&mut self, _device: usize) -> u64 {
+        0
+    }
     /// A message on a live socket.
     fn frame(&mut self, _device: usize, _way: Way, _bytes: &[u8]) -> FrameFate {
         FrameFate::Arrives(0)
@@ -317,6 +321,10 @@ impl Link {
     /// Opens a live socket.
     async fn open(self, request: HttpRequest) -> Sent<LiveSocket> {
         let (going, coming) = self.fates(&request)?;
+        let handshake = self.network.state().weather.handshake(self.device);
+        if handshake > 0 {
+            self.executor.sleep(handshake).await;
+        }
         let (socket, end) = LocalSocket::pair(UNREAD);
         let answer = match going {
             Fate::Lost(after) => {

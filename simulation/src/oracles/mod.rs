@@ -39,7 +39,9 @@ pub use o08_cursor::cursor_goes_on;
 pub use o09_generations::no_resurrection;
 pub use o10_convergence::{all_show_the_same, words_are_there, words_are_there_once};
 pub use o11_tidy::nothing_is_left_over;
-pub use o12_status::{status_tells_the_truth, watched_shows_what_is_there};
+pub use o12_status::{
+    replaced_changes_nothing, status_tells_the_truth, watched_shows_what_is_there,
+};
 pub use o13_isolation::{
     CANARY, no_canary, not_unwelcome, refused, says_nothing_private, written_by_its_author,
 };

@@ -20,7 +20,10 @@ pub fn cursor_goes_on(before: &FileView, view: &FileView, histories: &Histories)
     }
     // A page of the lost history may have come right before the notice that it is gone.
     let went_on = to.version == 0 && histories.lost_behind(from);
-    if to.version >= from.version || is_lost(from, histories) || went_on {
+    // While a new base arrives its history is the one that counts: it may be gone, and what the file
+    // stands at be there still.
+    let was_coming = to.version == 0 && before.staging && histories.changed();
+    if to.version >= from.version || is_lost(from, histories) || went_on || was_coming {
         return Ok(());
     }
     object(
@@ -51,6 +54,17 @@ mod tests {
         histories.restored_to(1);
         assert_eq!(cursor_goes_on(&two, &one, &histories), Ok(()));
         let none = FileView::default();
+        assert_eq!(cursor_goes_on(&one, &none, &histories), Ok(()));
+    }
+
+    #[test]
+    fn a_cursor_that_goes_back_to_the_beginning_is_refused_unless_a_lost_base_was_coming() {
+        let mut histories = testing::histories(&[wrote(1, "a", "x"), wrote(2, "a", "y")]);
+        let mut one = testing::at(&histories, 1);
+        histories.restored_to(2);
+        let none = FileView::default();
+        assert!(cursor_goes_on(&one, &none, &histories).is_err());
+        one.staging = true;
         assert_eq!(cursor_goes_on(&one, &none, &histories), Ok(()));
     }
 }

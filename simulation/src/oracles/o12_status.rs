@@ -44,6 +44,28 @@ pub fn watched_shows_what_is_there<R: PartialEq + Debug>(
     }
 }
 
+/// A process that another one was elected in place of changes nothing of what is synced.
+pub fn replaced_changes_nothing(before: &FileView, after: &FileView) -> Judgement {
+    let same = before.cursor == after.cursor
+        && before.queue == after.queue
+        && before.base == after.base
+        && before.staging == after.staging;
+    match same {
+        true => Ok(()),
+        false => object(
+            ORACLE,
+            format!(
+                "a process that was replaced went on syncing: from version {} with {} queued to version {} \
+                 with {}",
+                before.cursor.version,
+                before.queue.len(),
+                after.cursor.version,
+                after.queue.len()
+            ),
+        ),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,6 +75,17 @@ mod tests {
     fn a_watched_query_that_was_not_told_of_a_change_is_refused() {
         assert_eq!(watched_shows_what_is_there(&["a"], &["a"], 0), Ok(()));
         assert!(watched_shows_what_is_there(&["a"], &["b"], 0).is_err());
+    }
+
+    #[test]
+    fn a_queue_that_a_replaced_process_shortened_is_refused() {
+        let before = view_with(&[(1, update("a", "x")), (2, update("a", "y"))]);
+        assert_eq!(replaced_changes_nothing(&before, &before.clone()), Ok(()));
+        let after = view_with(&[(1, update("a", "x"))]);
+        assert!(replaced_changes_nothing(&before, &after).is_err());
+        let mut moved = before.clone();
+        moved.cursor.version += 1;
+        assert!(replaced_changes_nothing(&before, &moved).is_err());
     }
 
     #[test]

@@ -19,6 +19,9 @@ impl World<'_> {
         if let Some(judged) = self.fault_act(act, at, random) {
             return judged;
         }
+        if let Some(judged) = self.episode(act, at, random) {
+            return judged;
+        }
         match act {
             Act::Bulk => self.bulk(at, random),
             Act::Retry => self.retry(at, random),
@@ -125,7 +128,7 @@ impl World<'_> {
         self.start(at, companion)
     }
 
-    fn companion(&mut self, at: usize) -> Judgement {
+    pub(super) fn companion(&mut self, at: usize) -> Judgement {
         let site = &mut self.sites[at];
         if site.companion.is_none() && site.is_open() {
             site.companion = Some(site.device.companion());

@@ -29,6 +29,9 @@ const SOCKETS_MS: i64 = 200_000;
 /// How long a version takes to those who listen, at most.
 const NEWS_MS: i64 = 10_000;
 
+/// What a slow handshake of a live socket takes.
+pub(super) const HANDSHAKE_MS: i64 = 3_000;
+
 /// How often all may settle before they stand at one version.
 const ROUNDS: usize = 20;
 
@@ -73,6 +76,36 @@ impl World<'_> {
         }
         self.pass(NEWS_MS)?;
         self.look()?;
+        self.listeners_hear()?;
+        self.opens_late()
+    }
+
+    /// A socket takes its time to open, and somebody writes meanwhile: whoever listens then hears of that
+    /// as well.
+    fn opens_late(&mut self) -> Judgement {
+        self.climate.slow_handshakes(true);
+        let each = |world: &World<'_>, tell: fn(&driftline::Sync)| {
+            let programs = world.sites.iter().flat_map(Site::programs);
+            programs.filter_map(Device::sync).for_each(tell);
+        };
+        each(self, driftline::Sync::background);
+        self.pass(100)?;
+        each(self, driftline::Sync::foreground);
+        self.pass(HANDSHAKE_MS / 3)?;
+        self.look()?;
+        let writes = (self.seed % self.sites.len() as u64) as usize;
+        self.act(Act::Insert, writes, &mut Random::new(self.seed))?;
+        self.look()?;
+        for sync in self.sites[writes].programs().filter_map(Device::sync) {
+            sync.sync_now();
+        }
+        self.pass(NEWS_MS)?;
+        self.look()?;
+        self.climate.slow_handshakes(false);
+        self.listeners_hear()
+    }
+
+    fn listeners_hear(&mut self) -> Judgement {
         let listened: Vec<bool> = self.sites.iter().map(listens).collect();
         let head = self.histories.current.head();
         self.pass(NEWS_MS)?;
@@ -348,7 +381,7 @@ impl World<'_> {
 }
 
 /// Whether a program believes that it is the one that syncs.
-fn syncs(program: &Device) -> bool {
+pub(super) fn syncs(program: &Device) -> bool {
     let status = program.sync().map(driftline::Sync::status);
     status.is_some_and(|status| status.cause != Cause::OtherProcess)
 }

@@ -335,7 +335,7 @@ impl World<'_> {
             oracles::stands_for_the_unseen(
                 queued,
                 |id| self.bodies.get(id),
-                |id| self.wire.was_sent(machine, id),
+                |id| self.wire.was_sent_in_full(machine, id),
             )?;
         }
         if site.device.options.host_token {

@@ -6,6 +6,7 @@
 
 mod acts;
 mod campaign;
+mod episodes;
 mod faults;
 mod forged;
 mod heal;

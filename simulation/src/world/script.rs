@@ -56,6 +56,9 @@ enum Group {
     App,
     /// What goes wrong; each kind left out in most worlds.
     Fault,
+    /// Several steps in one, put in the place of a step or two. The weight is the share of worlds that
+    /// have it, in hundredths.
+    Episode,
 }
 
 acts! {
@@ -197,6 +200,16 @@ acts! {
     ServerClock "server-clock" Fault 4,
     /// Somebody sends what no honest device sends.
     Hostile "hostile" Fault 30,
+    /// One thing is written again and again while others write.
+    Keystrokes "keystrokes" Episode 30,
+    /// All write one document without having heard from each other.
+    Together "together" Episode 40,
+    /// The log that a process leaves rests on a sync that failed, and the power goes.
+    LostLog "lost-log" Episode 20,
+    /// The process that syncs is frozen over a request, replaced, and goes on.
+    Replaced "replaced" Episode 20,
+    /// A server is restored to before a text was typed that others have edited since.
+    Rewound "rewound" Episode 20,
 }
 
 /// How a world is set up, and what goes wrong in it how often.
@@ -292,7 +305,7 @@ impl Script {
         let swarm = Swarm::draw(&mut random).with_later(&mut later);
         let weights = weights(&mut random, &swarm);
         let total: u32 = weights.iter().map(|(_, weight)| weight).sum();
-        let steps = (0..steps)
+        let mut steps: Vec<Step> = (0..steps)
             .map(|_| {
                 let mut at = random.below(total as usize) as u32;
                 let chosen = weights.iter().find(|(_, weight)| {
@@ -307,7 +320,23 @@ impl Script {
                 }
             })
             .collect();
+        put_episodes(seed, &mut steps);
         Script { seed, swarm, steps }
+    }
+}
+
+/// Puts episodes in the place of other steps. They are drawn apart from all else.
+fn put_episodes(seed: u64, steps: &mut [Step]) {
+    let mut random = Random::new(seed ^ 0xE415_0DE5_0000_0000);
+    for (act, group, share) in Act::ALL {
+        let times = 1 + random.below(2);
+        let here = *group == Group::Episode && random.below(100) < *share as usize;
+        for _ in 0..if here { times } else { 0 } {
+            let at = random.below(steps.len());
+            if let Some(step) = steps.get_mut(at) {
+                step.act = *act;
+            }
+        }
     }
 }
 
@@ -315,6 +344,10 @@ impl Script {
 fn weights(random: &mut Random, swarm: &Swarm) -> Vec<(Act, u32)> {
     let mut weights = Vec::new();
     for (act, group, usual) in Act::ALL {
+        // They are put in afterwards.
+        if *group == Group::Episode {
+            continue;
+        }
         let scale = [1, 2, 4, 8][random.below(4)];
         let weight = match group {
             Group::Always => usual * 2,
@@ -323,7 +356,7 @@ fn weights(random: &mut Random, swarm: &Swarm) -> Vec<(Act, u32)> {
             // What mends is there wherever something may break.
             Group::Fault if act.mends() => *usual,
             Group::Fault if random.below(100) < 55 => 0,
-            Group::Fault => usual * scale / 2,
+            _ => usual * scale / 2,
         };
         if *act == Act::Long && !swarm.strict {
             continue;

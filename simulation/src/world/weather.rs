@@ -8,6 +8,7 @@ use driftline_core::protocol::limits::MAX_DECOMPRESSED;
 use driftline_core::protocol::{inflate, split_snapshot};
 use driftline_simvfs::Random;
 
+use super::heal::HANDSHAKE_MS;
 use super::script::Rates;
 use super::trace::{Fnv, Trace};
 use crate::machine::{Canned, Fate, FrameFate, Way, Weather};
@@ -25,6 +26,11 @@ struct Sky {
     filter: String,
     /// The request that is sent says it.
     offends: bool,
+    /// Devices whose messages take long to the server.
+    slow_uploads: BTreeSet<usize>,
+    slow_handshakes: bool,
+    /// How many answers each device was given.
+    answers: BTreeMap<usize, u64>,
     counts: BTreeMap<&'static str, u64>,
     trace: Trace,
     /// Bodies of requests with the number of the device, until somebody looks at them.
@@ -79,6 +85,9 @@ impl Climate {
             partitioned: BTreeSet::new(),
             filter,
             offends: false,
+            slow_uploads: BTreeSet::new(),
+            slow_handshakes: false,
+            answers: BTreeMap::new(),
             counts: BTreeMap::new(),
             trace,
             requests: Vec::new(),
@@ -97,6 +106,29 @@ impl Climate {
             true => sky.partitioned.insert(device),
             false => sky.partitioned.remove(&device),
         };
+    }
+
+    pub(super) fn is_partitioned(&self, device: usize) -> bool {
+        self.sky().partitioned.contains(&device)
+    }
+
+    /// How many answers a device was given.
+    pub(super) fn answers(&self, device: usize) -> u64 {
+        self.sky().answers.get(&device).copied().unwrap_or(0)
+    }
+
+    /// What a device sends takes seconds to arrive, what it hears does not; or no more.
+    pub(super) fn slow_uploads(&self, device: usize, on: bool) {
+        let mut sky = self.sky();
+        match on {
+            true => sky.slow_uploads.insert(device),
+            false => sky.slow_uploads.remove(&device),
+        };
+    }
+
+    /// Live sockets take seconds to open, or no more.
+    pub(super) fn slow_handshakes(&self, on: bool) {
+        self.sky().slow_handshakes = on;
     }
 
     /// Everything arrives at once from now on.
@@ -188,6 +220,14 @@ impl Sky {
         }
     }
 
+    /// How long a message takes to the server.
+    fn upload(&mut self, device: usize) -> u64 {
+        match self.slow_uploads.contains(&device) {
+            true => 1_000 + self.random.below(4_000) as u64,
+            false => self.delay(),
+        }
+    }
+
     fn request(&mut self, device: usize) -> Fate {
         if self.partitioned.contains(&device) {
             self.count("partitioned");
@@ -209,13 +249,13 @@ impl Sky {
             return Fate::Answered(canned);
         }
         if self.happens("request twice", rates.twice) {
-            let (first, second) = (self.delay(), self.random.below(30_000) as u64);
+            let (first, second) = (self.upload(device), self.random.below(30_000) as u64);
             return Fate::Twice(first, second);
         }
-        Fate::Arrives(self.delay())
+        Fate::Arrives(self.upload(device))
     }
 
-    fn frame(&mut self, device: usize) -> FrameFate {
+    fn frame(&mut self, device: usize, way: Way) -> FrameFate {
         if self.partitioned.contains(&device) {
             self.count("sockets silent: partitioned");
             return FrameFate::Silent;
@@ -230,7 +270,10 @@ impl Sky {
         if self.happens("frames cut", rates.frame_cut) {
             return FrameFate::Cut(self.random.below(400));
         }
-        FrameFate::Arrives(self.delay())
+        FrameFate::Arrives(match way {
+            Way::Up => self.upload(device),
+            Way::Down => self.delay(),
+        })
     }
 
     fn answer(&mut self) -> Fate {
@@ -280,6 +323,7 @@ impl Weather for Climate {
 
     fn answered(&mut self, device: usize, status: u16, body: &[Vec<u8>]) {
         self.sky().read(&body.concat(), "an answer");
+        *self.sky().answers.entry(device).or_default() += 1;
         let mut hash = Fnv::default();
         body.iter().for_each(|piece| hash.add(piece));
         let bytes: usize = body.iter().map(Vec::len).sum();
@@ -302,11 +346,18 @@ impl Weather for Climate {
         }
     }
 
+    fn handshake(&mut self, _: usize) -> u64 {
+        match self.sky().slow_handshakes {
+            true => HANDSHAKE_MS.unsigned_abs(),
+            false => 0,
+        }
+    }
+
     fn frame(&mut self, device: usize, way: Way, bytes: &[u8]) -> FrameFate {
         let mut sky = self.sky();
         let fate = match way == Way::Up && sky.is_filtered(bytes) {
             true => FrameFate::Breaks,
-            false => sky.frame(device),
+            false => sky.frame(device, way),
         };
         let mut hash = Fnv::default();
         hash.add(bytes);

@@ -18,6 +18,9 @@ pub(super) struct Wire {
     ops: BTreeMap<OpId, Told>,
     /// Which machine sent which.
     by: BTreeSet<(usize, OpId)>,
+    /// Of these, with what it says. Whoever asks what became of an op names it only, and nobody learns
+    /// what it said by that.
+    in_full: BTreeSet<(usize, OpId)>,
     unjudged: Vec<(usize, Push)>,
 }
 
@@ -44,9 +47,15 @@ impl Wire {
         self.by.contains(&(machine, op))
     }
 
+    /// Whether a machine sent what an op says.
+    pub(super) fn was_sent_in_full(&self, machine: usize, op: OpId) -> bool {
+        self.in_full.contains(&(machine, op))
+    }
+
     /// The machine's file is another one from now on.
     pub(super) fn forget(&mut self, machine: usize) {
         self.by.retain(|(by, _)| *by != machine);
+        self.in_full.retain(|(by, _)| *by != machine);
     }
 
     fn learn(&mut self, machine: usize, sent: SentOp, push: &mut Push) -> Judgement {
@@ -67,6 +76,7 @@ impl Wire {
                 told.bodies.push(body.clone());
             }
             push.bodies.push((id, body));
+            self.in_full.insert((machine, id));
         }
         if self.by.insert((machine, id)) {
             push.new.insert(id);

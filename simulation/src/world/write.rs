@@ -32,7 +32,7 @@ impl Done {
         }
     }
 
-    fn typing(typed: Typed) -> Done {
+    pub(super) fn typing(typed: Typed) -> Done {
         Done {
             typed: Some(typed),
             ..Done::wrote(true)
@@ -283,7 +283,7 @@ fn note(random: &mut Random) -> String {
     format!("n{}", random.below(6))
 }
 
-fn letter(random: &mut Random) -> String {
+pub(super) fn letter(random: &mut Random) -> String {
     format!("l{}", random.below(2))
 }
 
