@@ -21,6 +21,7 @@ mod o18_content;
 mod o19_ledger;
 mod o20_copies;
 mod o21_memory;
+mod o22_limits;
 #[cfg(test)]
 mod testing;
 mod view;
@@ -50,6 +51,7 @@ pub use o18_content::{says_the_same, stands_for_the_unseen};
 pub use o19_ledger::{losses_are_kept, losses_are_told, typed_words_are_told};
 pub use o20_copies::{made_on_leaving, set_aside_first, writes_under_its_own_name};
 pub use o21_memory::{held_little, left_little, took_little};
+pub use o22_limits::{quota_holds, quota_is_told, refused_for_quota, room_is_used};
 pub use view::{Documents, FileView, Key, QueueState, Queued};
 
 /// Something that must not be.

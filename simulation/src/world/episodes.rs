@@ -1,11 +1,12 @@
 //! What takes several steps in a row, and would hardly come about by chance.
 
-use driftline::State;
+use driftline::{State, Transaction};
 use driftline_simvfs::{Fault, Random};
 
 use super::World;
 use super::faults::IN_A_ROW;
 use super::heal::syncs;
+use super::schema::STRICT_BODY;
 use super::script::Act;
 use super::words::Typed;
 use super::write::{Done, letter};
@@ -47,12 +48,14 @@ impl World<'_> {
             Act::LostLog => self.lost_log(at, random),
             Act::Replaced => self.replaced(at, random),
             Act::Rewound => self.rewound(at, random),
+            Act::Full => self.full(at, random),
+            Act::BehindRefused => self.behind_refused(at, random),
             _ => return None,
         })
     }
 
     /// Takes a step of an episode. What it wrote is looked at before anything is sent.
-    fn then(&mut self, act: Act, at: usize, random: &mut Random) -> Judgement {
+    pub(super) fn then(&mut self, act: Act, at: usize, random: &mut Random) -> Judgement {
         self.act(act, at, random)?;
         self.look()
     }
@@ -199,8 +202,31 @@ impl World<'_> {
         self.meet_soon(&[other, at])
     }
 
+    /// Text is typed behind some that goes with what a strict server refuses, and more is written that
+    /// builds on it; all of it is sent at once.
+    fn behind_refused(&mut self, at: usize, random: &mut Random) -> Judgement {
+        let letter = LETTER_IDS[random.below(LETTER_IDS.len())];
+        self.start(at, false)?;
+        self.look()?;
+        let refused = self.sites[at].value();
+        self.write(at, random, |tx| {
+            let body = format!("{refused} {}", "long ".repeat(STRICT_BODY));
+            tx.insert_with_id("notes", "n0", [("body", body)])?;
+            type_at_the_end(tx, letter, &refused)
+        })?;
+        for _ in 0..1 + random.below(2) {
+            self.type_word(at, letter, random)?;
+        }
+        let title = self.sites[at].value();
+        self.write(at, random, |tx| {
+            tx.update("letters", letter, [("title", title.as_str())])?;
+            Ok(Done::wrote(true))
+        })?;
+        self.meet_soon(&[at])
+    }
+
     /// Those sync, one after the other, and some seconds pass.
-    fn meet_soon(&mut self, sites: &[usize]) -> Judgement {
+    pub(super) fn meet_soon(&mut self, sites: &[usize]) -> Judgement {
         self.look()?;
         for at in sites {
             for sync in self.sites[*at].programs().filter_map(Device::sync) {
@@ -214,25 +240,14 @@ impl World<'_> {
     /// Types a word at the end of a letter. Returns the word.
     fn type_word(&mut self, at: usize, letter: &str, random: &mut Random) -> Judged<String> {
         let value = self.sites[at].value();
-        let word = format!("[{value}]");
-        self.write(at, random, |tx| {
-            if tx.get("letters", letter)?.is_none() {
-                tx.insert_with_id("letters", letter, [("title", value.as_str())])?;
-            }
-            let mut text = tx.rich_text("letters", letter, "words")?;
-            let end = text.read()?.text().len();
-            text.insert(end as u32, &word)?;
-            Ok(Done::typing(Typed::Put {
-                document: letter.to_owned(),
-                field: "words",
-                word: word.clone(),
-            }))
-        })?;
-        Ok(word)
+        self.write(at, random, |tx| type_at_the_end(tx, letter, &value))?;
+        Ok(format!("[{value}]"))
     }
 
     /// Takes a word out of a letter, if it is there.
     fn take_out(&mut self, at: usize, letter: &str, word: &str, random: &mut Random) -> Judgement {
+        // No value is told twice, also where none is written.
+        self.sites[at].value();
         self.write(at, random, |tx| {
             if tx.get("letters", letter)?.is_none() {
                 return Ok(Done::default());
@@ -247,6 +262,22 @@ impl World<'_> {
         })?;
         self.look()
     }
+}
+
+/// Types a word of its own at the end of a letter.
+fn type_at_the_end(tx: &mut Transaction<'_>, letter: &str, value: &str) -> driftline::Result<Done> {
+    if tx.get("letters", letter)?.is_none() {
+        tx.insert_with_id("letters", letter, [("title", value)])?;
+    }
+    let word = format!("[{value}]");
+    let mut text = tx.rich_text("letters", letter, "words")?;
+    let end = text.read()?.text().len();
+    text.insert(end as u32, &word)?;
+    Ok(Done::typing(Typed::Put {
+        document: letter.to_owned(),
+        field: "words",
+        word,
+    }))
 }
 
 /// What was judged on the way.

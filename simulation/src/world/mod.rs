@@ -9,6 +9,7 @@ mod campaign;
 mod episodes;
 mod faults;
 mod forged;
+mod full;
 mod heal;
 mod hostile;
 mod logs;

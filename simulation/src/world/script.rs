@@ -210,6 +210,10 @@ acts! {
     Replaced "replaced" Episode 20,
     /// A server is restored to before a text was typed that others have edited since.
     Rewound "rewound" Episode 20,
+    /// Text is typed behind some that the server refuses.
+    BehindRefused "behind-refused" Episode 30,
+    /// The workspace's quota is used up, and raised.
+    Full "full" Episode 25,
 }
 
 /// How a world is set up, and what goes wrong in it how often.

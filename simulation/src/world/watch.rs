@@ -360,6 +360,12 @@ impl Watcher {
         Ok(ids)
     }
 
+    /// Bytes of documents on the server, as its quota counts them.
+    pub(super) fn bytes(&self) -> Looked<u64> {
+        let bytes = self.one::<i64>("SELECT bytes FROM size")?;
+        Ok(bytes.unwrap_or(0).cast_unsigned())
+    }
+
     /// The server's documents.
     pub(super) fn table(&self) -> Looked<Documents> {
         let mut documents = Documents::new();

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use driftline_core::id::OpId;
 use driftline_core::op::OpBody;
-use driftline_core::protocol::{Form, LiveFrame, SentOp, SyncRequest, When, decode, inflate};
+use driftline_core::protocol::{
+    Cursor, Form, LiveFrame, SentOp, SyncRequest, When, decode, inflate,
+};
 
 use super::World;
 use crate::oracles::{self, Judgement, Push, QueueState, Queued};
@@ -21,7 +23,8 @@ pub(super) struct Wire {
     /// Of these, with what it says. Whoever asks what became of an op names it only, and nobody learns
     /// what it said by that.
     in_full: BTreeSet<(usize, OpId)>,
-    unjudged: Vec<(usize, Push)>,
+    /// Requests with the machine and its cursor.
+    unjudged: Vec<(usize, Cursor, Push)>,
 }
 
 struct Told {
@@ -101,7 +104,7 @@ impl World<'_> {
                     request.cursor.version,
                     said.collect::<String>()
                 ));
-                self.wire.unjudged.push((machine, push));
+                self.wire.unjudged.push((machine, request.cursor, push));
             }
         }
         Ok(())
@@ -109,13 +112,15 @@ impl World<'_> {
 
     /// Judges what was read, once the files were looked at.
     pub(super) fn judge_requests(&mut self) -> Judgement {
-        for (machine, push) in std::mem::take(&mut self.wire.unjudged) {
+        for (machine, cursor, push) in std::mem::take(&mut self.wire.unjudged) {
             let site = &self.sites[machine];
             let waited = |queued: &Queued| {
                 let now = &site.view.queue;
                 now.iter().any(|there| is_still(there, queued))
             };
-            let history = &self.histories.current;
+            // Who has not heard yet that the server was restored knows what was decided before.
+            let knows = self.histories.with(cursor).next();
+            let history = knows.unwrap_or(&self.histories.current);
             let rejected = &self.rejected;
             oracles::sends_in_order(
                 &site.waiting,

@@ -25,7 +25,7 @@ pub(super) struct Done {
 }
 
 impl Done {
-    fn wrote(wrote: bool) -> Done {
+    pub(super) fn wrote(wrote: bool) -> Done {
         Done {
             wrote,
             ..Done::default()
