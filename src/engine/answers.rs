@@ -378,6 +378,8 @@ impl Driver {
                 limit: now.limit,
             });
         }
+        // Nothing else need change by an answer that tells of it.
+        self.report_due |= self.quota != quota;
         self.quota = quota;
     }
 }

@@ -71,7 +71,7 @@ pub(crate) struct Driver {
     /// The last op of the push under way, until it was looked at what is to follow.
     pub(super) prepare_behind: Option<OpId>,
     /// The status is to be told, as soon as nothing else can be done.
-    report_due: bool,
+    pub(super) report_due: bool,
     pub(super) bytes_up: u64,
     pub(super) bytes_down: u64,
     pub(super) last_sync: Option<i64>,

@@ -76,9 +76,14 @@ impl World<'_> {
         let act = [Act::Update, Act::Update, Act::Increment][random.below(3)];
         let (same, other) = (random.next(), self.another(at, random));
         let device = self.sites[at].device.options.number;
+        self.start(at, false)?;
+        self.start_server()?;
+        self.look()?;
         self.then(Act::Insert, at, &mut Random::new(same))?;
+        let cut_off = self.climate.is_partitioned(device);
+        self.climate.partition(device, false);
         self.climate.slow_uploads(device, true);
-        for _ in 0..4 + random.below(5) {
+        for _ in 0..6 + random.below(5) {
             self.then(act, at, &mut Random::new(same))?;
             if random.one_in(2) {
                 self.then(Act::Twins, other, &mut random.fork())?;
@@ -86,6 +91,7 @@ impl World<'_> {
             self.wait(random.below(2_000) as i64)?;
         }
         self.climate.slow_uploads(device, false);
+        self.climate.partition(device, cut_off);
         Ok(())
     }
 

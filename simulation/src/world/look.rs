@@ -209,7 +209,10 @@ impl World<'_> {
         let typed = |body: &OpBody| body.changes.iter().any(|change| !change.texts.is_empty());
         self.words.meddled |= typed(body) && self.wire.told(op).is_empty();
         let history = &self.histories.current;
-        for site in self.sites.iter().filter(|site| site.view.holds(op)) {
+        // A file that left a history since it was looked at may have heard before that what had become of
+        // its queue.
+        let holds = |site: &&Site| site.view.holds(op) && copies_beside(site) == site.copies;
+        for site in self.sites.iter().filter(holds) {
             oracles::nothing_was_overtaken(op, body, &site.view.queue, |id| {
                 let excused = site.farewells.excused.contains(&id);
                 excused || history.named(id).is_some() || self.rejected.contains(&id)
@@ -309,7 +312,9 @@ impl World<'_> {
             let left = view.queue.iter().map(|queued| queued.id);
             site.untold.extend(left.filter(|id| !before.contains(id)));
         }
-        if before.cursor.version > 0 && view.cursor.version == 0 {
+        // All of the new base may have come since.
+        let begins_anew = view.cursor.version == 0 || self.sites[at].copies != known_copies;
+        if before.cursor.version > 0 && begins_anew {
             before = self.seen_in_a_copy(at, before, &view, &known_copies)?;
         }
         let site = &self.sites[at];

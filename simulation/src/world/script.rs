@@ -201,7 +201,7 @@ acts! {
     /// Somebody sends what no honest device sends.
     Hostile "hostile" Fault 30,
     /// One thing is written again and again while others write.
-    Keystrokes "keystrokes" Episode 30,
+    Keystrokes "keystrokes" Episode 40,
     /// All write one document without having heard from each other.
     Together "together" Episode 40,
     /// The log that a process leaves rests on a sync that failed, and the power goes.
