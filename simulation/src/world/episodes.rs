@@ -211,7 +211,7 @@ impl World<'_> {
     /// Text is typed behind some that goes with what a strict server refuses, and more is written that
     /// builds on it; all of it is sent at once.
     fn behind_refused(&mut self, at: usize, random: &mut Random) -> Judgement {
-        let letter = LETTER_IDS[random.below(LETTER_IDS.len())];
+        let letter = &*letter(random);
         self.start(at, false)?;
         self.look()?;
         let refused = self.sites[at].value();
