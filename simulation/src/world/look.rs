@@ -183,7 +183,7 @@ impl World<'_> {
             let none = BTreeSet::new();
             let told = told.unwrap_or(&none);
             oracles::losses_are_told(version, &lost, told)?;
-            let copied = self.sites.iter().any(|site| !site.kin.is_empty());
+            let copied = self.sites.iter().any(|site| site.like != site.number);
             let history = &self.histories.current;
             self.words.are_told(&seen.row, told, history, copied)?;
         }
