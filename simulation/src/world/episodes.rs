@@ -1,10 +1,9 @@
 //! What takes several steps in a row, and would hardly come about by chance.
 
-use driftline::{State, Transaction};
+use driftline::{Durability, State, Transaction};
 use driftline_simvfs::{Fault, Random};
 
 use super::World;
-use super::faults::IN_A_ROW;
 use super::heal::syncs;
 use super::schema::STRICT_BODY;
 use super::script::Act;
@@ -24,6 +23,9 @@ const TOGETHER: [Act; 8] = [
     Act::Delete,
     Act::Insert,
 ];
+
+/// More I/O calls than a write makes.
+const A_WRITE: u64 = 60;
 
 /// Within this a process asks the one that syncs, waits, and takes its place.
 const SUCCESSION_MS: i64 = 45_000;
@@ -110,13 +112,21 @@ impl World<'_> {
 
     /// A process ends over a sync that failed. The next one writes, and the power goes.
     fn lost_log(&mut self, at: usize, random: &mut Random) -> Judgement {
+        // Under `Normal` nothing is promised that rests on a sync.
+        let full = |at: &usize| self.sites[*at].device.options.durability == Durability::Full;
+        let sites = self.sites.len();
+        let at = (at..at + sites).map(|at| at % sites).find(full);
+        let Some(at) = at else {
+            return Ok(());
+        };
         self.start(at, false)?;
+        self.look()?;
         if self.sites[at].companion.is_some() {
             self.sites[at].kill(true);
         }
         if let Some(process) = self.sites[at].device.process() {
             let first = process.calls() + 1;
-            (first..first + IN_A_ROW).for_each(|call| process.arm(call, Fault::SyncLoss));
+            (first..first + A_WRITE).for_each(|call| process.arm(call, Fault::SyncLoss));
             self.sites[at].fragile = true;
         }
         self.then(Act::Insert, at, random)?;

@@ -12,7 +12,7 @@ use crate::oracles::Judgement;
 const AHEAD: usize = 60;
 
 /// A fault that fits only some calls is put on so many in a row.
-pub(super) const IN_A_ROW: u64 = 12;
+const IN_A_ROW: u64 = 12;
 
 impl World<'_> {
     /// Whether this kind of step is a fault; if so, has it happen.
