@@ -210,9 +210,9 @@ impl World<'_> {
         self.words.meddled |= typed(body) && self.wire.told(op).is_empty();
         let history = &self.histories.current;
         // A file that left a history since it was looked at may have heard before that what had become of
-        // its queue.
+        // its queue; a copy of it that sends on does not answer for what another one waits for.
         let holds = |site: &&Site| site.view.holds(op) && copies_beside(site) == site.copies;
-        for site in self.sites.iter().filter(holds) {
+        if let Some(site) = site.filter(holds) {
             oracles::nothing_was_overtaken(op, body, &site.view.queue, |id| {
                 let excused = site.farewells.excused.contains(&id);
                 excused || history.named(id).is_some() || self.rejected.contains(&id)
