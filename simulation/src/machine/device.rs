@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use driftline::environment::{Clock, Environment};
 use driftline::{
-    Config, Database, Durability, Form, HostToken, Rows, Schema, Sync, SyncConfig, TokenError,
-    Value,
+    Config, Database, Durability, Form, HostToken, Rows, Schema, Sync, SyncConfig, TextSession,
+    TokenError, Value,
 };
 use driftline_core::schema::FieldKind;
 use driftline_simvfs::{Disk, PowerLoss, Process, heap};
@@ -108,6 +108,8 @@ impl TokenTrouble {
 }
 
 struct Open {
+    /// Letters that are open in editors.
+    editors: BTreeMap<String, TextSession>,
     watched: Option<Watched>,
     database: Database,
     sync: Option<Sync>,
@@ -269,6 +271,7 @@ impl Device {
         let database = Database::open(config)?;
         let watched = self.watches.then(|| Watched::begin(&database)).flatten();
         self.open = Some(Open {
+            editors: BTreeMap::new(),
             watched,
             database,
             sync: None,
@@ -304,6 +307,25 @@ impl Device {
     pub fn database(&self) -> Option<&Database> {
         let open = self.open.as_ref().filter(|_| !self.frozen);
         open.map(|open| &open.database)
+    }
+
+    /// A letter in an editor of the app, which opens it if need be.
+    pub fn editor(&mut self, letter: &str) -> Option<driftline::Result<TextSession>> {
+        let open = self.open.as_mut().filter(|_| !self.frozen)?;
+        if !open.editors.contains_key(letter) {
+            match open.database.open_text("letters", letter, "words") {
+                Ok(session) => open.editors.insert(letter.to_owned(), session),
+                Err(error) => return Some(Err(error)),
+            };
+        }
+        open.editors.get(letter).cloned().map(Ok)
+    }
+
+    /// Nobody looks at it any more.
+    pub fn close_editor(&mut self, letter: &str) {
+        if let Some(open) = &mut self.open {
+            open.editors.remove(letter);
+        }
     }
 
     /// What the app shows of the query that it watches, and what it would show if it asked.

@@ -6,6 +6,7 @@
 
 mod acts;
 mod campaign;
+mod editor;
 mod episodes;
 mod faults;
 mod forged;

@@ -261,6 +261,9 @@ pub struct Swarm {
     /// Letters are deleted and brought back like other documents, with what others type in them.
     #[serde(default)]
     pub letters_go: bool,
+    /// Letters are open in editors.
+    #[serde(default)]
+    pub editors: bool,
     /// What something between devices and the server lets nobody say; nothing where this is empty.
     #[serde(default)]
     pub filtered: String,
@@ -418,6 +421,7 @@ impl Swarm {
             watches: 0,
             requests_per_second: 0,
             letters_go: false,
+            editors: false,
             filtered: String::new(),
         }
     }
@@ -437,6 +441,7 @@ impl Swarm {
                 true => format!("s{}.{}", random.below(2), 10 + random.below(30)),
                 false => String::new(),
             },
+            editors: random.one_in(2),
             ..self
         }
     }

@@ -98,6 +98,12 @@ impl World<'_> {
                 for op in request.ops {
                     self.wire.learn(machine, op, &mut push)?;
                 }
+                // What an editor stores by itself may be sent before anybody looks at the file.
+                for (id, body) in &push.bodies {
+                    if self.swarm.editors && self.bodies.get(*id).is_none() {
+                        self.bodies.put(*id, body.clone());
+                    }
+                }
                 let said = push.ids.iter().map(|id| format!(" {id}"));
                 self.trace.line(format_args!(
                     "    s{machine} at v{} sends{}",

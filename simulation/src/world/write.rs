@@ -160,6 +160,9 @@ impl World<'_> {
                 tx.update("notes", &id, [("place", place)])?;
                 Ok(Done::wrote(true))
             }),
+            Act::Text if self.swarm.editors && draw.clone().one_in(2) => {
+                self.edit_text(at, &value, &mut draw)
+            }
             Act::Text => {
                 let refused = self.swarm.strict && random.one_in(5);
                 self.write(at, random, |tx| {
@@ -283,6 +286,15 @@ fn note(random: &mut Random) -> String {
     format!("n{}", random.below(6))
 }
 
+/// The beginning of a text, or the end of one of its words.
+pub(super) fn draw_gap(said: &str, random: &mut Random) -> usize {
+    let ends: Vec<usize> = said.match_indices(']').map(|(at, _)| at + 1).collect();
+    match random.below(ends.len() + 1) {
+        0 => 0,
+        chosen => ends[chosen - 1],
+    }
+}
+
 pub(super) fn letter(random: &mut Random) -> String {
     format!("l{}", random.below(2))
 }
@@ -303,11 +315,7 @@ fn type_words(tx: &mut Transaction<'_>, random: &mut Random, value: &str) -> Res
     let mut text = tx.rich_text("letters", &id, "words")?;
     // At a place between two words, or a word as it is: words stay whole.
     let said = text.read()?.text().to_owned();
-    let ends: Vec<usize> = said.match_indices(']').map(|(at, _)| at + 1).collect();
-    let gap = match random.below(ends.len() + 1) {
-        0 => 0,
-        chosen => ends[chosen - 1],
-    };
+    let gap = draw_gap(&said, random);
     let word = said.get(gap..).and_then(|rest| rest.find(']'));
     if let Some(end) = word.filter(|_| random.one_in(6)) {
         text.edit([TextEdit::format(
