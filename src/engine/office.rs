@@ -228,7 +228,8 @@ impl Driver {
         if self.sendable() {
             self.tell(Event::LocalWrite);
         }
-        self.report();
+        // It counts the queue, which what is to be sent does not wait for.
+        self.report_due = true;
     }
 
     fn may_write_election(&self) -> bool {

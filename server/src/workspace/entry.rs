@@ -55,13 +55,16 @@ pub(super) fn entry_of(
             texts: &touched.texts,
         })
     };
+    // It is kept until the answer: room for no more than is there.
+    let room = SHORT_BYTES + states.iter().map(|state| state.0.len()).sum::<usize>();
     let parts = accepted.documents.iter().zip(states).map(part);
-    encoded(&Entry {
+    let entry = Entry {
         version,
         ids: &accepted.names,
         documents: parts.collect::<Result<_, Problem>>()?,
         landed,
-    })
+    };
+    encoded_within(room, &entry)
 }
 
 /// [`VersionEntry`](driftline_core::protocol::VersionEntry) as it is written to the log.
