@@ -124,16 +124,21 @@ impl World<'_> {
                 let now = &site.view.queue;
                 now.iter().any(|there| is_still(there, queued))
             };
-            // Who has not heard yet that the server was restored knows what was decided before.
-            let knows = self.histories.with(cursor).next();
-            let history = knows.unwrap_or(&self.histories.current);
+            // Who has not heard yet that the server was restored knows what was decided before, in whichever
+            // of the histories that its cursor belongs to. An op that was told to be accepted there holds
+            // up none that builds on it: the server does not wait for a `prev` that it does not know.
+            let mut known: Vec<_> = self.histories.with(cursor).collect();
+            if known.is_empty() {
+                known.push(&self.histories.current);
+            }
+            let named = |id| known.iter().any(|history| history.named(id).is_some());
             let rejected = &self.rejected;
             oracles::sends_in_order(
                 &site.waiting,
                 &push,
                 waited,
                 |id| self.wire.was_sent(machine, id),
-                |id| history.named(id).is_some() || rejected.contains(&id),
+                |id| named(id) || rejected.contains(&id),
             )?;
         }
         for site in &mut self.sites {
