@@ -1,6 +1,6 @@
 //! Connecting a database to a server.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use driftline_core::protocol::Form;
@@ -127,10 +127,10 @@ impl Sync {
     /// deadline.
     pub fn sync_until(&self, timeout: Duration) -> bool {
         let deadline = Instant::now() + timeout;
-        let before = self.shared.rounds();
-        self.tell(Event::SyncNow);
+        let heard = Arc::new(OnceLock::new());
+        self.shared.send(Command::SyncFrom(Arc::clone(&heard)));
         self.shared.wait(deadline, |status, rounds| {
-            rounds > before && settled(status)
+            heard.get().is_some_and(|before| rounds > *before) && settled(status)
         })
     }
 

@@ -211,6 +211,10 @@ impl Driver {
                         break;
                     }
                 }
+                Happening::Command(Some(Command::SyncFrom(heard))) => {
+                    let _ = heard.set(self.shared.rounds());
+                    self.told_by_app(Event::SyncNow);
+                }
                 Happening::Command(Some(Command::Barrier(done))) => {
                     self.report_if_due();
                     // Behind it the app may be frozen, and the word would never get out.

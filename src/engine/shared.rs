@@ -1,7 +1,7 @@
 //! What the driver shares with the app's threads.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use driftline_core::sync::{State, Status};
@@ -18,6 +18,9 @@ pub(crate) enum Command {
     AnotherWrote,
     /// An event for the machine, as it is.
     Tell(driftline_core::sync::Event),
+    /// Sync now, and note how many rounds were complete before: one that ends between the app's word and
+    /// its being heard may have begun before what the app wants to see.
+    SyncFrom(Arc<OnceLock<u64>>),
     /// Answer when the machine has taken note of everything before this.
     Barrier(std::sync::mpsc::Sender<()>),
 }
