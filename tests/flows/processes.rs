@@ -166,8 +166,12 @@ fn a_device_whose_disk_is_full_says_so_and_keeps_what_it_has() {
     assert_eq!(other.content(), device.content());
     let story = other.db.rich_text("notes", &acknowledged[0], "story");
     let story = story.unwrap().unwrap();
-    assert!(story.text().starts_with("and kept "));
-    assert_eq!(story.text().split_whitespace().count(), words + 1);
+    // Where it stands among the others is not asked: what is typed before the text had to be read anew may be
+    // moved by that (docs/simulation.md, Open).
+    let text = story.text();
+    let beginning: String = text.chars().take(40).collect();
+    assert!(text.contains("and "), "{beginning}; {typed:?}");
+    assert_eq!(text.replacen("and ", "", 1), "kept ".repeat(words));
 }
 
 /// Runs only as a child of the test above.
