@@ -15,7 +15,7 @@ mod docs;
 mod golden;
 #[path = "protocol/hostile.rs"]
 mod hostile;
-#[path = "protocol/samples.rs"]
+#[path = "protocol/samples/mod.rs"]
 mod samples;
 #[path = "protocol/session.rs"]
 mod session;

@@ -299,3 +299,37 @@ fn an_editor_that_is_open_while_a_guests_file_is_attached_goes_on() {
         assert_eq!(stored.text(), "before base");
     }
 }
+
+#[test]
+fn a_guest_queues_nothing() {
+    let db = guest();
+    let id = db
+        .write(|tx| tx.insert("birds", [("species", "Adelie")]))
+        .unwrap()
+        .to_string();
+    db.write(|tx| tx.update("birds", &id, [("mass", 3)]))
+        .unwrap();
+    let second = db
+        .write(|tx| tx.insert("birds", [("species", "Gentoo")]))
+        .unwrap()
+        .to_string();
+    db.write(|tx| tx.delete("birds", &second)).unwrap();
+    assert!(db.write(|tx| tx.restore("birds", &second)).unwrap());
+    db.write(|tx| tx.delete("birds", &second)).unwrap();
+    assert!(db.ops().is_empty());
+    let raw = db.raw();
+    let count = |sql: &str| raw.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(
+        count("SELECT count(*) FROM _dl_c_1 WHERE _base IS NULL AND _pending IS NULL"),
+        1
+    );
+    assert_eq!(count("SELECT count(*) FROM _dl_tombstones"), 1);
+    db.close().unwrap();
+    let under_an_account = Database::open(config(&db.dir, SCHEMA));
+    assert_eq!(under_an_account.unwrap_err().code(), "guest_file");
+    let again = open_guest(&db.dir);
+    assert_eq!(
+        again.get("birds", &id).unwrap().unwrap().integer("mass"),
+        Some(3)
+    );
+}

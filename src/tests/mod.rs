@@ -9,6 +9,7 @@ mod files;
 mod inserts;
 mod lifecycle;
 mod power;
+mod provenance;
 mod queries;
 mod schemas;
 mod sharing;

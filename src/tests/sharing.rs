@@ -1,12 +1,17 @@
 //! Two open handles of one file: what two processes are to each other.
 
-use super::{Fixture, SCHEMA, config, fixture, ops_in};
-use crate::Database;
+use super::{Fixture, SCHEMA, config, fixture, ops_in, path};
 use crate::storage::election::{self, Lease};
 use crate::storage::{Origin, Result, StorageError};
+use crate::{Config, Database};
 
 fn another(fixture: &Fixture) -> Database {
     Database::open(config(&fixture.dir, SCHEMA)).unwrap()
+}
+
+fn insert(db: &Database, id: &str) {
+    db.write(|tx| tx.insert_with_id("birds", id, [("species", "Adelie")]))
+        .unwrap();
 }
 
 fn take(db: &Database) -> Option<Lease> {
@@ -150,4 +155,58 @@ fn a_write_under_a_schema_that_another_process_replaced_is_refused() {
         .unwrap_err();
     assert_eq!(error.code(), "schema_changed");
     assert_eq!(ops_in(&one.raw()).len(), 1);
+}
+
+#[test]
+fn a_write_sees_what_another_process_wrote_since_the_last_one() {
+    let db = fixture();
+    let other = another(&db);
+    insert(&db, "a");
+    insert(&other, "z");
+    // Beyond all that this process knew of.
+    db.write(|tx| tx.insert_with_id("birds", "z", [("species", "Gentoo")]))
+        .unwrap();
+    assert_eq!(
+        db.get("birds", "z").unwrap().unwrap().text("species"),
+        Some("Gentoo")
+    );
+    let ops = db.ops();
+    let links: Vec<bool> = ops.iter().map(|op| op.changes[0].prev.is_some()).collect();
+    assert_eq!(links, [false, false, true]);
+
+    let before = ops.len();
+    for n in 0..20 {
+        insert(&db, &format!("m{n:02}-db"));
+        insert(&other, &format!("m{n:02}-other"));
+    }
+    let order: Vec<String> = db.ops()[before..]
+        .iter()
+        .map(|op| op.changes[0].document.to_string())
+        .collect();
+    assert!(
+        order.is_sorted(),
+        "ids only grow, whoever draws them: {order:?}"
+    );
+}
+
+#[test]
+fn a_write_meets_the_tombstone_another_process_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || {
+        let guest = Config {
+            account: None,
+            ..config(&dir, SCHEMA)
+        };
+        Database::open(guest).unwrap()
+    };
+    let (db, other) = (open(), open());
+    insert(&db, "b");
+    insert(&other, "m");
+    other.write(|tx| tx.delete("birds", "m")).unwrap();
+    insert(&db, "m");
+    let raw = rusqlite::Connection::open(path(&dir)).unwrap();
+    let tombstones: i64 = raw
+        .query_row("SELECT count(*) FROM _dl_tombstones", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(tombstones, 0, "the document stands in one place");
 }

@@ -1,10 +1,11 @@
-use driftline_core::id::OpId;
+//! What one transaction reads, leaves in the file and queues.
+
 use driftline_core::op::ChangeKind;
 
 use super::{Fixture, fixture};
 use crate::{Error, Result, Value};
 
-fn bird(db: &Fixture) -> String {
+pub(super) fn bird(db: &Fixture) -> String {
     db.write(|tx| tx.insert("birds", [("species", "Adelie")]))
         .unwrap()
         .to_string()
@@ -242,97 +243,6 @@ fn counters_and_sets_join_within_a_transaction() {
 }
 
 #[test]
-fn deletes_and_restores_name_their_generation_and_predecessor() {
-    let db = fixture();
-    let id = bird(&db);
-    assert!(db.write(|tx| tx.delete("birds", &id)).unwrap());
-    assert!(
-        !db.write(|tx| tx.delete("birds", &id)).unwrap(),
-        "it is gone already"
-    );
-    assert!(db.get("birds", &id).unwrap().is_none());
-    assert_eq!(
-        db.count("SELECT count(*) FROM birds_search WHERE birds_search MATCH 'adelie'"),
-        0
-    );
-    assert_eq!(
-        db.write(|tx| tx.update("birds", &id, [("mass", 1)]))
-            .unwrap_err()
-            .code(),
-        "not_found"
-    );
-    db.write(|tx| tx.insert_with_id("birds", &id, [("species", "Gentoo")]))
-        .unwrap();
-    db.write(|tx| tx.update("birds", &id, [("mass", 1)]))
-        .unwrap();
-    let ids: Vec<OpId> = {
-        let raw = db.raw();
-        let mut statement = raw
-            .prepare("SELECT op_id FROM _dl_outbox ORDER BY op_id")
-            .unwrap();
-        let ids = statement
-            .query_map([], |row| Ok(OpId(row.get(0)?)))
-            .unwrap();
-        ids.map(|id| id.unwrap()).collect()
-    };
-    let ops = db.ops();
-    let links: Vec<_> = ops
-        .iter()
-        .map(|op| {
-            (
-                op.changes[0].kind,
-                op.changes[0].generation,
-                op.changes[0].prev,
-            )
-        })
-        .collect();
-    assert_eq!(
-        links,
-        [
-            (ChangeKind::Insert, None, None),
-            (ChangeKind::Delete, Some(ids[0]), Some(ids[0])),
-            (ChangeKind::Insert, None, Some(ids[1])),
-            (ChangeKind::Update, Some(ids[2]), Some(ids[2])),
-        ]
-    );
-    // The second generation has nothing of the first.
-    assert_eq!(
-        db.get("birds", &id).unwrap().unwrap().text("species"),
-        Some("Gentoo")
-    );
-}
-
-#[test]
-fn a_collection_merged_by_document_carries_all_of_it_and_the_next_revision() {
-    let db = fixture();
-    let id = db
-        .write(|tx| tx.insert("forms", [("title", "a"), ("state", "new")]))
-        .unwrap()
-        .to_string();
-    db.write(|tx| {
-        tx.update("forms", &id, [("state", "open")])?;
-        tx.update("forms", &id, [("title", "b")])
-    })
-    .unwrap();
-    db.write(|tx| tx.update("forms", &id, [("state", "shut")]))
-        .unwrap();
-    let ops = db.ops();
-    let seen: Vec<_> = ops
-        .iter()
-        .map(|op| {
-            (
-                op.changes.len(),
-                op.changes[0].clock,
-                op.changes[0].registers.len(),
-            )
-        })
-        .collect();
-    // The second update says all that the first did, and nobody has seen that one: it stands for it.
-    assert_eq!(seen, [(1, 1, 2), (1, 3, 2)]);
-    assert_eq!(ops[1].changes[0].registers.get(1), Some(&Value::from("b")));
-}
-
-#[test]
 fn order_keys_place_documents_between_others() {
     let db = fixture();
     let (first, second) = (bird(&db), bird(&db));
@@ -380,54 +290,6 @@ fn many_documents_are_written_in_several_ops() {
         200 + failure.written as i64
     );
     assert!(failure.written > 0 && failure.written <= 150);
-}
-
-#[test]
-fn a_guest_queues_nothing() {
-    let dir = tempfile::tempdir().unwrap();
-    let guest = || crate::Config {
-        account: None,
-        ..super::config(&dir, super::SCHEMA)
-    };
-    let db = crate::Database::open(guest()).unwrap();
-    let id = db
-        .write(|tx| tx.insert("birds", [("species", "Adelie")]))
-        .unwrap()
-        .to_string();
-    db.write(|tx| tx.update("birds", &id, [("mass", 3)]))
-        .unwrap();
-    let second = db
-        .write(|tx| tx.insert("birds", [("species", "Gentoo")]))
-        .unwrap()
-        .to_string();
-    db.write(|tx| tx.delete("birds", &second)).unwrap();
-    assert!(db.write(|tx| tx.restore("birds", &second)).unwrap());
-    db.write(|tx| tx.delete("birds", &second)).unwrap();
-    let fixture = Fixture { db, dir };
-    assert!(fixture.ops().is_empty());
-    let raw = fixture.raw();
-    let count = |sql: &str| raw.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
-    assert_eq!(
-        count("SELECT count(*) FROM _dl_c_1 WHERE _base IS NULL AND _pending IS NULL"),
-        1
-    );
-    assert_eq!(count("SELECT count(*) FROM _dl_tombstones"), 1);
-    fixture.db.close().unwrap();
-    assert_eq!(
-        crate::Database::open(super::config(&fixture.dir, super::SCHEMA))
-            .unwrap_err()
-            .code(),
-        "guest_file"
-    );
-    let again = crate::Database::open(crate::Config {
-        account: None,
-        ..super::config(&fixture.dir, super::SCHEMA)
-    })
-    .unwrap();
-    assert_eq!(
-        again.get("birds", &id).unwrap().unwrap().integer("mass"),
-        Some(3)
-    );
 }
 
 #[test]
@@ -496,119 +358,4 @@ fn increments_that_add_up_to_nothing_queue_nothing() {
         .map(|(_, by)| *by)
         .sum();
     assert_eq!(sum, 1);
-}
-
-#[test]
-fn a_write_sees_what_another_process_wrote_since_the_last_one() {
-    let db = fixture();
-    let other = crate::Database::open(super::config(&db.dir, super::SCHEMA)).unwrap();
-    let insert = |db: &crate::Database, id: &str| {
-        db.write(|tx| tx.insert_with_id("birds", id, [("species", "Adelie")]))
-            .unwrap();
-    };
-    insert(&db, "a");
-    insert(&other, "z");
-    // Beyond all that this process knew of.
-    db.write(|tx| tx.insert_with_id("birds", "z", [("species", "Gentoo")]))
-        .unwrap();
-    assert_eq!(
-        db.get("birds", "z").unwrap().unwrap().text("species"),
-        Some("Gentoo")
-    );
-    let ops = db.ops();
-    let links: Vec<bool> = ops.iter().map(|op| op.changes[0].prev.is_some()).collect();
-    assert_eq!(links, [false, false, true]);
-
-    let before = ops.len();
-    for n in 0..20 {
-        insert(&db, &format!("m{n:02}-db"));
-        insert(&other, &format!("m{n:02}-other"));
-    }
-    let order: Vec<String> = db.ops()[before..]
-        .iter()
-        .map(|op| op.changes[0].document.to_string())
-        .collect();
-    assert!(
-        order.is_sorted(),
-        "ids only grow, whoever draws them: {order:?}"
-    );
-}
-
-#[test]
-fn a_write_meets_the_tombstone_another_process_left() {
-    let dir = tempfile::tempdir().unwrap();
-    let open = || {
-        let schema = driftline_core::schema::Schema::parse(super::SCHEMA).unwrap();
-        crate::Database::open(crate::Config::new(super::path(&dir), schema, "w1")).unwrap()
-    };
-    let (db, other) = (open(), open());
-    let insert = |db: &crate::Database, id: &str| {
-        db.write(|tx| tx.insert_with_id("birds", id, [("species", "Adelie")]))
-            .unwrap();
-    };
-    insert(&db, "b");
-    insert(&other, "m");
-    other.write(|tx| tx.delete("birds", "m")).unwrap();
-    insert(&db, "m");
-    let raw = rusqlite::Connection::open(super::path(&dir)).unwrap();
-    let tombstones: i64 = raw
-        .query_row("SELECT count(*) FROM _dl_tombstones", [], |row| row.get(0))
-        .unwrap();
-    assert_eq!(tombstones, 0, "the document stands in one place");
-}
-
-#[test]
-fn rows_of_one_transaction_keep_each_its_own_provenance() {
-    let db = fixture();
-    let ids = ["a", "b", "c", "d", "e", "f", "g", "h"];
-    db.write(|tx| {
-        for (n, id) in ids.iter().enumerate() {
-            tx.insert_with_id("jobs", id, [("title", format!("job {n}"))])?;
-        }
-        tx.insert_with_id("forms", "a", [("title", "one")])?;
-        tx.insert_with_id("forms", "b", [("title", "two")])?;
-        tx.insert_with_id("forms", "c", [("state", "three")])?;
-        tx.insert_with_id("forms", "d", [("title", "four"), ("state", "four")])?;
-        tx.insert_with_id("forms", "e", [("title", "five")])?;
-        tx.insert_with_id("forms", "f", [("title", "six")])?;
-        tx.delete("forms", "f")?;
-        tx.insert_with_id("forms", "g", [("title", "seven")])
-    })
-    .unwrap();
-    db.write(|tx| tx.insert_with_id("jobs", "i", [("title", "another op's")]))
-        .unwrap();
-    let shown = |collection, id: &str| {
-        let id = driftline_core::id::DocumentId::new(id).unwrap();
-        let stored = db
-            .storage()
-            .read(|tx| tx.load(collection, &id))
-            .unwrap()
-            .unwrap();
-        assert_eq!(stored.pending, Some(stored.shown.generation.opener));
-        let fields: Vec<u16> = stored.shown.registers.iter().map(|(f, _)| f).collect();
-        let by: Vec<_> = stored
-            .shown
-            .registers
-            .iter()
-            .map(|(_, r)| r.write.op)
-            .collect();
-        assert!(by.iter().all(|op| Some(*op) == stored.pending));
-        (stored.shown.is_alive(), fields, by.first().copied())
-    };
-    let first = shown(3, "a").2;
-    for id in ids {
-        assert_eq!(shown(3, id), (true, vec![1], first));
-    }
-    assert!(shown(3, "i").2 > first);
-    for (id, alive, fields) in [
-        ("a", true, vec![1]),
-        ("b", true, vec![1]),
-        ("c", true, vec![2]),
-        ("d", true, vec![1, 2]),
-        ("e", true, vec![1]),
-        ("f", false, vec![1]),
-        ("g", true, vec![1]),
-    ] {
-        assert_eq!(shown(2, id), (alive, fields, first), "{id}");
-    }
 }

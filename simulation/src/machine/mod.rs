@@ -4,18 +4,23 @@
 //! seeds. What runs is what ships: the device's library and the server get every side effect from
 //! the environments that are built here.
 
+mod answer;
 mod clock;
 mod device;
+mod executor;
+mod link;
 mod network;
 mod processes;
 mod server;
 mod sockets;
 mod tasks;
 mod watched;
+mod weather;
 
 pub use clock::{DrawnIds, MachineClock};
 pub use device::{Device, DeviceOptions, TokenTrouble};
-pub use network::{Canned, Fate, Network, Stranger, Weather};
+pub use network::{Network, Stranger};
 pub use server::{Account, ServerHost, WORKSPACE, workspace_file};
 pub use sockets::{FrameFate, Way};
 pub use tasks::{NOBODY, Owner, Tasks};
+pub use weather::{Canned, Fate, Weather};

@@ -13,7 +13,7 @@ use driftline_simvfs::Life;
 use tokio::sync::{mpsc, watch};
 
 use super::Network;
-use super::tasks::Executor;
+use super::executor::Executor;
 
 /// Messages that either side may have before it unread.
 pub(super) const UNREAD: usize = 8;

@@ -1,15 +1,14 @@
 //! Tasks and time on one thread.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::mpsc::{Receiver, TryRecvError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Wake, Waker};
 
 use driftline::environment::BoxFuture;
 use driftline_simvfs::Random;
+
+use super::executor::Executor;
 
 /// Whose task it is: all tasks of an owner end together, as those of a process do.
 pub type Owner = u64;
@@ -90,10 +89,44 @@ impl Tasks {
 
     /// What a process spawns its tasks with.
     pub fn executor(&self, owner: Owner) -> Executor {
-        Executor {
-            tasks: self.clone(),
-            owner,
+        Executor::new(self.clone(), owner)
+    }
+
+    /// A new task of an owner, ready to go on; none where the owner has ended.
+    pub(super) fn begin(&self, owner: Owner, future: BoxFuture<()>) {
+        let mut state = self.state();
+        if state.ended.contains(&owner) {
+            drop(state);
+            drop(future);
+            return;
         }
+        let number = state.number();
+        let task = Task {
+            number,
+            owner,
+            future: Mutex::new(Some(future)),
+            shared: Arc::downgrade(&self.shared),
+        };
+        state.tasks.insert(number, Arc::new(task));
+        state.ready.push_back(number);
+    }
+
+    /// Has a timer of an owner wake somebody. Its number is for taking it away again.
+    pub(super) fn arm(&self, at: i64, owner: Owner, waker: Waker) -> u64 {
+        let mut state = self.state();
+        let number = state.number();
+        state.timers.insert((at, number), (owner, waker));
+        number
+    }
+
+    /// Takes a timer away.
+    pub(super) fn disarm(&self, at: i64, number: u64) {
+        self.state().timers.remove(&(at, number));
+    }
+
+    /// Whether an owner has ended.
+    pub(super) fn has_ended(&self, owner: Owner) -> bool {
+        self.state().ended.contains(&owner)
     }
 
     /// Ends all tasks and timers of an owner, now and for good.
@@ -255,7 +288,7 @@ impl Tasks {
 }
 
 /// Tasks were polled this often and time stood still.
-const MOST_POLLS: usize = 20_000;
+pub(super) const MOST_POLLS: usize = 20_000;
 
 /// Timers were due this often at one moment.
 const MOST_ROUNDS: usize = 1_000;
@@ -288,121 +321,6 @@ impl Wake for Task {
     }
 }
 
-/// Spawns tasks for one process.
-#[derive(Clone)]
-pub struct Executor {
-    tasks: Tasks,
-    owner: Owner,
-}
-
-impl Executor {
-    /// The same for tasks that belong to no process.
-    pub(super) fn of_nobody(&self) -> Executor {
-        self.tasks.executor(NOBODY)
-    }
-
-    fn begin(&self, future: BoxFuture<()>) {
-        let mut state = self.tasks.state();
-        if state.ended.contains(&self.owner) {
-            drop(state);
-            drop(future);
-            return;
-        }
-        let number = state.number();
-        let task = Task {
-            number,
-            owner: self.owner,
-            future: Mutex::new(Some(future)),
-            shared: Arc::downgrade(&self.tasks.shared),
-        };
-        state.tasks.insert(number, Arc::new(task));
-        state.ready.push_back(number);
-    }
-
-    fn timer(&self, millis: u64) -> BoxFuture<()> {
-        let after = i64::try_from(millis).unwrap_or(i64::MAX);
-        Box::pin(Sleep {
-            at: self.tasks.now().saturating_add(after),
-            armed: None,
-            owner: self.owner,
-            tasks: self.tasks.clone(),
-        })
-    }
-}
-
-impl driftline::environment::Executor for Executor {
-    fn spawn(&self, _name: &str, task: BoxFuture<()>) {
-        self.begin(task);
-    }
-
-    fn sleep(&self, millis: u64) -> BoxFuture<()> {
-        self.timer(millis)
-    }
-
-    fn wait(&self, signal: &Receiver<()>, _millis: u64) {
-        for _ in 0..MOST_POLLS {
-            let came = signal.try_recv() != Err(TryRecvError::Empty);
-            // Time stands still while an app's call waits: a timer is nothing to wait for.
-            if came || self.tasks.state().ended.contains(&self.owner) || !self.tasks.run_one() {
-                return;
-            }
-        }
-    }
-}
-
-impl driftline_server::environment::Executor for Executor {
-    fn spawn(&self, task: BoxFuture<()>) {
-        self.begin(task);
-    }
-
-    fn run_blocking(&self, work: Box<dyn FnOnce() + Send>) {
-        self.begin(Box::pin(async move { work() }));
-    }
-
-    fn sleep(&self, millis: u64) -> BoxFuture<()> {
-        self.timer(millis)
-    }
-}
-
-/// A timer. It is armed while somebody waits for it: a dropped one never fires.
-struct Sleep {
-    at: i64,
-    armed: Option<u64>,
-    owner: Owner,
-    tasks: Tasks,
-}
-
-impl Future for Sleep {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let tasks = self.tasks.clone();
-        let mut state = tasks.state();
-        let was_armed = self.armed.take();
-        if let Some(number) = was_armed {
-            state.timers.remove(&(self.at, number));
-        }
-        // One that is due at once has its task polled again: a task that waits for such timers in a
-        // loop is seen to spin.
-        if tasks.now() >= self.at && was_armed.is_some() {
-            return Poll::Ready(());
-        }
-        let number = state.number();
-        let timer = (self.owner, context.waker().clone());
-        state.timers.insert((self.at, number), timer);
-        self.armed = Some(number);
-        Poll::Pending
-    }
-}
-
-impl Drop for Sleep {
-    fn drop(&mut self) {
-        if let Some(number) = self.armed {
-            self.tasks.state().timers.remove(&(self.at, number));
-        }
-    }
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // A simulation that panicked is over; whatever looks at it afterwards may.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -411,6 +329,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::task::Poll;
+
     use driftline::environment::Executor as _;
 
     use super::*;

@@ -4,7 +4,7 @@
 #[path = "../../../core/tests/text/bytes.rs"]
 #[allow(dead_code)]
 mod bytes;
-#[path = "../../../core/tests/text/corpus.rs"]
+#[path = "../../../core/tests/text/corpus/mod.rs"]
 #[allow(dead_code)]
 mod corpus;
 
