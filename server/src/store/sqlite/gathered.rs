@@ -19,7 +19,7 @@ use crate::store::{NewDocument, NewVersion, StoreError, Touch};
 const MANY: usize = 16;
 
 /// Rows, and bytes in them, that are worth being written.
-const ENOUGH_ROWS: usize = 768;
+const ENOUGH_ROWS: usize = 384;
 const ENOUGH_BYTES: usize = 512 << 10;
 
 /// Rows that are not in the file yet. Their content lies in two buffers, so that gathering them takes
@@ -142,7 +142,12 @@ impl Gathered {
 
     /// Whether there are enough of them to be written.
     pub(super) fn is_enough(&self) -> bool {
-        self.rows() >= ENOUGH_ROWS || self.text.len() + self.bytes.len() >= ENOUGH_BYTES
+        self.rows() >= ENOUGH_ROWS || self.size() >= ENOUGH_BYTES
+    }
+
+    /// Bytes of their content.
+    pub(super) fn size(&self) -> usize {
+        self.text.len() + self.bytes.len()
     }
 
     /// Whether there are none.

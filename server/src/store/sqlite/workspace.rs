@@ -133,7 +133,6 @@ impl WorkspaceStore for SqliteWorkspace {
             slot,
             failed: &self.failed,
             gathered: Gathered::default(),
-            spare: Gathered::default(),
             // Who gives a VFS decides what happens in which order.
             may_begin_thread: self.vfs.is_none(),
             beside: None,
@@ -206,8 +205,6 @@ pub(super) struct Writing<'w> {
     slot: MutexGuard<'w, Option<Connection>>,
     failed: &'w Mutex<Option<Connection>>,
     gathered: Gathered,
-    /// Room for the rows to be gathered while others are written.
-    spare: Gathered,
     may_begin_thread: bool,
     beside: Option<Beside>,
 }
@@ -226,18 +223,19 @@ impl Writing<'_> {
         Ok(())
     }
 
-    /// Has the gathered rows written by a thread, once it has written those before.
+    /// Has the gathered rows written by a thread, behind those it was given before.
     fn write_on(&mut self) -> Result<(), StoreError> {
         if self.beside.is_none() && std::mem::take(&mut self.may_begin_thread) {
             self.beside = Beside::start();
         }
-        self.come_home()?;
         let Some(beside) = &mut self.beside else {
             return self.settle();
         };
-        let connection = self.slot.take().ok_or_else(closed)?;
-        let next = std::mem::take(&mut self.spare);
-        beside.write(connection, std::mem::replace(&mut self.gathered, next))
+        if !beside.is_away() {
+            beside.begin(self.slot.take().ok_or_else(closed)?)?;
+        }
+        self.gathered = beside.write(std::mem::take(&mut self.gathered))?;
+        Ok(())
     }
 
     /// Waits until the thread has written what it has.
@@ -245,12 +243,10 @@ impl Writing<'_> {
         let Some(beside) = &mut self.beside else {
             return Ok(());
         };
-        let Some((connection, mut rows, outcome)) = beside.wait()? else {
+        let Some((connection, outcome)) = beside.end()? else {
             return Ok(());
         };
         *self.slot = Some(connection);
-        rows.clear();
-        self.spare = rows;
         outcome
     }
 
