@@ -39,6 +39,17 @@
 //! [`Database::outbox`] shows what is queued or was rejected, [`Database::ledger`] what was
 //! overwritten unseen.
 
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unreachable
+    )
+)]
+
 mod accounts;
 mod bulk;
 mod config;

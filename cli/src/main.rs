@@ -1,9 +1,24 @@
 //! The `driftline` command: serve, demo, inspect, schema, token, version.
 
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unreachable
+    )
+)]
+
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+#[allow(
+    clippy::indexing_slicing,
+    reason = "of JSON, where what is not there is null, and of the demo's own lists"
+)]
 mod demo;
 mod failure;
 mod files;

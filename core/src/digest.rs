@@ -141,7 +141,9 @@ pub fn file_name(account: Option<&str>, workspace: &str) -> String {
         account.unwrap_or_default().as_bytes(),
     );
     part(&mut hasher, 2, workspace.as_bytes());
-    hasher.finalize().to_hex()[..32].to_owned()
+    let mut name = hasher.finalize().to_hex().to_string();
+    name.truncate(32);
+    name
 }
 
 #[cfg(test)]

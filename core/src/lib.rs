@@ -9,6 +9,17 @@
 //! what a device shows, [`text`] how people write together, [`ledger`] what was overwritten,
 //! [`protocol`] how it travels and [`sync`] when.
 
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unreachable
+    )
+)]
+
 pub mod digest;
 pub mod environment;
 pub mod fold;

@@ -56,6 +56,10 @@ pub fn between(
         Some(high) if high == low && low.len() < MAX_FRACTION => [low.as_slice(), &[1]].concat(),
         high => midpoint(&low, high.as_deref())?,
     };
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "every digit is below the base: `fraction` and `midpoint` make no others"
+    )]
     let text: String = digits
         .iter()
         .map(|d| DIGITS[usize::from(*d)] as char)

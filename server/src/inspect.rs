@@ -263,10 +263,14 @@ fn text(
     };
     Ok(match content {
         serde_json::Value::Array(elements) => Some(FieldValue::List(elements)),
-        mut content => Some(FieldValue::Text {
-            text: content["text"].as_str().unwrap_or_default().to_owned(),
-            delta: content["delta"].take(),
-        }),
+        serde_json::Value::Object(mut content) => {
+            let text = content.get("text").and_then(serde_json::Value::as_str);
+            Some(FieldValue::Text {
+                text: text.unwrap_or_default().to_owned(),
+                delta: content.remove("delta").unwrap_or_default(),
+            })
+        }
+        _ => None,
     })
 }
 

@@ -7,7 +7,16 @@
 //! Reading order: `store` is where rows are kept, `workspace` decides and reads pages, `http` is
 //! what devices talk to, [`auth`] who may.
 
-#![warn(missing_docs)]
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unreachable
+    )
+)]
 
 pub mod auth;
 pub mod environment;

@@ -277,18 +277,7 @@ fn spelled_out(request: SyncRequest<Encoded>) -> Result<SyncRequest, StorageErro
         .map(Encoded::read)
         .collect::<Result<Vec<SentOp>, _>>()
         .map_err(|_| StorageError::unreadable("queued op"))?;
-    Ok(SyncRequest {
-        protocol: request.protocol,
-        schema_version: request.schema_version,
-        account: request.account,
-        device: request.device,
-        cursor: request.cursor,
-        losses_ack: request.losses_ack,
-        now: request.now,
-        ops,
-        page_bytes: request.page_bytes,
-        tag: request.tag,
-    })
+    Ok(request.with_ops(ops))
 }
 
 /// One frame a line; empty lines are passed over.

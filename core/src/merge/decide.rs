@@ -218,8 +218,8 @@ fn apply_all<W: Workspace>(
         };
         let key = (change.collection, &change.document);
         let known = at.get(&key).copied();
-        let before = match known {
-            Some(i) => Some(touched[i].after.clone()),
+        let before = match known.and_then(|i| touched.get(i)) {
+            Some(earlier) => Some(earlier.after.clone()),
             None => workspace.document(change.collection, &change.document)?,
         };
         let generation =
@@ -292,11 +292,11 @@ fn apply_all<W: Workspace>(
                     ));
             echoed = Some(effective);
         }
-        match known {
-            Some(i) => {
-                touched[i].after = merged.after;
-                touched[i].whole |= merged.whole;
-                touched[i].texts.extend(merged.texts);
+        match known.and_then(|i| touched.get_mut(i)) {
+            Some(earlier) => {
+                earlier.after = merged.after;
+                earlier.whole |= merged.whole;
+                earlier.texts.extend(merged.texts);
             }
             None if before.as_ref() == Some(&merged.after) => {}
             None => {

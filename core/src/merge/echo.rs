@@ -4,7 +4,7 @@
 //! the effective stamp alone instead of sending every value back; it answers so only when this very
 //! function gives the state it decided on.
 
-use super::{DocumentState, Generation, Life, Register, Seen, SetState, Write, set, text};
+use super::{DocumentState, Generation, Register, Seen, SetState, Write, set, text};
 use crate::id::{OpId, Version};
 use crate::op::{Change, ChangeKind};
 use crate::schema::{Collection, DeletePolicy, MergePolicy};
@@ -90,34 +90,13 @@ fn is_inserted(
     (op, name): (OpId, OpId),
     (stamp, version): (Stamp, Version),
 ) -> bool {
-    // All fields are named, so that one that is added is thought of here.
-    let DocumentState {
-        generation,
-        life,
-        reopened,
-        clock,
-        version: at,
-        registers,
-        counters,
-        sets,
-        texts,
-        updates,
-        updates_forgotten,
-    } = after;
     let opener = name;
     let write = Write { op, stamp, version };
-    let mut pairs = registers.iter().zip(change.registers.iter());
-    *generation == Generation { opener, version }
-        && *life == Life::Alive
-        && reopened.is_none()
-        && *clock == 0
-        && *at == version
-        && counters.is_empty()
-        && sets.is_empty()
-        && texts.is_empty()
-        && updates.is_empty()
-        && *updates_forgotten == 0
-        && registers.len() == change.registers.len()
+    let mut pairs = after.registers.iter().zip(change.registers.iter());
+    after.is_of_registers_alone()
+        && after.generation == Generation { opener, version }
+        && after.version == version
+        && after.registers.len() == change.registers.len()
         && pairs.all(|((field, register), (written, value))| {
             field == written && register.write == write && register.value == *value
         })

@@ -234,6 +234,33 @@ impl DocumentState {
             && written.all(|((a, x), (b, y))| a == b && x.write == y.write)
     }
 
+    /// Whether it is alive and of registers alone, with nothing to remember beside them: what an insert of
+    /// registers brings into being.
+    pub(super) fn is_of_registers_alone(&self) -> bool {
+        // All fields are named, so that one that is added is thought of here.
+        let DocumentState {
+            generation: _,
+            version: _,
+            life,
+            reopened,
+            clock,
+            registers: _,
+            counters,
+            sets,
+            texts,
+            updates,
+            updates_forgotten,
+        } = self;
+        *life == Life::Alive
+            && reopened.is_none()
+            && *clock == 0
+            && counters.is_empty()
+            && sets.is_empty()
+            && texts.is_empty()
+            && updates.is_empty()
+            && *updates_forgotten == 0
+    }
+
     /// The value of a register, if somebody wrote one.
     pub fn value(&self, field: u16) -> Option<&Value> {
         self.registers.get(field).map(|r| &r.value)

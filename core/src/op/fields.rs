@@ -49,6 +49,7 @@ impl<V> FieldMap<V> {
     }
 
     /// What `field` holds, made by `make` if it is not there yet.
+    #[expect(clippy::indexing_slicing, reason = "what was not found was put there")]
     pub fn entry(&mut self, field: FieldId, make: impl FnOnce() -> V) -> &mut V {
         let at = match self.0.binary_search_by_key(&field, |(f, _)| *f) {
             Ok(at) => at,
@@ -68,7 +69,10 @@ impl<V> FieldMap<V> {
             return None;
         }
         match self.0.binary_search_by_key(&field, |(f, _)| *f) {
-            Ok(at) => Some(std::mem::replace(&mut self.0[at].1, value)),
+            Ok(at) => {
+                let held = self.0.get_mut(at);
+                held.map(|(_, held)| std::mem::replace(held, value))
+            }
             Err(at) => {
                 self.0.insert(at, (field, value));
                 None

@@ -20,7 +20,10 @@ pub(super) const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 pub fn compress(bytes: &[u8]) -> Vec<u8> {
     match zstd::bulk::compress(bytes, LEVEL) {
         Ok(compressed) => compressed,
-        // The buffer is as large as the worst case, so only memory can run out, as in any Vec.
+        #[expect(
+            clippy::unreachable,
+            reason = "the buffer has room for the worst case: only memory can run out, as in any Vec"
+        )]
         Err(error) => unreachable!("zstd could not compress: {error}"),
     }
 }

@@ -89,8 +89,14 @@ pub struct SyncRequest<O = SentOp> {
 
 impl<O> SyncRequest<O> {
     /// The request without its ops, and its ops.
-    pub fn apart(self) -> (SyncRequest, Vec<O>) {
-        let request = SyncRequest {
+    pub fn apart(mut self) -> (SyncRequest, Vec<O>) {
+        let ops = std::mem::take(&mut self.ops);
+        (self.with_ops(Vec::new()), ops)
+    }
+
+    /// The same request with other ops in place of its own.
+    pub fn with_ops<N>(self, ops: Vec<N>) -> SyncRequest<N> {
+        SyncRequest {
             protocol: self.protocol,
             schema_version: self.schema_version,
             account: self.account,
@@ -98,11 +104,10 @@ impl<O> SyncRequest<O> {
             cursor: self.cursor,
             losses_ack: self.losses_ack,
             now: self.now,
-            ops: Vec::new(),
+            ops,
             page_bytes: self.page_bytes,
             tag: self.tag,
-        };
-        (request, self.ops)
+        }
     }
 
     /// Whether the request keeps to the protocol's own limits.

@@ -89,7 +89,7 @@ impl SentOp {
         let mut bytes = Vec::with_capacity(body.len() + AROUND_BYTES);
         match minicbor::encode(Around { id, when, body }, &mut bytes) {
             Ok(()) => bytes,
-            // A Vec takes every byte.
+            #[expect(clippy::unreachable, reason = "a Vec takes every byte")]
             Err(error) => unreachable!("an op that cannot be written: {error}"),
         }
     }

@@ -82,7 +82,10 @@ pub fn encode<T: Serialize + minicbor::Encode<()>>(form: Form, message: &T) -> V
         Form::Cbor => encode_cbor(message),
         Form::Json => match serde_json::to_vec(message) {
             Ok(bytes) => bytes,
-            // As below: an empty body in its place would look like an answer.
+            #[expect(
+                clippy::unreachable,
+                reason = "as below; and an empty body in its place would look like an answer"
+            )]
             Err(error) => unreachable!("a message that cannot be written: {error}"),
         },
     }
@@ -92,7 +95,10 @@ pub fn encode<T: Serialize + minicbor::Encode<()>>(form: Form, message: &T) -> V
 pub fn encode_cbor<T: minicbor::Encode<()>>(message: &T) -> Vec<u8> {
     match minicbor::to_vec(message) {
         Ok(bytes) => bytes,
-        // A Vec takes every byte, and no type of this crate refuses to be written.
+        #[expect(
+            clippy::unreachable,
+            reason = "a Vec takes every byte, and no type of this crate refuses to be written"
+        )]
         Err(error) => unreachable!("a message that cannot be written: {error}"),
     }
 }

@@ -18,7 +18,9 @@ pub(super) fn of(schema: &Schema) -> String {
     hash.number((*version).into());
     hash.list(collections, Hash::collection);
     hash.limits(limits);
-    hash.0.finalize().to_hex()[..16].to_owned()
+    let mut fingerprint = hash.0.finalize().to_hex().to_string();
+    fingerprint.truncate(16);
+    fingerprint
 }
 
 /// Takes parts so that no two different sequences of them look the same.

@@ -60,6 +60,10 @@ fn closeness(word: &str, candidate: &str) -> Option<usize> {
 }
 
 /// Insertions, deletions, replacements and swaps of neighbours that turn `a` into `b`.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "the loops end with the words, and a row has a place more than the second"
+)]
 fn distance(a: &str, b: &str) -> usize {
     let a: Vec<char> = a.chars().collect();
     let b: Vec<char> = b.chars().collect();

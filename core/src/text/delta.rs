@@ -243,7 +243,7 @@ impl<'a> Cursor<'a> {
 
     /// The next `len` units of the first step. Insertions are only taken whole.
     fn take(&mut self, len: u32) -> Step {
-        let Some(step) = self.steps.first() else {
+        let Some((step, rest)) = self.steps.split_first() else {
             return Step::Delete { len: 0 };
         };
         let piece = match step {
@@ -256,7 +256,7 @@ impl<'a> Cursor<'a> {
         };
         self.taken += len;
         if self.taken == step.len() {
-            self.steps = &self.steps[1..];
+            self.steps = rest;
             self.taken = 0;
         }
         piece

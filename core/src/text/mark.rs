@@ -33,7 +33,11 @@ impl Mark {
     /// Puts `mark` in its place in `marks`, over the writer's older one.
     pub fn put(marks: &mut Vec<Mark>, mark: Mark) {
         match marks.binary_search_by_key(&mark.writer, |mark| mark.writer) {
-            Ok(at) => marks[at] = mark,
+            Ok(at) => {
+                if let Some(held) = marks.get_mut(at) {
+                    *held = mark;
+                }
+            }
             Err(at) => marks.insert(at, mark),
         }
     }

@@ -130,7 +130,8 @@ impl Shown {
         while !long.text.is_char_boundary(middle) {
             middle -= 1;
         }
-        let rest = long.cut(units(&long.text[..middle]))?;
+        let (first, _) = long.text.split_at(middle);
+        let rest = long.cut(units(first))?;
         self.runs.insert(run + 1, rest);
         Ok(())
     }

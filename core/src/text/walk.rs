@@ -18,15 +18,16 @@ impl<'a> Walk<'a> {
 
     /// The next piece of equal formats, at most `most` units long.
     pub(super) fn take(&mut self, most: u32) -> Option<(u32, &'a str, &'a Attributes)> {
-        let (run, len) = (self.runs.first()?, self.rest()?.min(most));
+        let (run, rest) = self.runs.split_first()?;
+        let len = self.rest()?.min(most);
         let from = run.byte_of(self.taken).ok()?;
         let to = run.byte_of(self.taken + len).ok()?;
         self.taken += len;
         if self.taken == run.units {
-            self.runs = &self.runs[1..];
+            self.runs = rest;
             self.taken = 0;
         }
-        Some((len, &run.text[from..to], &run.attributes))
+        Some((len, run.text.get(from..to)?, &run.attributes))
     }
 
     /// Passes over `len` units.

@@ -117,27 +117,21 @@ fn keep(delta: &mut Delta, old: Piece<'_>, new: Piece<'_>) -> Option<()> {
     Some(())
 }
 
+/// How many bytes long the characters are that both begin with.
+fn shared(one: impl Iterator<Item = char>, other: impl Iterator<Item = char>) -> usize {
+    let pairs = one.zip(other).take_while(|(a, b)| a == b);
+    pairs.map(|(a, _)| a.len_utf8()).sum()
+}
+
 /// The change that puts everything anew between what is equal at the beginning and at the end.
 fn around(before: &Shown, after: &Shown) -> Delta {
     let (old, new) = (before.text(), after.text());
-    let (mut olds, mut news) = (old.chars(), new.chars());
-    let mut head = 0;
-    while let (Some(a), Some(b)) = (olds.next(), news.next())
-        && a == b
-    {
-        head += a.len_utf8();
-    }
-    let (rest_old, rest_new) = (&old[head..], &new[head..]);
-    let (mut olds, mut news) = (rest_old.chars().rev(), rest_new.chars().rev());
-    let mut tail = 0;
-    while let (Some(a), Some(b)) = (olds.next(), news.next())
-        && a == b
-    {
-        tail += a.len_utf8();
-    }
-    let head = units(&old[..head]);
-    let gone = units(&rest_old[..rest_old.len() - tail]);
-    let mut come = units(&rest_new[..rest_new.len() - tail]);
+    let (head, rest_old) = old.split_at(shared(old.chars(), new.chars()));
+    let (_, rest_new) = new.split_at(head.len());
+    let tail = shared(rest_old.chars().rev(), rest_new.chars().rev());
+    let (gone, _) = rest_old.split_at(rest_old.len() - tail);
+    let (come, _) = rest_new.split_at(rest_new.len() - tail);
+    let (head, gone, mut come) = (units(head), units(gone), units(come));
     let (mut old, mut new) = (before.walk(), after.walk());
     let mut delta = Delta::new();
     retain(&mut delta, &mut old, &mut new, head);

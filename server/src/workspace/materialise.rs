@@ -88,6 +88,10 @@ fn push_display(json: &mut String, value: &dyn std::fmt::Display) {
     let _ = write!(json, "{value}");
 }
 
+#[expect(
+    clippy::string_slice,
+    reason = "cut only before and behind a byte of ASCII"
+)]
 fn push_text(json: &mut String, text: &str) {
     json.push('"');
     let mut plain = 0;

@@ -2,9 +2,7 @@
 
 use crate::common::*;
 use driftline_core::op::ChangeKind;
-use driftline_core::protocol::{
-    Cursor, Encoded, Form, Outcome, SentOp, SyncRequest, When, encode, encode_cbor,
-};
+use driftline_core::protocol::{Cursor, Encoded, Form, Outcome, SentOp, When, encode, encode_cbor};
 use driftline_core::value::Value;
 use driftline_server::auth::Role;
 use http::StatusCode;
@@ -417,19 +415,7 @@ async fn of_a_long_push_with_an_op_that_is_none_nothing_is_kept() {
     let number = Encoded(encode_cbor(&7_u8));
     let mut encoded: Vec<Encoded> = ops.iter().map(|op| Encoded(encode_cbor(op))).collect();
     encoded.push(number);
-    let (request, _) = a.request(Vec::new()).apart();
-    let broken = SyncRequest {
-        protocol: request.protocol,
-        schema_version: request.schema_version,
-        account: request.account,
-        device: request.device,
-        cursor: request.cursor,
-        losses_ack: request.losses_ack,
-        now: request.now,
-        ops: encoded,
-        page_bytes: request.page_bytes,
-        tag: request.tag,
-    };
+    let broken = a.request(Vec::new()).with_ops(encoded);
     let mut http = a.http(Form::Cbor, &a.request(Vec::new()));
     *http.body_mut() = axum::body::Body::from(encode_cbor(&broken));
     let reply = call(&world.server, http).await;

@@ -5,35 +5,14 @@ use minicbor::encode::{self, Encoder, Write as Output};
 use super::parts::{op_unless, version, write};
 use super::{Elsewhere, FIELDS, GENERATION, VERSION, WRITES};
 use crate::id::{FieldId, OpId, Version};
-use crate::merge::{DocumentState, Generation, Life, Write};
+use crate::merge::{DocumentState, Generation, Write};
 
 impl DocumentState {
     /// The one write of a live document of registers alone, all of whose values stand elsewhere: as most
     /// are that nobody has changed since their insert.
     pub(super) fn one_write_apart(&self, elsewhere: Elsewhere<'_>) -> Option<&Write> {
-        // All fields are named, so that one that is added is thought of here.
-        let DocumentState {
-            generation: _,
-            version: _,
-            life,
-            reopened,
-            clock,
-            registers,
-            counters,
-            sets,
-            texts,
-            updates,
-            updates_forgotten,
-        } = self;
-        let plain = *life == Life::Alive
-            && reopened.is_none()
-            && *clock == 0
-            && counters.is_empty()
-            && sets.is_empty()
-            && texts.is_empty()
-            && updates.is_empty()
-            && *updates_forgotten == 0;
-        let (_, first) = registers.iter().next().filter(|_| plain)?;
+        let registers = Some(&self.registers).filter(|_| self.is_of_registers_alone())?;
+        let (_, first) = registers.iter().next()?;
         let mut others = registers.iter();
         others
             .all(|(field, register)| register.write == first.write && elsewhere(field))

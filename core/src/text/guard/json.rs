@@ -140,7 +140,7 @@ impl Scan<'_, '_> {
             b'n' => self.word(b"ull"),
             b't' => self.word(b"rue"),
             b'f' => self.word(b"alse"),
-            b'-' | b'0'..=b'9' => self.number(),
+            first @ (b'-' | b'0'..=b'9') => self.number(first),
             _ => Err(Why::Json),
         }
     }
@@ -196,9 +196,8 @@ impl Scan<'_, '_> {
     }
 
     /// A number whose first byte has been read.
-    fn number(&mut self) -> Result<(), Why> {
+    fn number(&mut self, first: u8) -> Result<(), Why> {
         let start = self.at - 1;
-        let first = self.bytes[start];
         let lead = if first == b'-' { self.next()? } else { first };
         match lead {
             b'0' => {}
@@ -223,7 +222,8 @@ impl Scan<'_, '_> {
         if exact && self.at - start < 300 {
             return Ok(());
         }
-        match self.text[start..self.at].parse::<f64>() {
+        let written = self.text.get(start..self.at).unwrap_or_default();
+        match written.parse::<f64>() {
             Ok(number) if number.is_finite() => Ok(()),
             _ => Err(Why::Json),
         }
