@@ -171,6 +171,9 @@ impl<'t, 'c> Applying<'t, 'c> {
                     if *version <= in_base || planted(Mutant::VerdictEarly) =>
                 {
                     let landed = Leaving::landings(&op, *version, |c, d| self.rebase.base(c, d))?;
+                    if op.authored_again {
+                        self.rebase.leave_older(&op);
+                    }
                     let accepted = Some(*version);
                     let leaving = Leaving {
                         op,
@@ -247,6 +250,9 @@ impl<'t, 'c> Applying<'t, 'c> {
                 continue;
             }
             let in_order = in_order == Some(op.id);
+            if entry.echo.is_none() && !brings_as_here(entry, &op) {
+                self.rebase.leave_older(&op);
+            }
             let leaving = Leaving {
                 op,
                 accepted: Some(entry.version),
@@ -285,9 +291,6 @@ impl<'t, 'c> Applying<'t, 'c> {
     /// `in_order` says that its documents need no folding.
     fn leave(&mut self, leaving: Leaving, in_order: bool) -> Result<()> {
         let op = &leaving.op;
-        if op.authored_again {
-            self.rebase.leave_older(op);
-        }
         if op.state == OpState::Quarantined {
             ledger::drop_rejected(self.tx.conn(), op.id)?;
         }
@@ -311,6 +314,27 @@ impl<'t, 'c> Applying<'t, 'c> {
         }
         Ok(applied)
     }
+}
+
+/// Whether a version brings the text of `op`, which it names, as it is here. A copy of the file may have
+/// had it written again.
+fn brings_as_here(entry: &VersionEntry, op: &QueuedOp) -> bool {
+    let mut changes = op.body.changes.iter();
+    changes.all(|change| {
+        let mut results = entry.documents.iter();
+        let result = results.find(|result| {
+            result.collection == change.collection && result.document == change.document
+        });
+        change.texts.iter().all(|(field, edit)| {
+            result.is_some_and(|result| {
+                let update = result.texts.get(field);
+                let text = result.state.texts.get(field);
+                let mut marks = text.iter().flat_map(|text| &text.marks);
+                update == Some(&edit.update)
+                    && marks.any(|mark| mark.writer == edit.writer && mark.version == entry.version)
+            })
+        })
+    })
 }
 
 /// Where the openers of a version landed.

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use driftline_core::id::{CollectionId, DocumentId, OpId, Version};
 use driftline_core::protocol::limits::MAX_DECOMPRESSED;
 use driftline_core::protocol::{DocumentResult, OpResult, SnapshotFrame, VersionEntry, inflate};
+use driftline_core::text::Mark;
 use rusqlite::Connection;
 
 use super::apply::{Applied, PageError, Verdicts, apply_results};
@@ -72,7 +73,7 @@ fn replace_base(tx: &WriteTx<'_>, version: Version) -> std::result::Result<Vec<O
     unpack(tx)?;
     keep_links(tx, &queue)?;
     if !planted(Mutant::BootstrapWithoutPending) {
-        fold_on_top(tx, queue.newest, &queue.older)?;
+        fold_on_top(tx, queue.newest, &queue.texts)?;
     }
     Ok(queue.left)
 }
@@ -107,8 +108,8 @@ struct Sorted {
     left: Vec<OpId>,
     /// Those of them whose documents have others in the queue.
     linked: Vec<Leaving>,
-    /// Those of them whose text base has as it was authored first.
-    older: Vec<Rc<QueuedOp>>,
+    /// Those of them that edit texts of such documents.
+    texts: Vec<Rc<QueuedOp>>,
     /// The newest op of each document that has any.
     newest: BTreeMap<(CollectionId, DocumentId), OpId>,
 }
@@ -122,7 +123,7 @@ fn sort_queue(tx: &WriteTx<'_>, version: Version) -> Result<Sorted> {
     let mut sorted = Sorted {
         left: Vec::new(),
         linked: Vec::new(),
-        older: Vec::new(),
+        texts: Vec::new(),
         newest: BTreeMap::new(),
     };
     let mut leaving = Vec::new();
@@ -156,9 +157,6 @@ fn sort_queue(tx: &WriteTx<'_>, version: Version) -> Result<Sorted> {
         let Some(op) = queued::read(conn, id)?.map(Rc::new) else {
             continue;
         };
-        if op.authored_again {
-            sorted.older.push(Rc::clone(&op));
-        }
         if op.state == OpState::Quarantined {
             ledger::drop_rejected(conn, id)?;
         }
@@ -168,6 +166,9 @@ fn sort_queue(tx: &WriteTx<'_>, version: Version) -> Result<Sorted> {
             sorted.newest.contains_key(&(collection, document.clone()))
         };
         if op.documents().into_iter().any(needed) {
+            if op.edits_text() {
+                sorted.texts.push(Rc::clone(&op));
+            }
             let names = Vec::from_iter(op.body.retry_of);
             sorted.linked.push(Leaving {
                 op,
@@ -336,8 +337,14 @@ fn damaged<E>(_: E) -> StorageError {
 fn fold_on_top(
     tx: &WriteTx<'_>,
     newest: BTreeMap<(CollectionId, DocumentId), OpId>,
-    older: &[Rc<QueuedOp>],
+    texts: &[Rc<QueuedOp>],
 ) -> Result<()> {
+    let mut older = Vec::new();
+    for op in texts {
+        if op.authored_again || is_elsewhere(tx, op)? {
+            older.push(op);
+        }
+    }
     let mut newest = newest.into_iter().peekable();
     while newest.peek().is_some() {
         let mut rebase = Rebase::new(tx)?;
@@ -348,4 +355,26 @@ fn fold_on_top(
         rebase.finish()?;
     }
     Ok(())
+}
+
+/// Whether the new base has the text of `op` under another writer than it has here: a copy of the file had
+/// it written again. Where its writer has gone on, the marks do not tell.
+fn is_elsewhere(tx: &WriteTx<'_>, op: &QueuedOp) -> Result<bool> {
+    for change in &op.body.changes {
+        if change.texts.is_empty() {
+            continue;
+        }
+        let stored = tx.load(change.collection, &change.document)?;
+        let Some(base) = stored.as_ref().and_then(StoredDocument::base) else {
+            continue;
+        };
+        for (field, edit) in change.texts.iter() {
+            let marks = base.texts.get(field).map_or(&[][..], |text| &text.marks);
+            let by_another = |mark: &Mark| mark.last == op.id && mark.writer != edit.writer;
+            if Mark::of(marks, edit.writer).is_none() || marks.iter().any(by_another) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }

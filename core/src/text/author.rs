@@ -163,8 +163,9 @@ impl<'a, 'b> Whole<'a, 'b> {
                     continue;
                 }
                 Ok(direct) => direct.filter(|checked| {
+                    // By its clocks alone what it refers to is told from nobody else's.
                     !one.retried
-                        && !names.has_moved(one.writer)
+                        && !names.have_moved()
                         && checked.from() == names.ends(one.writer, &self.marks)
                 }),
             };
@@ -255,8 +256,12 @@ impl Elements {
         let put = guard::element_ids(checked);
         let there: BTreeSet<ElementId> = before.iter().copied().collect();
         if !keep {
-            self.left_out
-                .extend(put.iter().filter(|id| !there.contains(id)));
+            // What it moved was somebody's before.
+            let own = |id: &&ElementId| {
+                id.writer == checked.writer()
+                    && (checked.from()..checked.next()).contains(&id.clock)
+            };
+            self.left_out.extend(put.iter().filter(own));
             return Ok(None);
         }
         let after = whole.elements()?;
@@ -280,7 +285,7 @@ impl Elements {
             let to = left.map_or(0, |left| left + 1);
             if there.contains(id) && draft.find(self.name(*id)).is_some() {
                 draft.shift(self.name(*id), to);
-            } else if !there.contains(id) {
+            } else {
                 let value: Value = serde_json::from_str(json).map_err(|_| TextError::Broken)?;
                 let new = draft.insert(self.kept.writer(), to, value);
                 self.names.insert(*id, new);

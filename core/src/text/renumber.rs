@@ -72,9 +72,9 @@ impl Names {
         agreed.map_or(next, |agreed| next.min(*agreed))
     }
 
-    /// Whether anything of `writer` has got another name.
-    pub(super) fn has_moved(&self, writer: u64) -> bool {
-        self.moved.iter().any(|moved| moved.writer == writer)
+    /// Whether anything has got another name.
+    pub(super) fn have_moved(&self) -> bool {
+        !self.moved.is_empty()
     }
 
     /// The new name of `unit`, if it is there at all.

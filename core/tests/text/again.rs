@@ -62,6 +62,7 @@ impl Letters {
 
 struct Op {
     update: Vec<u8>,
+    by: u64,
     keep: bool,
     /// What it put in and took away, as its author saw it.
     put: BTreeSet<char>,
@@ -84,6 +85,7 @@ fn write(
     let after = letters(&device.body.text().unwrap());
     Some(Op {
         update,
+        by: device.writer,
         keep,
         put: &after - &before,
         gone: &before - &after,
@@ -98,6 +100,12 @@ struct History {
 }
 
 fn history(story: Story, leave_out: bool, random: &mut Random) -> History {
+    history_by(&[], story, leave_out, random)
+}
+
+/// The device may go on under each of `others`, one after the other.
+fn history_by(others: &[u64], story: Story, leave_out: bool, random: &mut Random) -> History {
+    let mut others = others.iter();
     let mut letters = Letters(0);
     let (me, other) = (writer(1), writer(2));
     let (mut device, mut friend) = (Device::new(me), Device::new(other));
@@ -135,6 +143,13 @@ fn history(story: Story, leave_out: bool, random: &mut Random) -> History {
                 break;
             }
         }
+        if others.len() > 0
+            && random.one_in(3)
+            && let Some(other) = others.next()
+        {
+            device.body = device.reread_as(*other);
+            device.writer = *other;
+        }
         let keep = !leave_out || random.one_in(2);
         ops.extend(write(&mut device, &mut letters, random, keep));
     }
@@ -157,14 +172,13 @@ fn rewrite(history: &History) -> TextBody {
     let base = &history.base;
     let state = base.body.state().unwrap();
     let checked = check_state(&state, TextKind::RichText, &base.marks, &LIMITS).unwrap();
-    let pending = |op: &Op| (op.update.clone(), op.keep);
-    let pending: Vec<_> = history.ops.iter().map(pending).collect();
-    let pending: Vec<Pending<'_>> = pending
+    let pending: Vec<Pending<'_>> = history
+        .ops
         .iter()
-        .map(|(update, keep)| Pending {
-            update,
-            writer: writer(1),
-            keep: *keep,
+        .map(|op| Pending {
+            update: &op.update,
+            writer: op.by,
+            keep: op.keep,
             retried: false,
         })
         .collect();
@@ -252,6 +266,20 @@ fn pending_text_that_does_not_continue_base_is_not_lost() {
             let history = history(story, false, &mut Random::new(seed));
             let text = rewrite(&history).text().unwrap();
             check_letters(&history, story, &text, seed);
+        }
+    }
+}
+
+/// What refers to own text under another writer, whose clocks somebody took, does not mean theirs.
+#[test]
+fn text_of_several_own_writers_hits_nobody_elses() {
+    for leave_out in [false, true] {
+        for seed in 2000..2300 {
+            let others = [writer(5), writer(6)];
+            let mut random = Random::new(seed);
+            let history = history_by(&others, Story::Copy, leave_out, &mut random);
+            let text = rewrite(&history).text().unwrap();
+            check_letters(&history, Story::Copy, &text, seed);
         }
     }
 }

@@ -91,86 +91,103 @@ impl Lists {
 
 #[test]
 fn lists_are_written_again_element_by_element() {
-    for seed in 0..300 {
-        let mut random = Random::new(seed);
-        let (me, other) = (writer(1), writer(2));
-        // Whether a copy of the file wrote under the same clocks first.
-        let copied_file = random.one_in(2);
-        let leave_out = random.one_in(2);
-        let mut counter = 0;
-        let (mut device, mut base) = (Lists::new(me), Lists::new(other));
-        for _ in 0..random.below(8) + 1 {
-            if let Some((update, _)) = base.edit(&mut counter, &mut random) {
-                device.hear(&update, other);
+    (0..300).for_each(|seed| is_written_again(&[], seed));
+}
+
+/// What refers to own elements under another writer, whose clocks somebody took, does not mean theirs.
+#[test]
+fn a_list_of_several_own_writers_hits_nobody_elses() {
+    (300..600).for_each(|seed| is_written_again(&[writer(5), writer(6)], seed));
+}
+
+/// The device may go on under each of `others`, one after the other.
+fn is_written_again(others: &[u64], seed: u64) {
+    let mut others = others.iter();
+    let mut random = Random::new(seed);
+    let (me, other) = (writer(1), writer(2));
+    // Whether a copy of the file wrote under the same clocks first.
+    let copied_file = random.one_in(2);
+    let leave_out = random.one_in(2);
+    let mut counter = 0;
+    let (mut device, mut base) = (Lists::new(me), Lists::new(other));
+    for _ in 0..random.below(8) + 1 {
+        if let Some((update, _)) = base.edit(&mut counter, &mut random) {
+            device.hear(&update, other);
+        }
+        if let Some((update, _)) = device.edit(&mut counter, &mut random) {
+            base.hear(&update, me);
+        }
+    }
+    let mut copy = device.reread(me);
+    let (mut updates, mut kept) = (Vec::new(), Vec::new());
+    let mut left_out_values = BTreeSet::new();
+    for _ in 0..random.below(8) + 1 {
+        if others.len() > 0
+            && random.one_in(3)
+            && let Some(other) = others.next()
+        {
+            device = device.reread(*other);
+        }
+        let by = device.body.writer();
+        let before: BTreeSet<u32> = device.values().into_iter().collect();
+        if let Some((update, put)) = device.edit(&mut counter, &mut random) {
+            let after: BTreeSet<u32> = device.values().into_iter().collect();
+            let keep = !leave_out || random.one_in(2);
+            if keep {
+                // A move beats a removal that had not seen it, but brings nothing back that
+                // was put in by what is left out.
+                kept.push((&put - &left_out_values, &before - &after));
+            } else {
+                left_out_values.extend(&after - &before);
             }
-            if let Some((update, _)) = device.edit(&mut counter, &mut random) {
+            updates.push((update, by, keep));
+        }
+    }
+    let mut copied = BTreeSet::new();
+    if copied_file {
+        for _ in 0..random.below(3) + 1 {
+            if let Some((update, put)) = copy.edit(&mut counter, &mut random) {
                 base.hear(&update, me);
+                copied.extend(put);
             }
         }
-        let mut copy = device.reread(me);
-        let (mut updates, mut kept) = (Vec::new(), Vec::new());
-        let mut left_out_values = BTreeSet::new();
-        for _ in 0..random.below(8) + 1 {
-            let before: BTreeSet<u32> = device.values().into_iter().collect();
-            if let Some((update, put)) = device.edit(&mut counter, &mut random) {
-                let after: BTreeSet<u32> = device.values().into_iter().collect();
-                let keep = !leave_out || random.one_in(2);
-                if keep {
-                    // A move beats a removal that had not seen it, but brings nothing back that
-                    // was put in by what is left out.
-                    kept.push((&put - &left_out_values, &before - &after));
-                } else {
-                    left_out_values.extend(&after - &before);
-                }
-                updates.push((update, keep));
-            }
+    }
+    let pending: Vec<Pending<'_>> = updates
+        .iter()
+        .map(|(update, by, keep)| Pending {
+            update,
+            writer: *by,
+            keep: *keep,
+            retried: false,
+        })
+        .collect();
+    let state = base.body.state().unwrap();
+    let checked = check_state(&state, TextKind::List, &base.marks, &LIMITS).unwrap();
+    let new = writer(77);
+    let rewritten = again(checked, &pending, new, BodyLimits::default()).unwrap();
+    let held: BTreeSet<u32> = base.values().into_iter().collect();
+    let mut expected = held.clone();
+    for (put, gone) in kept {
+        expected.extend(put);
+        expected.retain(|value| !gone.contains(value));
+    }
+    // What the copy moved it moved away from under the removal.
+    expected.extend(&copied & &held);
+    let mut result = base.reread(writer(4));
+    for update in rewritten {
+        if let Rewritten::Update(update) = update {
+            result.hear(&update, new);
         }
-        let mut copied = BTreeSet::new();
-        if copied_file {
-            for _ in 0..random.below(3) + 1 {
-                if let Some((update, put)) = copy.edit(&mut counter, &mut random) {
-                    base.hear(&update, me);
-                    copied.extend(put);
-                }
-            }
-        }
-        let pending: Vec<Pending<'_>> = updates
-            .iter()
-            .map(|(update, keep)| Pending {
-                update,
-                writer: me,
-                keep: *keep,
-                retried: false,
-            })
-            .collect();
-        let state = base.body.state().unwrap();
-        let checked = check_state(&state, TextKind::List, &base.marks, &LIMITS).unwrap();
-        let new = writer(77);
-        let rewritten = again(checked, &pending, new, BodyLimits::default()).unwrap();
-        let held: BTreeSet<u32> = base.values().into_iter().collect();
-        let mut expected = held.clone();
-        for (put, gone) in kept {
-            expected.extend(put);
-            expected.retain(|value| !gone.contains(value));
-        }
-        // What the copy moved it moved away from under the removal.
-        expected.extend(&copied & &held);
-        let mut result = base.reread(writer(4));
-        for update in rewritten {
-            if let Rewritten::Update(update) = update {
-                result.hear(&update, new);
-            }
-        }
-        let found = result.values();
-        assert_eq!(found.len(), expected.len(), "seed {seed}");
-        assert_eq!(
-            found.iter().copied().collect::<BTreeSet<u32>>(),
-            expected,
-            "seed {seed}"
-        );
-        if !copied_file && !leave_out {
-            assert_eq!(found, device.values(), "seed {seed}");
-        }
+    }
+    let found = result.values();
+    assert_eq!(found.len(), expected.len(), "seed {seed}");
+    assert_eq!(
+        found.iter().copied().collect::<BTreeSet<u32>>(),
+        expected,
+        "seed {seed}"
+    );
+    if !copied_file && !leave_out {
+        assert_eq!(found, device.values(), "seed {seed}");
     }
 }
 

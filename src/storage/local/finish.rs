@@ -8,6 +8,7 @@ use rusqlite::params;
 use super::{LocalWrite, Working};
 use crate::storage::error::{Result, StorageError};
 use crate::storage::history::{self, QueuedOp};
+use crate::storage::rebase::Rebase;
 use crate::storage::{meta, text};
 
 /// What a committed transaction did to the outbox.
@@ -70,7 +71,22 @@ impl LocalWrite<'_> {
             written: self.tx.now(),
             body,
         };
-        self.enqueue(&op, absorbed).map(Some)
+        let queued = self.enqueue(&op, absorbed)?;
+        self.author_together()?;
+        Ok(Some(queued))
+    }
+
+    /// The file has drawn a new writer while texts were queued: they and what was written on them go under
+    /// one.
+    fn author_together(&self) -> Result<()> {
+        if self.apart.is_empty() {
+            return Ok(());
+        }
+        let mut rebase = Rebase::new(self.tx)?;
+        for op in &self.apart {
+            rebase.author_together(*op)?;
+        }
+        rebase.finish().map(drop)
     }
 
     /// Lets the op stand for the one before it, if that says nothing any more.

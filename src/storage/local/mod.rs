@@ -43,6 +43,8 @@ pub(crate) struct LocalWrite<'t> {
     joined: bool,
     /// Texts it edits that have not become changes yet.
     pub(super) texts: Vec<EditedText>,
+    /// Queued ops of the same texts under another writer.
+    pub(super) apart: Vec<OpId>,
     /// Whether nothing that anybody watches changes: an editor's keystrokes are shown later.
     quiet: bool,
     /// Writing rows failed half way: nothing of this transaction may be committed, whatever the app
@@ -96,6 +98,7 @@ impl<'t> LocalWrite<'t> {
             size: 0,
             joined: false,
             texts: Vec::new(),
+            apart: Vec::new(),
             quiet: false,
             broken: false,
         }

@@ -63,6 +63,60 @@ fn a_copied_file_and_its_original_lose_and_double_no_word() {
     assert_eq!(words, ["again", "base", "before", "here", "there"]);
 }
 
+fn cuts(at: u64, most: u32) -> Draft {
+    Draft::update(NOTES, "a").types(Typed::Cut(at, most))
+}
+
+/// Three files under one writer: what one typed first was written again by its copy, and the third had
+/// typed at the same clocks. `between` happens in the copy before it takes its own word back.
+fn takes_back_its_own_word_and_not_anothers(between: impl Fn(&mut Device, &mut Server)) {
+    for by_bootstrap in [false, true] {
+        let (directory, _time, mut server, mut d) = world();
+        let mut third = d.copy(directory.path(), "third", 2);
+        d.write(&[types("gone ")]).unwrap();
+        let mut copy = d.copy(directory.path(), "copy", 3);
+        between(&mut copy, &mut server);
+        copy.write(&[cuts(0, 5)]).unwrap();
+        assert_eq!(copy.story(NOTES, "a"), "base ");
+        third.write(&[types("stays ")]).unwrap();
+        third.sync(&mut server);
+        d.sync(&mut server);
+        d.sync(&mut server);
+        assert!(d.story(NOTES, "a").contains("gone "));
+        // It sends what it wrote before it hears of the others.
+        let exchange = copy.send(&mut server, 100, 1).unwrap();
+        match by_bootstrap {
+            false => drop(copy.take(&exchange).unwrap()),
+            true => drop(copy.bootstrap(&mut server)),
+        }
+        for _ in 0..3 {
+            copy.sync(&mut server);
+            third.sync(&mut server);
+            d.sync(&mut server);
+        }
+        // What it took back stands there under another name, where that could not be told.
+        let story = copy.story(NOTES, "a");
+        let others = story.replace("gone ", "");
+        assert_eq!(others, "stays base ", "{by_bootstrap}: {story}");
+        check_healed(&[d, copy, third], &server);
+    }
+}
+
+#[test]
+fn what_a_copy_wrote_on_its_own_text_does_not_hit_text_at_the_same_clocks() {
+    takes_back_its_own_word_and_not_anothers(|_, _| {});
+}
+
+#[test]
+fn what_a_new_writer_writes_on_queued_text_of_the_old_one_does_not_hit_anothers() {
+    takes_back_its_own_word_and_not_anothers(|copy, _| {
+        let drawn = writer(copy);
+        let op = copy.write(&[types("regretted ")]).unwrap();
+        copy.discard(op);
+        assert_ne!(writer(copy), drawn, "its clocks are spoilt");
+    });
+}
+
 #[test]
 fn what_was_typed_on_top_of_a_rejected_op_stays_without_it() {
     let (_directory, _time, mut server, mut d) = world();
@@ -84,6 +138,8 @@ fn what_was_typed_on_top_of_a_rejected_op_stays_without_it() {
     // Tried again it stands where it was typed.
     server.refuse.clear();
     d.retry(refused).unwrap();
+    d.sync(&mut server);
+    // Authored with what the server had taken as it was before, and once more behind that.
     d.sync(&mut server);
     d.pull(&mut server, 10);
     assert_eq!(d.pending(), []);

@@ -165,6 +165,7 @@ impl LocalWrite<'_> {
             self.texts.extract_if(.., |text| is_meant(text)).collect();
         for text in &mut closing {
             if let Some(edit) = self.close(text)? {
+                self.apart.extend(text.open.first_by_another(edit.writer));
                 let place = &text.place;
                 let (collection, document) = (place.collection, place.document.clone());
                 let mut change = Change::new(collection, document, ChangeKind::Update);

@@ -212,6 +212,7 @@ impl Editing {
         change.texts.insert(self.place.field, edit);
         let mut write = LocalWrite::new(tx);
         write.be_quiet();
+        write.apart.extend(self.open.first_by_another(writer));
         write.expect_stored(&self.place, stored);
         write.apply(change)?;
         let shown = write.shown(collection, &self.place.document)?;

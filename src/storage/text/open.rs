@@ -33,6 +33,8 @@ pub(crate) struct OpenText {
     pub(crate) end: i64,
     /// The pending ops in it, in the queue's order.
     pub(crate) pending: Vec<OpId>,
+    /// The first of them and its writer: all are by one.
+    first: Option<(OpId, u64)>,
 }
 
 /// What a text is opened for.
@@ -156,6 +158,7 @@ pub(crate) fn open_base(base: &Base, opening: Opening) -> Result<OpenText> {
         marks,
         end: base.state.as_ref().map_or(0, |state| state.seq),
         pending: Vec::new(),
+        first: None,
     };
     text.take_tail(&base.tail)?;
     Ok(text)
@@ -182,8 +185,15 @@ impl OpenText {
         let taken = self.take(pending.op, writer, &pending.edit.update.0)?;
         if taken {
             self.pending.push(pending.op);
+            self.first.get_or_insert((pending.op, writer));
         }
         Ok(taken)
+    }
+
+    /// The first pending op, if it is by another writer.
+    pub(crate) fn first_by_another(&self, writer: u64) -> Option<OpId> {
+        let (op, by) = self.first?;
+        (by != writer).then_some(op)
     }
 
     /// Takes an update if it goes on where the text ends.

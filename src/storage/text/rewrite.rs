@@ -2,8 +2,12 @@
 //!
 //! Pending text has to go on exactly where base ends. Where it does not (an op before it was
 //! rejected or taken back, the original of a copied file has taken its clocks, the server says so),
-//! everything from there on is written again. What goes on as it should stays as it is: it may be
-//! on its way already.
+//! all pending text of the field is written again.
+//!
+//! All of a field's pending text is under one writer. An update names the one before it of its own
+//! writer, and what it refers to besides only by clocks: the server sees that it has the former otherwise
+//! than it is here (a copy of the file had it written again, say), but would take somebody else's text at
+//! the same clocks for the latter.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -123,35 +127,19 @@ impl Rebase<'_, '_> {
                 all.insert(edit.op, (edit, !hidden));
             }
         }
-        // Up to the first that is in the way everything stays as it is.
-        let in_the_way = |(op, (_, kept)): (&OpId, &(&PendingEdit, bool))| {
-            (!kept || misfits.contains(op)).then_some(*op)
-        };
-        let Some(first) = all.iter().find_map(in_the_way) else {
+        if all
+            .iter()
+            .all(|(op, (_, kept))| *kept && !misfits.contains(op))
+        {
             return Ok(());
-        };
-        let rest = all.split_off(&first);
-        let before: Vec<PendingEdit> = all.values().map(|(edit, _)| (*edit).clone()).collect();
-        let prefix = shown.map(|mut shown| {
-            // The marks of what stays, so that the rest is not taken for part of it.
-            for mark in &mut shown.marks {
-                let last = before
-                    .iter()
-                    .rev()
-                    .find(|edit| edit.edit.writer == mark.writer);
-                if let Some(last) = last {
-                    mark.last = last.op;
-                }
-            }
-            shown
-        });
-        let text = open(tx.conn(), place, opening, prefix.as_ref(), &before)?;
+        }
+        let text = open(tx.conn(), place, opening, shown.as_ref(), &[])?;
         let damaged = || StorageError::unreadable("text");
         let state = text.body.state().map_err(|_| damaged())?;
         let limits = &opening.limits.guard;
         let base = check_state(&state, opening.kind, &text.marks, limits).map_err(|_| damaged())?;
-        let mut pending: Vec<Pending<'_>> = Vec::with_capacity(rest.len());
-        for (op, (edit, kept)) in &rest {
+        let mut pending: Vec<Pending<'_>> = Vec::with_capacity(all.len());
+        for (op, (edit, kept)) in &all {
             let queued = self.ops.get(*op)?;
             pending.push(Pending {
                 update: &edit.edit.update.0,
@@ -163,7 +151,7 @@ impl Rebase<'_, '_> {
         let rewritten = author::again(base, &pending, writer, opening.limits);
         let rewritten = rewritten.map_err(|_| damaged())?;
         let mut after = None;
-        for ((op, (_, kept)), rewritten) in rest.iter().zip(rewritten) {
+        for ((op, (_, kept)), rewritten) in all.iter().zip(rewritten) {
             let edit = match rewritten {
                 _ if !kept => continue,
                 Rewritten::Update(update) => Some(TextEdit {
@@ -221,11 +209,17 @@ impl Rebase<'_, '_> {
         }
     }
 
-    /// Base has an op's text as it was authored first: as it is here nothing shows it.
+    /// Base has an op's text otherwise than it is here: as it is here nothing shows it.
     pub(in super::super) fn leave_older(&mut self, op: &Rc<QueuedOp>) {
         if op.edits_text() {
             self.left_out.push(Rc::clone(op));
         }
+    }
+
+    /// An op's text stands behind own text under another writer.
+    pub(in super::super) fn author_together(&mut self, op: OpId) -> Result<()> {
+        self.to_author.insert(op);
+        self.refold(op)
     }
 
     /// An op that was rejected is tried again: as it was written its text may stand behind what was
