@@ -78,21 +78,22 @@ impl Network {
         })
     }
 
-    /// Changes the weather. What is under way breaks off.
+    /// Changes the weather. What is under way breaks off, unless the weather is what it was.
     pub(super) fn set(&self, weather: Weather) {
-        self.weather.send_replace(weather);
+        self.weather
+            .send_if_modified(|now| std::mem::replace(now, weather) != weather);
     }
 
     /// The next `connections` break off somewhere; the later ones pass.
     pub(super) fn storm(&self, connections: u32) {
         self.seen.gusts.store(connections, Ordering::SeqCst);
-        self.set(Weather::Storm);
+        self.weather.send_replace(Weather::Storm);
     }
 
     /// Loses the first answer for which `committed` holds when the server has given it.
     pub(super) fn lose_answer(&self, committed: impl Fn() -> bool + Send + 'static) {
         *lock(&self.seen.committed) = Some(Box::new(committed));
-        self.set(Weather::LoseAnswer);
+        self.weather.send_replace(Weather::LoseAnswer);
     }
 
     /// How many connections were broken off by a storm.
