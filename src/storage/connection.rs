@@ -70,11 +70,11 @@ impl FileSpec {
         Ok(conn)
     }
 
-    /// Opens an existing file for writing.
-    pub(super) fn open_writer(&self, shared: &Shared) -> Result<GatedConnection> {
+    /// Opens an existing file for writing. Says whether what is committed would rest on what is in the log.
+    pub(super) fn open_writer(&self, shared: &Shared) -> Result<(GatedConnection, bool)> {
         let conn = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        pragmas::set_up_writer(&conn, self.durability)?;
-        GatedConnection::new(conn, shared)
+        let rests = pragmas::set_up_writer(&conn, self.durability)?;
+        Ok((GatedConnection::new(conn, shared)?, rests))
     }
 
     /// Opens an existing file for reading.

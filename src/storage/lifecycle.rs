@@ -80,7 +80,7 @@ impl Storage {
             None if !writer.unsettled => return Ok(()),
             // Lost to a failure, or let go of by a call that failed: what was committed before is
             // not settled by that.
-            None => self.spec.open_writer(&self.shared)?,
+            None => self.spec.open_writer(&self.shared)?.0,
         };
         let settled = match self.spec.durability {
             Durability::Full => Ok(()),

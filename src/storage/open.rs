@@ -63,7 +63,7 @@ impl Storage {
         };
         let conn = spec.open_raw()?;
         check_ownership(&conn)?;
-        pragmas::set_up_writer(&conn, *durability)?;
+        let rests = pragmas::set_up_writer(&conn, *durability)?;
 
         let (record, facts, version) = settle(&conn, &options)?;
         let layout = Arc::new(Layout::new(Arc::clone(schema), &record.ids)?);
@@ -96,6 +96,7 @@ impl Storage {
                 lifecycle: Lifecycle::Open,
                 connection: Some(connection),
                 failed: None,
+                rests_on_log: Cell::new(rests),
                 told: Some(version),
                 waits: Cell::new(spec.durability),
                 known: RefCell::default(),

@@ -38,8 +38,9 @@ pub(super) fn check_version() -> Result<()> {
     }
 }
 
-/// Settings of the one connection that writes.
-pub(super) fn set_up_writer(conn: &Connection, durability: Durability) -> Result<()> {
+/// Settings of the one connection that writes. Returns whether what it commits would rest on what is in the
+/// log: see [`leave_the_log_behind`].
+pub(super) fn set_up_writer(conn: &Connection, durability: Durability) -> Result<bool> {
     harden(conn)?;
     conn.busy_timeout(BUSY_TIMEOUT)?;
     write_ahead(conn)?;
@@ -50,8 +51,15 @@ pub(super) fn set_up_writer(conn: &Connection, durability: Durability) -> Result
     conn.set_prepared_statement_cache_capacity(256);
     conn.busy_timeout(BUSY_TURN)?;
     match durability {
-        Durability::Full if !planted(Mutant::LogTrusted) => leave_the_log_behind(conn),
-        Durability::Full | Durability::Normal => Ok(()),
+        Durability::Full if !planted(Mutant::LogTrusted) => match leave_the_log_behind(conn) {
+            // Reads go on. No commit may be made before there is room.
+            Err(StorageError::DiskFull) => {
+                tracing::warn!("there is no room to move the log into the file");
+                Ok(true)
+            }
+            left => left.map(|()| false),
+        },
+        Durability::Full | Durability::Normal => Ok(false),
     }
 }
 
@@ -60,15 +68,8 @@ pub(super) fn set_up_writer(conn: &Connection, durability: Durability) -> Result
 /// A process that ended over a failed sync leaves pages in the log that everybody reads and that no
 /// later sync writes. Commits behind them would be acknowledged, and gone with them when the power goes.
 /// Once all of the log is in the file the next commit begins it again from its start.
-fn leave_the_log_behind(conn: &Connection) -> Result<()> {
-    match checkpoint::passive(conn) {
-        // Reads go on, and no commit will succeed before there is room.
-        Err(StorageError::DiskFull) => {
-            tracing::warn!("there is no room to move the log into the file");
-            Ok(())
-        }
-        moved => moved.map(drop),
-    }
+pub(super) fn leave_the_log_behind(conn: &Connection) -> Result<()> {
+    checkpoint::passive(conn).map(drop)
 }
 
 /// Switches the file to a write-ahead log, unless it has one.

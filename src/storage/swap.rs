@@ -1,9 +1,10 @@
 //! The end of a bootstrap: the new base in place of the old, in one transaction.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
 use driftline_core::id::{CollectionId, DocumentId, OpId, Version};
+use driftline_core::merge::{DocumentState, Register, TextState};
 use driftline_core::protocol::limits::MAX_DECOMPRESSED;
 use driftline_core::protocol::{DocumentResult, OpResult, SnapshotFrame, VersionEntry, inflate};
 use driftline_core::text::Mark;
@@ -16,7 +17,7 @@ use super::insert::{Insert, TOGETHER};
 use super::queued::{self, OpState, QueuedOp, reading};
 use super::rebase::Rebase;
 use super::row::{self, StoredDocument};
-use super::stage::{self, DOCUMENTS, VERSIONS};
+use super::stage::{self, DOCUMENTS, Stage, VERSIONS};
 use super::tables::quoted;
 use super::text;
 use super::write::WriteTx;
@@ -52,7 +53,7 @@ pub(crate) fn swap(
     applied.replaced = !(stage.is_empty() && is_base_empty(tx)?);
     let left = match applied.replaced {
         false => Vec::new(),
-        true => replace_base(tx, stage.cursor.version)?,
+        true => replace_base(tx, &stage)?,
     };
     tx.set_cursor(stage.cursor)?;
     stage::forget(tx)?;
@@ -65,12 +66,11 @@ pub(crate) fn swap(
     Ok(applied)
 }
 
-/// Puts what is staged, which ends at `version`, in place of base. Returns the ops that base contains
-/// now.
-fn replace_base(tx: &WriteTx<'_>, version: Version) -> std::result::Result<Vec<OpId>, PageError> {
-    let queue = sort_queue(tx, version)?;
+/// Puts what is staged in place of base. Returns the ops that base contains now.
+fn replace_base(tx: &WriteTx<'_>, stage: &Stage) -> std::result::Result<Vec<OpId>, PageError> {
+    let queue = sort_queue(tx, stage.cursor.version)?;
     clear_base(tx)?;
-    unpack(tx)?;
+    unpack(tx, stage.pin.map_or(0, |pin| pin.version))?;
     keep_links(tx, &queue)?;
     if !planted(Mutant::BootstrapWithoutPending) {
         fold_on_top(tx, queue.newest, &queue.texts)?;
@@ -258,23 +258,84 @@ fn clear_base(tx: &WriteTx<'_>) -> Result<()> {
 }
 
 /// Writes what was kept, part by part.
-fn unpack(tx: &WriteTx<'_>) -> std::result::Result<(), PageError> {
+///
+/// A document that changed while the snapshot was made is newer than the snapshot's beginning, at `pin`,
+/// and the versions that follow tell of that change. If they do not, the server was restored meanwhile:
+/// what it had then is another history.
+fn unpack(tx: &WriteTx<'_>, pin: Version) -> std::result::Result<(), PageError> {
     let mut after = 0;
+    let mut newer: BTreeSet<(CollectionId, DocumentId)> = BTreeSet::new();
     while let Some((seq, kind, body)) = stage::next_part(tx.conn(), after)? {
         after = seq;
         if kind == VERSIONS {
             let mut rebase = Rebase::new(tx)?;
             for entry in minicbor::decode::<Vec<VersionEntry>>(&body).map_err(damaged)? {
                 for result in &entry.documents {
-                    rebase.take(result, entry.version, true)?;
+                    if !newer.is_empty() {
+                        meet(&mut rebase, &mut newer, result, entry.version)?;
+                    }
+                    rebase
+                        .take(result, entry.version, true)
+                        .map_err(other_history)?;
                 }
             }
             rebase.finish()?;
         } else {
-            insert_all(tx, documents_of(tx, kind, &body)?)?;
+            let documents = documents_of(tx, kind, &body)?;
+            let ahead = documents
+                .iter()
+                .filter(|document| document.state.version > pin);
+            newer.extend(ahead.map(|document| (document.collection, document.document.clone())));
+            insert_all(tx, documents)?;
         }
     }
+    match newer.is_empty() {
+        true => Ok(()),
+        false => Err(PageError::OtherSnapshot),
+    }
+}
+
+/// The version that a document of the snapshot had come to tells of it what the snapshot does.
+fn meet(
+    rebase: &mut Rebase<'_, '_>,
+    newer: &mut BTreeSet<(CollectionId, DocumentId)>,
+    result: &DocumentResult,
+    version: Version,
+) -> std::result::Result<(), PageError> {
+    let key = (result.collection, result.document.clone());
+    if !newer.contains(&key) {
+        return Ok(());
+    }
+    let base = rebase.base(result.collection, &result.document)?;
+    let Some(base) = base.filter(|base| base.version == version) else {
+        return Ok(());
+    };
+    if !tells_of(result, &base, version) {
+        return Err(PageError::OtherSnapshot);
+    }
+    newer.remove(&key);
     Ok(())
+}
+
+fn tells_of(result: &DocumentResult, base: &DocumentState, version: Version) -> bool {
+    let told = &result.state;
+    let registers = told.registers.iter().all(|(field, register)| {
+        let same = |held: &Register| held.write.op == register.write.op;
+        register.write.version != version || base.registers.get(field).is_some_and(same)
+    });
+    let texts = told.texts.iter().all(|(field, text)| {
+        let same = |held: &TextState| held.last == text.last;
+        text.version != version || base.texts.get(field).is_some_and(same)
+    });
+    registers && texts && told.generation.opener == base.generation.opener
+}
+
+/// What follows a snapshot fits it, or the server was restored meanwhile.
+fn other_history(error: PageError) -> PageError {
+    match error {
+        PageError::BaseMissing => PageError::OtherSnapshot,
+        other => other,
+    }
 }
 
 /// Writes documents that are not in the file.

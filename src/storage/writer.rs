@@ -25,6 +25,9 @@ pub(super) struct Writer {
     pub(super) connection: Option<GatedConnection>,
     /// One whose COMMIT failed, kept open until a commit succeeds: see [`Storage::find_out`].
     pub(super) failed: Option<GatedConnection>,
+    /// There was no room to leave behind what is in the log, of which the disk may have lost a part: what is
+    /// committed behind that would be lost with it.
+    pub(super) rests_on_log: Cell<bool>,
     /// Whether commits may have been made since the file was last let go of with everything on the
     /// disk.
     pub(super) unsettled: bool,
@@ -83,6 +86,10 @@ impl Storage {
         self.connected(&mut writer)?;
         let open: &Writer = &writer;
         let connection = open.connection.as_ref().ok_or(StorageError::Closed)?;
+        if open.rests_on_log.get() {
+            pragmas::leave_the_log_behind(&connection.conn)?;
+            open.rests_on_log.set(false);
+        }
         let tx = self.begin(open, connection, durability, origin)?;
         let value = match work(&tx) {
             Ok(value) => value,
@@ -247,9 +254,10 @@ impl Storage {
             writer.connection = None;
         }
         if writer.connection.is_none() {
-            let mut connection = self.spec.open_writer(&self.shared)?;
+            let (mut connection, rests) = self.spec.open_writer(&self.shared)?;
             self.checkpoints.watch(&mut connection.conn)?;
             writer.connection = Some(connection);
+            writer.rests_on_log.set(rests);
             writer.unsettled = true;
             writer.told = None;
             writer.verified.set(None);

@@ -348,6 +348,14 @@ impl Device {
 
     /// Follows the log, asks for fates and swaps.
     pub(crate) fn finish_bootstrap(&mut self, server: &mut Server) -> Applied {
+        self.try_to_finish_bootstrap(server).unwrap()
+    }
+
+    /// The same, where the swap may be refused.
+    pub(crate) fn try_to_finish_bootstrap(
+        &mut self,
+        server: &mut Server,
+    ) -> Result<Applied, PageError> {
         loop {
             let from = self
                 .storage
@@ -394,10 +402,9 @@ impl Device {
         let response = server.answer(&request, 0).unwrap();
         let applied = self
             .storage
-            .write_tx(Origin::Remote, |tx| stage::swap(tx, &response.results))
-            .unwrap();
+            .write_tx(Origin::Remote, |tx| stage::swap(tx, &response.results))?;
         self.note(&applied);
-        applied
+        Ok(applied)
     }
 
     /// The whole bootstrap.

@@ -202,6 +202,39 @@ fn a_bootstrap_brings_texts_and_keeps_what_was_typed_meanwhile() {
     check_healed(&[d, other], &server);
 }
 
+/// The server is restored to before what the snapshot holds of a document, and goes on from there.
+#[test]
+fn a_snapshot_that_the_server_forgets_half_way_is_none() {
+    for same_document in [false, true] {
+        let (directory, time, mut server, mut d) = world();
+        let backup = server.clone();
+        let mut other = Device::open(directory.path(), "other", &time, 2);
+        other.begin_bootstrap(&server);
+        d.write(&[types("forgotten "), Draft::insert(NOTES, "b").set(1, "x")])
+            .unwrap();
+        d.sync(&mut server);
+        while !other.stage_some(&server, 1) {}
+        let mut server = backup;
+        let mut third = Device::open(directory.path(), "third", &time, 3);
+        third.pull(&mut server, 10);
+        let document = if same_document { "a" } else { "c" };
+        let draft = match same_document {
+            true => types("instead "),
+            false => Draft::insert(NOTES, document).set(1, "y"),
+        };
+        third.write(&[draft]).unwrap();
+        third.sync(&mut server);
+        let refused = other.try_to_finish_bootstrap(&mut server);
+        assert!(
+            matches!(refused, Err(PageError::OtherSnapshot)),
+            "{refused:?}"
+        );
+        assert!(other.shown(NOTES, "b").is_none());
+        other.bootstrap(&mut server);
+        check_healed(&[other, third], &server);
+    }
+}
+
 #[test]
 fn a_long_tail_is_folded_and_nothing_shows_it() {
     let (directory, time, mut server, mut d) = world();
