@@ -30,6 +30,23 @@ pub enum Value {
     Bytes(Vec<u8>),
 }
 
+/// A value where it stands: in a [`Value`], or in the bytes of a message.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum ValueRef<'v> {
+    /// [`Value::Null`].
+    Null,
+    /// [`Value::Boolean`].
+    Boolean(bool),
+    /// [`Value::Integer`].
+    Integer(i64),
+    /// [`Value::Real`].
+    Real(f64),
+    /// [`Value::Text`].
+    Text(&'v str),
+    /// [`Value::Bytes`].
+    Bytes(&'v [u8]),
+}
+
 /// Why a value does not fit its field.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ValueError {
@@ -76,11 +93,18 @@ impl Value {
 
     /// How many bytes the value takes, as counted by limits.
     pub fn size(&self) -> usize {
+        self.as_ref().size()
+    }
+
+    /// The value where it stands.
+    pub fn as_ref(&self) -> ValueRef<'_> {
         match self {
-            Value::Null | Value::Boolean(_) => 1,
-            Value::Integer(_) | Value::Real(_) => 8,
-            Value::Text(text) => text.len(),
-            Value::Bytes(bytes) => bytes.len(),
+            Value::Null => ValueRef::Null,
+            Value::Boolean(b) => ValueRef::Boolean(*b),
+            Value::Integer(n) => ValueRef::Integer(*n),
+            Value::Real(x) => ValueRef::Real(*x),
+            Value::Text(text) => ValueRef::Text(text),
+            Value::Bytes(bytes) => ValueRef::Bytes(bytes),
         }
     }
 
@@ -149,6 +173,44 @@ impl Value {
     }
 }
 
+impl ValueRef<'_> {
+    /// A copy.
+    pub fn to_value(self) -> Value {
+        match self {
+            ValueRef::Null => Value::Null,
+            ValueRef::Boolean(b) => Value::Boolean(b),
+            ValueRef::Integer(n) => Value::Integer(n),
+            ValueRef::Real(x) => Value::Real(x),
+            ValueRef::Text(text) => Value::Text(text.to_owned()),
+            ValueRef::Bytes(bytes) => Value::Bytes(bytes.to_owned()),
+        }
+    }
+
+    /// How many bytes the value takes, as counted by limits.
+    pub fn size(self) -> usize {
+        match self {
+            ValueRef::Null | ValueRef::Boolean(_) => 1,
+            ValueRef::Integer(_) | ValueRef::Real(_) => 8,
+            ValueRef::Text(text) => text.len(),
+            ValueRef::Bytes(bytes) => bytes.len(),
+        }
+    }
+
+    /// Whether [`Value::admit`] takes the value as it is, as can be told at a glance: what is validated
+    /// there, or brought into another form, is not.
+    pub fn is_plainly(self, kind: FieldKind) -> bool {
+        match (kind, self) {
+            (_, ValueRef::Null)
+            | (FieldKind::Boolean, ValueRef::Boolean(_))
+            | (FieldKind::Integer | FieldKind::Timestamp, ValueRef::Integer(_))
+            | (FieldKind::Bytes, ValueRef::Bytes(_)) => true,
+            (FieldKind::Real, ValueRef::Real(x)) => x.is_finite(),
+            (FieldKind::Text, ValueRef::Text(text)) => !text.as_bytes().contains(&0),
+            _ => false,
+        }
+    }
+}
+
 impl From<bool> for Value {
     fn from(b: bool) -> Value {
         Value::Boolean(b)
@@ -194,40 +256,56 @@ impl<C> minicbor::Encode<C> for Value {
     fn encode<W: Write>(
         &self,
         e: &mut Encoder<W>,
+        ctx: &mut C,
+    ) -> Result<(), encode::Error<W::Error>> {
+        self.as_ref().encode(e, ctx)
+    }
+}
+
+impl<C> minicbor::Encode<C> for ValueRef<'_> {
+    fn encode<W: Write>(
+        &self,
+        e: &mut Encoder<W>,
         _: &mut C,
     ) -> Result<(), encode::Error<W::Error>> {
-        match self {
-            Value::Null => e.null()?.ok(),
-            Value::Boolean(b) => e.bool(*b)?.ok(),
-            Value::Integer(n) => e.i64(*n)?.ok(),
-            Value::Real(x) => e.f64(*x)?.ok(),
-            Value::Text(text) => e.str(text)?.ok(),
-            Value::Bytes(bytes) => e.bytes(bytes)?.ok(),
+        match *self {
+            ValueRef::Null => e.null()?.ok(),
+            ValueRef::Boolean(b) => e.bool(b)?.ok(),
+            ValueRef::Integer(n) => e.i64(n)?.ok(),
+            ValueRef::Real(x) => e.f64(x)?.ok(),
+            ValueRef::Text(text) => e.str(text)?.ok(),
+            ValueRef::Bytes(bytes) => e.bytes(bytes)?.ok(),
         }
     }
 }
 
 impl<'b, C> minicbor::Decode<'b, C> for Value {
+    fn decode(d: &mut Decoder<'b>, ctx: &mut C) -> Result<Self, decode::Error> {
+        ValueRef::decode(d, ctx).map(ValueRef::to_value)
+    }
+}
+
+impl<'b, C> minicbor::Decode<'b, C> for ValueRef<'b> {
     fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, decode::Error> {
         use minicbor::data::Type;
         Ok(match d.datatype()? {
             Type::Null | Type::Undefined => {
                 d.skip()?;
-                Value::Null
+                ValueRef::Null
             }
-            Type::Bool => Value::Boolean(d.bool()?),
+            Type::Bool => ValueRef::Boolean(d.bool()?),
             Type::F32 => finite(d.f32()?.into())?,
             Type::F64 => finite(d.f64()?)?,
-            Type::String => Value::Text(d.str()?.to_owned()),
-            Type::Bytes => Value::Bytes(d.bytes()?.to_owned()),
-            _ => Value::Integer(d.i64()?),
+            Type::String => ValueRef::Text(d.str()?),
+            Type::Bytes => ValueRef::Bytes(d.bytes()?),
+            _ => ValueRef::Integer(d.i64()?),
         })
     }
 }
 
-fn finite(x: f64) -> Result<Value, decode::Error> {
+fn finite<'v>(x: f64) -> Result<ValueRef<'v>, decode::Error> {
     if x.is_finite() {
-        Ok(Value::Real(x))
+        Ok(ValueRef::Real(x))
     } else {
         Err(decode::Error::message("a real number must be finite"))
     }

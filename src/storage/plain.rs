@@ -6,7 +6,7 @@
 use driftline_core::id::{CollectionId, DocumentId, FieldId, OpId, Version};
 use driftline_core::merge::{DocumentState, Write, encode_inserted};
 use driftline_core::mutant::{Mutant, planted};
-use driftline_core::op::plain_insert;
+use driftline_core::op::PlainInsert;
 use driftline_core::protocol::{OpResult, Outcome, VersionEntry};
 use driftline_core::schema::MergePolicy;
 use driftline_core::time::Stamp;
@@ -53,7 +53,7 @@ pub(super) fn settle_inserts(
         "SELECT op_id, state, authored_again, body FROM _dl_outbox WHERE seq BETWEEN ?1 AND ?2 ORDER BY seq",
     )?;
     let mut rows = statement.query((first.op.head(), last.op.head()))?;
-    let (mut fields, mut provenance) = (Vec::new(), Vec::with_capacity(128));
+    let (mut fields, mut provenance): (Vec<FieldId>, _) = (Vec::new(), Vec::with_capacity(128));
     let mut settle: Option<SettleInsert<'_>> = None;
     let mut settled = Vec::with_capacity(named.len());
     for named in &named {
@@ -63,7 +63,17 @@ pub(super) fn settle_inserts(
         };
         let body = row.get_ref(3)?.as_blob();
         let body = body.map_err(|_| StorageError::unreadable("outbox body"))?;
-        let Some((collection, document)) = plain_insert(body, &mut fields) else {
+        fields.clear();
+        let insert = PlainInsert::glance(body, |field, d| {
+            fields.push(field);
+            d.skip()
+        });
+        let Some(PlainInsert {
+            collection,
+            document,
+            ..
+        }) = insert
+        else {
             break;
         };
         let known = settle.take_if(|settle| settle.collection() == collection);

@@ -183,6 +183,13 @@ pub fn frame_of(registers: usize) -> usize {
     MAX_DOCUMENT_ID + CHANGE_FRAME + PART_FRAME * registers
 }
 
+/// Whether an insert of these registers alone, of so many bytes with its document's id, is as large as
+/// [`admit`] takes at most.
+pub(crate) fn is_small_enough(limits: &Limits, size: usize, registers: usize) -> bool {
+    let frame = CHANGE_FRAME + PART_FRAME * registers;
+    size <= limits.max_document as usize && size + frame <= limits.max_group as usize
+}
+
 /// What a change takes beside its values, towards the limit of a transaction: ids, links and keys.
 /// A hundred thousand changes of one boolean each must not pass as a hundred kilobytes.
 fn frame(change: &Change) -> usize {

@@ -9,12 +9,13 @@ mod text;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use admit::is_small_enough;
 pub use admit::{Refusal, admit, admit_alone, admit_register, frame_of, refusal, weight};
 pub use coalesce::{absorbs, take_over};
 pub use derived::derived_writer;
 pub use fields::FieldMap;
 pub(crate) use fields::room_for;
-pub use plain::plain_insert;
+pub use plain::PlainInsert;
 pub use text::{TextEdit, Update};
 
 use crate::id::{CollectionId, DocumentId, OpId, Version};

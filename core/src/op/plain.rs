@@ -1,63 +1,93 @@
-//! A glance at a queued op: whether it is the usual one, without taking in what it says.
+//! A glance at an op: whether it is the usual one, an insert of registers, without making anything of it.
 
 use minicbor::decode::{self, Decoder};
 
 use super::ChangeKind;
-use crate::id::{CollectionId, DocumentId, FieldId};
+use crate::id::{CollectionId, DocumentId, FieldId, Version};
 
-/// The document that an op brings into being, if it does that with registers and nothing else, under its
-/// own id and with no op before it. Their fields go into `fields`, in order.
-///
-/// `None` says only that more of the op has to be looked at; it may be damaged, too.
-pub fn plain_insert(body: &[u8], fields: &mut Vec<FieldId>) -> Option<(CollectionId, DocumentId)> {
-    fields.clear();
-    let found = of_op(&mut Decoder::new(body), fields).ok().flatten();
-    let in_order = fields.is_sorted_by(|a, b| a < b);
-    found.filter(|_| in_order && !fields.is_empty())
+/// An op that brings a document into being, with registers and nothing else, under its own id and with
+/// no op before it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlainInsert {
+    /// The cursor's version when the op was written.
+    pub base: Version,
+    /// The schema version it was written under.
+    pub schema: u32,
+    /// The document's collection.
+    pub collection: CollectionId,
+    /// The document.
+    pub document: DocumentId,
 }
 
-/// Members that such an op does not have end the glance: they are left out where they say nothing.
-fn of_op(
-    d: &mut Decoder<'_>,
-    fields: &mut Vec<FieldId>,
-) -> Result<Option<(CollectionId, DocumentId)>, decode::Error> {
-    let mut found = None;
+impl PlainInsert {
+    /// Looks at the bytes of an op's body. `value` is given each field, in the order of their numbers,
+    /// with a decoder that stands before its value and has to be led behind it.
+    ///
+    /// `None` says only that more of the op has to be looked at; it may be damaged, too. `value` may have
+    /// been given some fields then.
+    pub fn glance<'b>(
+        body: &'b [u8],
+        value: impl FnMut(FieldId, &mut Decoder<'b>) -> Result<(), decode::Error>,
+    ) -> Option<PlainInsert> {
+        of_op(&mut Decoder::new(body), value).ok().flatten()
+    }
+}
+
+/// Members that such an op does not have end the glance: they are left out where they say nothing. One
+/// that is there twice does, too.
+fn of_op<'b>(
+    d: &mut Decoder<'b>,
+    mut value: impl FnMut(FieldId, &mut Decoder<'b>) -> Result<(), decode::Error>,
+) -> Result<Option<PlainInsert>, decode::Error> {
+    let (mut base, mut schema, mut change) = (None, None, None);
     for _ in 0..d.map()?.unwrap_or(0) {
         match d.u32()? {
-            // Base and schema version.
-            0 | 1 => d.skip()?,
-            2 if found.is_none() && d.array()? == Some(1) => {
-                found = of_change(d, fields)?;
-                if found.is_none() {
+            0 if base.is_none() => base = Some(d.u64()?),
+            1 if schema.is_none() => schema = Some(d.u32()?),
+            2 if change.is_none() && d.array()? == Some(1) => {
+                change = of_change(d, &mut value)?;
+                if change.is_none() {
                     return Ok(None);
                 }
             }
             _ => return Ok(None),
         }
     }
-    Ok(found)
+    let found = schema.zip(change);
+    Ok(found.map(|(schema, (collection, document))| PlainInsert {
+        base: base.unwrap_or(0),
+        schema,
+        collection,
+        document,
+    }))
 }
 
-fn of_change(
-    d: &mut Decoder<'_>,
-    fields: &mut Vec<FieldId>,
+fn of_change<'b>(
+    d: &mut Decoder<'b>,
+    value: &mut impl FnMut(FieldId, &mut Decoder<'b>) -> Result<(), decode::Error>,
 ) -> Result<Option<(CollectionId, DocumentId)>, decode::Error> {
     let (mut collection, mut document, mut inserts) = (None, None, false);
+    let mut last = None;
     for _ in 0..d.map()?.unwrap_or(0) {
         match d.u32()? {
-            0 => collection = Some(d.u16()?),
-            1 => document = Some(d.decode()?),
-            2 => inserts = d.decode::<ChangeKind>()? == ChangeKind::Insert,
-            5 => {
+            0 if collection.is_none() => collection = Some(d.u16()?),
+            1 if document.is_none() => document = Some(d.decode()?),
+            2 if !inserts => inserts = d.decode::<ChangeKind>()? == ChangeKind::Insert,
+            5 if last.is_none() => {
                 for _ in 0..d.map()?.unwrap_or(0) {
-                    fields.push(d.u16()?);
-                    d.skip()?;
+                    let field = d.u16()?;
+                    if last.is_some_and(|last| last >= field) {
+                        return Ok(None);
+                    }
+                    last = Some(field);
+                    value(field, d)?;
                 }
             }
             _ => return Ok(None),
         }
     }
-    Ok(collection.zip(document).filter(|_| inserts))
+    let found = collection.zip(document);
+    Ok(found.filter(|_| inserts && last.is_some()))
 }
 
 #[cfg(test)]
@@ -84,16 +114,29 @@ mod tests {
         }
     }
 
-    fn glance(body: &OpBody) -> (Option<(CollectionId, DocumentId)>, Vec<FieldId>) {
-        let mut fields = vec![77];
-        let found = plain_insert(&minicbor::to_vec(body).unwrap(), &mut fields);
+    fn glance(body: &OpBody) -> (Option<PlainInsert>, Vec<FieldId>) {
+        at_bytes(&minicbor::to_vec(body).unwrap())
+    }
+
+    fn at_bytes(body: &[u8]) -> (Option<PlainInsert>, Vec<FieldId>) {
+        let mut fields = Vec::new();
+        let found = PlainInsert::glance(body, |field, d| {
+            fields.push(field);
+            d.skip()
+        });
         (found, fields)
     }
 
     #[test]
     fn an_insert_of_registers_is_known_by_its_document_and_fields() {
         let (found, fields) = glance(&body(vec![insert()]));
-        assert_eq!(found, Some((3, insert().document)));
+        let expected = PlainInsert {
+            base: 70_000,
+            schema: 2,
+            collection: 3,
+            document: insert().document,
+        };
+        assert_eq!(found, Some(expected));
         assert_eq!(fields, [2, 9]);
     }
 
@@ -142,12 +185,11 @@ mod tests {
     #[test]
     fn damaged_bytes_are_no_plain_insert() {
         let whole = minicbor::to_vec(body(vec![insert()])).unwrap();
-        let mut fields = Vec::new();
         for end in 0..whole.len() {
-            assert_eq!(plain_insert(&whole[..end], &mut fields), None);
+            assert_eq!(at_bytes(&whole[..end]).0, None);
         }
         // The same field twice.
         let twice: Vec<u8> = whole.iter().map(|b| if *b == 9 { 2 } else { *b }).collect();
-        assert_eq!(plain_insert(&twice, &mut fields), None);
+        assert_eq!(at_bytes(&twice).0, None);
     }
 }

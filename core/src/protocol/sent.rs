@@ -83,6 +83,14 @@ impl SentOp {
         }
     }
 
+    /// The parts of a full entry, its body still in bytes; `None` where only its id is told, or where the
+    /// bytes are no entry.
+    pub fn around(entry: &[u8]) -> Option<(OpId, When, &[u8])> {
+        let mut d = Decoder::new(entry);
+        let (id, when) = read_head(&mut d).ok()?;
+        Some((id, when, entry.get(d.position()..)?))
+    }
+
     /// Encodes a full entry around a body that is encoded already, as a device's queue holds it.
     pub fn encode_around(id: OpId, when: When, body: &[u8]) -> Vec<u8> {
         // A queue of thousands is encoded in one go: growing to each op's size took longer than the rest.
@@ -146,24 +154,27 @@ impl<'b, C> minicbor::Decode<'b, C> for SentOp {
         if d.datatype()? == Type::Bytes {
             return Ok(SentOp::Named(minicbor::Decode::decode(d, ctx)?));
         }
-        if d.array()? != Some(3) {
-            return Err(decode::Error::message("an op has three parts"));
-        }
-        let id = minicbor::Decode::decode(d, ctx)?;
-        let when = if d.datatype()? == Type::Array {
-            if d.array()? != Some(1) {
-                return Err(decode::Error::message("a wall clock stands alone"));
-            }
-            When::Wall(d.i64()?)
-        } else {
-            When::Age(d.u64()?)
-        };
+        let (id, when) = read_head(d)?;
         Ok(SentOp::Full {
             id,
             when,
             body: minicbor::Decode::decode(d, ctx)?,
         })
     }
+}
+
+fn read_head(d: &mut Decoder<'_>) -> Result<(OpId, When), decode::Error> {
+    if d.array()? != Some(3) {
+        return Err(decode::Error::message("an op has three parts"));
+    }
+    let id = d.decode()?;
+    if d.datatype()? != Type::Array {
+        return Ok((id, When::Age(d.u64()?)));
+    }
+    if d.array()? != Some(1) {
+        return Err(decode::Error::message("a wall clock stands alone"));
+    }
+    Ok((id, When::Wall(d.i64()?)))
 }
 
 /// The JSON form: one object, the body's members beside the id.

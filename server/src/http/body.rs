@@ -10,7 +10,6 @@ use http_body_util::BodyExt;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Shared;
-use super::sync::LONG;
 use crate::problem::Problem;
 use crate::workspace::Parted;
 
@@ -179,10 +178,10 @@ where
     Ok(decode(form, bytes)?)
 }
 
-/// Builds a request; one of another protocol need not be one that can be read. A long one keeps its ops
-/// in its bytes.
+/// Builds a request; one of another protocol need not be one that can be read. In the binary form its ops
+/// stay in its bytes until they are decided.
 pub(super) fn request(form: Form, bytes: Vec<u8>, max_depth: usize) -> Result<Parted, Problem> {
-    let read = match form == Form::Cbor && bytes.len() > LONG {
+    let read = match form == Form::Cbor {
         true => decode_around(&bytes).map_err(Problem::from).map(Err),
         false => message::<SyncRequest>(form, &bytes, max_depth).map(Ok),
     };

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use driftline_core::id::{OpId, Version};
-use driftline_core::merge::{self, Accepted, Decision, Link};
+use driftline_core::merge::{self, Accepted, Decision, Link, Record};
 use driftline_core::op::{Op, OpBody, Refusal, refusal};
 use driftline_core::protocol::{Cursor, Encoded, OpResult, Outcome, SentOp, VersionEntry, When};
 use driftline_core::schema::Schema;
@@ -18,7 +18,7 @@ use super::{Answer, Asked, Common, Ops, materialise};
 use crate::auth::Role;
 use crate::problem::Problem;
 use crate::store::{
-    Author, AuthorNumbers, Head, NewDocument, NewEdit, NewVersion, StoreError, TextPlace,
+    Author, AuthorNumbers, Head, NewDocument, NewEdit, NewVersion, StoreError, TextPlace, Touch,
     Transaction,
 };
 use driftline_core::mutant::{Mutant, planted};
@@ -49,17 +49,26 @@ pub(super) fn by_core(
 
 /// One request's part of a transaction.
 pub(super) struct Batch<'t> {
-    tx: &'t mut (dyn Transaction + 't),
-    common: &'t Common,
-    asked: &'t Asked,
+    pub(super) tx: &'t mut (dyn Transaction + 't),
+    pub(super) common: &'t Common,
+    pub(super) asked: &'t Asked,
     decide: Decide,
-    now: i64,
-    head: Head,
-    author: AuthorNumbers,
+    pub(super) now: i64,
+    pub(super) head: Head,
+    pub(super) author: AuthorNumbers,
     decided: Decided,
-    held: Held,
+    pub(super) held: Held,
     losses: Losses,
     typed: bool,
+}
+
+/// What the log says of an op beside its entry.
+pub(super) struct Wrote<'o> {
+    pub(super) op: OpId,
+    pub(super) base: Version,
+    pub(super) schema: u32,
+    pub(super) stamp: Stamp,
+    pub(super) touched: &'o [Touch<'o>],
 }
 
 /// What a batch leaves behind: the answer, and its versions for those who listen.
@@ -112,11 +121,20 @@ impl<'t> Batch<'t> {
     /// One of them cannot be read, among others: nothing of the request may be kept.
     pub(super) fn run(mut self, ops: Ops) -> Result<Done, Problem> {
         let mut results = Vec::with_capacity(ops.len());
-        for op in ops {
-            results.push(match op? {
-                SentOp::Full { id, when, body } => self.full(id, when, body)?,
-                SentOp::Named(id) => self.named(id)?,
-            });
+        match ops {
+            Ops::Read(ops) => {
+                for op in ops {
+                    results.push(self.sent(op)?);
+                }
+            }
+            Ops::Unread { request, ops } => {
+                for op in ops {
+                    results.push(match self.plain(op.bytes(&request))? {
+                        Some(result) => result,
+                        None => self.sent(op.read(&request)?)?,
+                    });
+                }
+            }
         }
         // First what needs no rows: a store may still be writing those of the last ops.
         let answer = page::answer(
@@ -139,6 +157,13 @@ impl<'t> Batch<'t> {
         })
     }
 
+    fn sent(&mut self, op: SentOp) -> Result<OpResult, Problem> {
+        match op {
+            SentOp::Full { id, when, body } => self.full(id, when, body),
+            SentOp::Named(id) => self.named(id),
+        }
+    }
+
     fn named(&mut self, id: OpId) -> Result<OpResult, Problem> {
         let result = fate(self.tx, &self.asked.account, id)?;
         if result.outcome == Outcome::Unknown {
@@ -157,10 +182,7 @@ impl<'t> Batch<'t> {
                 outcome: Outcome::RetryLater { after: Some(after) },
             });
         }
-        let contact = Contact {
-            device: self.asked.request.now,
-            server: self.now,
-        };
+        let contact = self.contact();
         let stamp = when.place(&contact);
         let mut op = Op {
             id,
@@ -191,10 +213,7 @@ impl<'t> Batch<'t> {
             return Ok(OpResult { id, outcome });
         };
         for (id, record) in &decision.records {
-            if planted(Mutant::RecordNotKept) {
-                break;
-            }
-            self.tx.put_record(*id, self.author.account, record)?;
+            self.record(*id, record)?;
         }
         if let Some(accepted) = decision.accepted {
             let links = decision
@@ -208,6 +227,22 @@ impl<'t> Batch<'t> {
             id,
             outcome: said(verdict),
         })
+    }
+
+    /// The clocks of both sides.
+    pub(super) fn contact(&self) -> Contact {
+        Contact {
+            device: self.asked.request.now,
+            server: self.now,
+        }
+    }
+
+    /// Keeps what was decided about an op.
+    pub(super) fn record(&mut self, id: OpId, record: &Record) -> Result<(), Problem> {
+        if !planted(Mutant::RecordNotKept) {
+            self.tx.put_record(id, self.author.account, record)?;
+        }
+        Ok(())
     }
 
     fn decision(
@@ -240,10 +275,14 @@ impl<'t> Batch<'t> {
     }
 
     fn exceeds_quota(&self, accepted: &Accepted) -> bool {
+        self.grows_beyond_quota(sizes(accepted))
+    }
+
+    /// Whether documents that grow from so many bytes to so many have no room.
+    pub(super) fn grows_beyond_quota(&self, (before, after): (u64, u64)) -> bool {
         let Some(quota) = self.common.schema.limits.quota else {
             return false;
         };
-        let (before, after) = sizes(accepted);
         after > before && self.head.bytes.saturating_sub(before).saturating_add(after) > quota
     }
 
@@ -265,13 +304,9 @@ impl<'t> Batch<'t> {
                 &self.asked.request.device.label,
             )?;
         }
-        let (before, after) = sizes(&accepted);
-        self.head.bytes = self.head.bytes.saturating_sub(before).saturating_add(after);
-        self.head.documents += accepted
-            .documents
-            .iter()
-            .filter(|touched| touched.before.is_none())
-            .count() as u64;
+        let new = accepted.documents.iter();
+        let new = new.filter(|touched| touched.before.is_none()).count() as u64;
+        self.grow(sizes(&accepted), new);
         let mut states = Vec::with_capacity(accepted.documents.len());
         for touched in &accepted.documents {
             let collection = self.common.schema.collection_by_id(touched.collection);
@@ -298,16 +333,39 @@ impl<'t> Batch<'t> {
             landed: landed.clone(),
         });
         let entry = entry_of(version, &accepted, states, &landed)?;
+        let wrote = Wrote {
+            op: op.id,
+            base: op.body.base,
+            schema: op.body.schema,
+            stamp,
+            touched: &touched,
+        };
+        self.append(&wrote, entry, echo)
+    }
+
+    /// Counts documents that were so large and are so large now, and how many of them are new.
+    pub(super) fn grow(&mut self, (before, after): (u64, u64), new: u64) {
+        self.head.bytes = self.head.bytes.saturating_sub(before).saturating_add(after);
+        self.head.documents += new;
+    }
+
+    /// Appends the next version to the log, and keeps what is told of it.
+    pub(super) fn append(
+        &mut self,
+        wrote: &Wrote<'_>,
+        entry: Vec<u8>,
+        echo: Option<VersionEntry>,
+    ) -> Result<(), Problem> {
         self.head.cursor = self.head.cursor.next(&entry);
         self.tx.append(&NewVersion {
             cursor: self.head.cursor,
-            op: op.id,
+            op: wrote.op,
             author: self.author,
-            base: op.body.base,
-            schema: op.body.schema,
-            written: stamp.millis(),
+            base: wrote.base,
+            schema: wrote.schema,
+            written: wrote.stamp.millis(),
             at: self.now,
-            touched: &touched,
+            touched: wrote.touched,
             entry: &entry,
         })?;
         let echo = echo

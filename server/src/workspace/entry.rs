@@ -15,6 +15,11 @@ const USUAL_BYTES: usize = 512;
 /// What an entry that only names its op fits in: each of a request is kept until the answer.
 const SHORT_BYTES: usize = 96;
 
+/// Room for the bytes of a usual entry or state.
+pub(super) fn room() -> Vec<u8> {
+    Vec::with_capacity(USUAL_BYTES)
+}
+
 /// A value's bytes.
 pub(super) fn encoded<T: minicbor::Encode<()>>(value: &T) -> Result<Vec<u8>, Problem> {
     encoded_within(USUAL_BYTES, value)
@@ -63,6 +68,29 @@ pub(super) fn entry_of(
         ids: &accepted.names,
         documents: parts.collect::<Result<_, Problem>>()?,
         landed,
+    };
+    encoded_within(room, &entry)
+}
+
+/// The same of a version that brings one new document into being and is told by one name.
+pub(super) fn entry_of_new(
+    (version, op): (Version, OpId),
+    (collection, document): (CollectionId, &DocumentId),
+    state: Encoded,
+) -> Result<Vec<u8>, Problem> {
+    let room = SHORT_BYTES + state.0.len();
+    let part = Part {
+        collection,
+        document,
+        whole: true,
+        state,
+        texts: &FieldMap::default(),
+    };
+    let entry = Entry {
+        version,
+        ids: &[op],
+        documents: vec![part],
+        landed: &[],
     };
     encoded_within(room, &entry)
 }

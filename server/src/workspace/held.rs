@@ -25,6 +25,11 @@ impl Held {
         );
     }
 
+    /// Whether no op waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.ops.is_empty()
+    }
+
     /// The undecided op that this one follows on one of its documents.
     pub(super) fn waits_for(&self, body: &OpBody) -> Option<OpId> {
         if self.ops.is_empty() || planted(Mutant::HeldOvertaken) {

@@ -3,16 +3,41 @@
 use std::fmt::Write;
 
 use base64::Engine;
-use driftline_core::merge::DocumentState;
+use driftline_core::merge::{DocumentState, Plain};
 use driftline_core::schema::{Collection, Field, FieldKind};
-use driftline_core::value::Value;
+use driftline_core::value::{Value, ValueRef};
 
 /// The visible fields, or `None` for a tombstone.
 pub(super) fn body(collection: &Collection, state: &DocumentState) -> Option<String> {
-    if !state.is_alive() {
-        return None;
-    }
-    let mut json = String::with_capacity(32 * collection.fields.len() + state.size());
+    let content = |json: &mut String, field: &Field| match field.kind {
+        FieldKind::Counter => {
+            push_integer(json, state.counters.get(field.id).copied().unwrap_or(0));
+        }
+        FieldKind::Set => push_set(json, field, state),
+        _ => push_register(json, field, state.value(field.id).map(Value::as_ref)),
+    };
+    state
+        .is_alive()
+        .then(|| object(collection, state.size(), content))
+}
+
+/// The visible fields of a document that a plain insert opens.
+pub(super) fn inserted(plain: &Plain<'_, '_>) -> String {
+    object(plain.collection, plain.size(), |json, field| {
+        match field.kind {
+            FieldKind::Counter => json.push('0'),
+            FieldKind::Set => json.push_str("[]"),
+            _ => push_register(json, field, plain.value(field.id)),
+        }
+    })
+}
+
+fn object(
+    collection: &Collection,
+    size: usize,
+    mut content: impl FnMut(&mut String, &Field),
+) -> String {
+    let mut json = String::with_capacity(32 * collection.fields.len() + size);
     json.push('{');
     // Texts stand elsewhere: a letter typed must not rewrite the document's row.
     let fields = collection
@@ -27,35 +52,29 @@ pub(super) fn body(collection: &Collection, state: &DocumentState) -> Option<Str
         json.push('"');
         json.push_str(&field.name);
         json.push_str("\":");
-        push_field(&mut json, field, state);
+        content(&mut json, field);
     }
     json.push('}');
-    Some(json)
+    json
 }
 
-fn push_field(json: &mut String, field: &Field, state: &DocumentState) {
-    match field.kind {
-        FieldKind::Counter => {
-            push_integer(json, state.counters.get(field.id).copied().unwrap_or(0))
-        }
-        FieldKind::Set => push_set(json, field, state),
-        _ => match state.value(field.id).or(field.default.as_ref()) {
-            None => json.push_str("null"),
-            Some(value) => push_value(json, field.kind, value),
-        },
+fn push_register(json: &mut String, field: &Field, value: Option<ValueRef<'_>>) {
+    match value.or(field.default.as_ref().map(Value::as_ref)) {
+        None => json.push_str("null"),
+        Some(value) => push_value(json, field.kind, value),
     }
 }
 
-fn push_value(json: &mut String, kind: FieldKind, value: &Value) {
+fn push_value(json: &mut String, kind: FieldKind, value: ValueRef<'_>) {
     match value {
-        Value::Null => json.push_str("null"),
-        Value::Boolean(b) => json.push_str(if *b { "true" } else { "false" }),
-        Value::Integer(n) => push_integer(json, *n),
+        ValueRef::Null => json.push_str("null"),
+        ValueRef::Boolean(b) => json.push_str(if b { "true" } else { "false" }),
+        ValueRef::Integer(n) => push_integer(json, n),
         // A float's shortest form that reads back; always with a digit, never NaN.
-        Value::Real(x) => push_display(json, &format_args!("{x:?}")),
-        Value::Text(text) if kind == FieldKind::Json => json.push_str(text),
-        Value::Text(text) => push_text(json, text),
-        Value::Bytes(bytes) => {
+        ValueRef::Real(x) => push_display(json, &format_args!("{x:?}")),
+        ValueRef::Text(text) if kind == FieldKind::Json => json.push_str(text),
+        ValueRef::Text(text) => push_text(json, text),
+        ValueRef::Bytes(bytes) => {
             json.push('"');
             base64::engine::general_purpose::STANDARD.encode_string(bytes, json);
             json.push('"');

@@ -10,6 +10,7 @@ mod losses;
 mod materialise;
 mod ops;
 mod page;
+mod plain;
 mod registry;
 mod rows;
 #[cfg(test)]

@@ -1,7 +1,5 @@
 //! The ops of a request on their way to be decided.
 
-use std::vec;
-
 use driftline_core::id::OpId;
 use driftline_core::protocol::{SentOp, SyncRequest, Unread, WireError};
 
@@ -46,39 +44,6 @@ impl Ops {
                 let ops = ops.iter().map(|op| op.read::<SentOp>(request));
                 ops.map(|op| op.map(|op| op.id())).collect()
             }
-        }
-    }
-}
-
-impl IntoIterator for Ops {
-    type Item = Result<SentOp, WireError>;
-    type IntoIter = Each;
-    fn into_iter(self) -> Each {
-        match self {
-            Ops::Read(ops) => Each::Read(ops.into_iter()),
-            Ops::Unread { request, ops } => Each::Unread {
-                request,
-                ops: ops.into_iter(),
-            },
-        }
-    }
-}
-
-/// Ops in their order.
-pub(crate) enum Each {
-    Read(vec::IntoIter<SentOp>),
-    Unread {
-        request: Vec<u8>,
-        ops: vec::IntoIter<Unread>,
-    },
-}
-
-impl Iterator for Each {
-    type Item = Result<SentOp, WireError>;
-    fn next(&mut self) -> Option<Self::Item> {
-        match self {
-            Each::Read(ops) => ops.next().map(Ok),
-            Each::Unread { request, ops } => ops.next().map(|op| op.read(request)),
         }
     }
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod faulty;
+mod plain;
 
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;

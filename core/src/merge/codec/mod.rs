@@ -19,6 +19,7 @@ use parts::{
     write,
 };
 pub use plain::encode_inserted;
+pub(super) use plain::encode_whole;
 use texts::{read_text, write_text};
 
 // Keys of the map. Absent means empty, zero or alive.

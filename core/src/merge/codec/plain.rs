@@ -1,11 +1,12 @@
-//! The usual row of a device: a live document of registers alone that one op wrote.
+//! The usual document: a live one of registers alone that one op wrote.
 
 use minicbor::encode::{self, Encoder, Write as Output};
 
 use super::parts::{op_unless, version, write};
-use super::{Elsewhere, FIELDS, GENERATION, VERSION, WRITES};
+use super::{Elsewhere, FIELDS, GENERATION, REGISTERS, VERSION, WRITES};
 use crate::id::{FieldId, OpId, Version};
 use crate::merge::{DocumentState, Generation, Write};
+use crate::value::ValueRef;
 
 impl DocumentState {
     /// The one write of a live document of registers alone, all of whose values stand elsewhere: as most
@@ -60,6 +61,30 @@ pub(super) fn encode<W: Output>(
     Ok(())
 }
 
+/// What a [`DocumentState`] is encoded as that the insert `by` brought into being with these values
+/// alone. There is at least one.
+///
+/// # Errors
+/// What the output says.
+pub(in crate::merge) fn encode_whole<W: Output>(
+    e: &mut Encoder<W>,
+    by: &Write,
+    values: &[(FieldId, ValueRef<'_>)],
+) -> Result<(), encode::Error<W::Error>> {
+    e.map(4)?.u8(GENERATION)?.array(2)?;
+    op_unless(e, by.op, None)?;
+    version(e, by.version)?;
+    e.u8(VERSION)?;
+    version(e, by.version)?;
+    e.u8(WRITES)?.array(1)?;
+    write(e, by, None)?;
+    e.u8(REGISTERS)?.map(values.len() as u64)?;
+    for (field, value) in values {
+        e.u16(*field)?.array(2)?.u32(0)?.encode(value)?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,6 +113,12 @@ mod tests {
                 .unwrap();
             encode_inserted(&mut Encoder::new(&mut inserted), &by, &fields).unwrap();
             assert_eq!(inserted, row);
+
+            let registers = state.registers.iter();
+            let values: Vec<_> = registers.map(|(f, r)| (f, r.value.as_ref())).collect();
+            let mut whole = Vec::new();
+            encode_whole(&mut Encoder::new(&mut whole), &by, &values).unwrap();
+            assert_eq!(whole, minicbor::to_vec(&state).unwrap());
         }
     }
 }
