@@ -312,9 +312,9 @@ impl World<'_> {
             let left = view.queue.iter().map(|queued| queued.id);
             site.untold.extend(left.filter(|id| !before.contains(id)));
         }
-        // All of the new base may have come since.
-        let begins_anew = view.cursor.version == 0 || self.sites[at].copies != known_copies;
-        if before.cursor.version > 0 && begins_anew {
+        // All of a history may have come and gone since, and all of the next one.
+        let begins_anew = before.cursor.version > 0 && view.cursor.version == 0;
+        if begins_anew || self.sites[at].copies != known_copies {
             before = self.seen_in_a_copy(at, before, &view, &known_copies)?;
         }
         let site = &self.sites[at];

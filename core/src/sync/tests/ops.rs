@@ -85,6 +85,16 @@ fn pull_goes_on_while_pushing_fails() {
 
 #[test]
 fn a_poison_op_is_isolated_and_withdrawn_while_the_others_drain() {
+    poison_is_withdrawn(500, "internal");
+}
+
+/// With a live socket nothing else needs to be asked for that could succeed between.
+#[test]
+fn so_is_an_op_that_something_on_the_way_never_lets_pass() {
+    poison_is_withdrawn(0, "");
+}
+
+fn poison_is_withdrawn(status: u16, code: &str) {
     let mut world = World::started(true);
     world.page();
     world.tell(Event::LiveOpened);
@@ -119,7 +129,7 @@ fn a_poison_op_is_isolated_and_withdrawn_while_the_others_drain() {
         };
         world.machine.sent(sent.clone());
         let actions = if sent.contains(&poison) {
-            world.fail(500, "internal")
+            world.fail(status, code)
         } else {
             queue.retain(|id| !sent.contains(id));
             let sendable = queue.iter().any(|id| !plan.set_aside.contains(id));
