@@ -15,6 +15,8 @@ mod docs;
 mod golden;
 #[path = "protocol/hostile.rs"]
 mod hostile;
+#[path = "protocol/page.rs"]
+mod page;
 #[path = "protocol/samples/mod.rs"]
 mod samples;
 #[path = "protocol/session.rs"]

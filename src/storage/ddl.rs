@@ -6,7 +6,8 @@ use driftline_core::schema::{Collection, FieldKind};
 use driftline_core::text::TextKind;
 use driftline_core::value::Value;
 
-use super::tables::{Column, Search, Table, column_name, quoted, shown_in, table_name};
+use super::column::Column;
+use super::tables::{Search, Table, column_name, quoted, shown_in, table_name};
 
 impl Table {
     /// The statement that creates the table with all its columns.

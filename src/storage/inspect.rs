@@ -11,11 +11,12 @@ use driftline_core::schema::{FieldKind, StableIds};
 use driftline_core::value::Value;
 use rusqlite::{Connection, OpenFlags};
 
+use super::column::Column;
 use super::error::{Result, StorageError};
 use super::history::OpState;
 use super::reshape::SchemaRecord;
 use super::row::read_row;
-use super::tables::{Column, TEXTS, Table, kind_named, start};
+use super::tables::{TEXTS, Table, kind_named, start};
 use super::{election, ledger, meta, migrations, open, outbox, pragmas, runs};
 use crate::document::FieldValue;
 use crate::inspect::{

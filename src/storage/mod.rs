@@ -24,6 +24,7 @@ pub(crate) mod apply;
 mod aside;
 pub(crate) mod attach;
 mod checkpoint;
+mod column;
 mod conflicts;
 mod connection;
 mod copies;
@@ -78,6 +79,7 @@ mod writer;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+pub(crate) use column::{value_of, value_ref};
 pub(crate) use connection::GatedConnection;
 pub(crate) use error::{Result, StorageError, WriteError};
 pub(crate) use hooks::{Changes, Hooks, Origin};
@@ -87,7 +89,7 @@ pub(crate) use open::OpenOptions;
 pub(crate) use read::ReadTx;
 #[cfg(test)]
 pub(crate) use row::StoredDocument;
-pub(crate) use tables::{Layout, Table, value_of, value_ref};
+pub(crate) use tables::{Layout, Table};
 pub(crate) use write::WriteTx;
 
 use checkpoint::Checkpoints;

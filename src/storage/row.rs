@@ -13,10 +13,11 @@ use driftline_core::value::Value;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
 
+use super::column::value_of;
 use super::error::{Result, StorageError};
 use super::insert::Insert;
 use super::meta::Bind;
-use super::tables::{Table, column_name, value_of};
+use super::tables::{Table, column_name};
 use super::text_index::{index_text, unindex_text};
 
 /// A document as the device holds it: what it shows, and what is needed to get back to base.

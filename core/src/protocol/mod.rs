@@ -6,6 +6,7 @@
 mod compress;
 mod cursor;
 pub mod failure;
+mod frame;
 pub mod json;
 mod kinds;
 pub mod limits;
@@ -20,11 +21,12 @@ mod wire;
 pub use compress::{compress, decompress, inflate};
 pub use cursor::{ChainHash, Cursor, InvalidHash};
 pub use failure::{Failure, Reaction, StateOnFailure, react};
+pub use frame::{LiveFrame, SnapshotFrame, Versions};
 pub use json as json_u64;
 pub use kinds::HoldsValues;
 pub use message::{
-    Announcement, Device, DocumentResult, LiveFrame, OpResult, Outcome, Quota, SnapshotFrame,
-    SyncRequest, SyncResponse, VersionEntry, Versions, protocol_of,
+    Announcement, Device, DocumentResult, OpResult, Outcome, Quota, SyncRequest, SyncResponse,
+    VersionEntry, protocol_of,
 };
 pub use sent::{SentOp, When};
 pub use snapshot::{InvalidResume, Position, Resume, append_snapshot, split_snapshot};

@@ -7,60 +7,8 @@ use driftline_core::protocol::{Cursor, Form, LiveFrame, Reaction, encode, limits
 use driftline_core::schema;
 use driftline_core::sync::Settings;
 
+use crate::page::{DOCS, fence, table, tables, unquoted};
 use crate::{golden, samples, session};
-
-const DOCS: &str = include_str!("../../../docs/protocol.md");
-
-/// The fenced block with these words behind its fence.
-pub(crate) fn fence(words: &str) -> &'static str {
-    let opening = format!("\n```{words}\n");
-    let start = DOCS
-        .find(&opening)
-        .unwrap_or_else(|| panic!("no block `{words}`"))
-        + opening.len();
-    let rest = &DOCS[start..];
-    if rest.starts_with("```") {
-        return "";
-    }
-    &rest[..rest.find("\n```").unwrap() + 1]
-}
-
-/// The rows of the table whose head begins with this cell, cells trimmed.
-fn table(head: &str) -> Vec<Vec<&'static str>> {
-    let mut tables = tables(DOCS, head);
-    assert_eq!(tables.len(), 1, "tables headed `{head}`");
-    tables.remove(0)
-}
-
-fn tables(text: &'static str, head: &str) -> Vec<Vec<Vec<&'static str>>> {
-    let mut found: Vec<Vec<Vec<&str>>> = Vec::new();
-    let mut inside = false;
-    for line in text.lines() {
-        if line.starts_with("|--") {
-            continue;
-        }
-        let Some(row) = line.strip_prefix("| ") else {
-            inside = false;
-            continue;
-        };
-        let cells: Vec<&str> = row
-            .trim_end_matches('|')
-            .split(" | ")
-            .map(str::trim)
-            .collect();
-        if cells[0] == head && !inside {
-            inside = true;
-            found.push(Vec::new());
-        } else if inside && let Some(table) = found.last_mut() {
-            table.push(cells);
-        }
-    }
-    found
-}
-
-fn unquoted(cell: &str) -> &str {
-    cell.trim_matches('`')
-}
 
 /// Every block of JSON, with what it must be.
 fn examples() -> BTreeMap<String, String> {
@@ -211,7 +159,7 @@ fn its_tables_have_every_member_with_its_key() {
         ("DocumentResult", message),
         ("Link", include_str!("../../src/merge/record.rs")),
         ("Loss", include_str!("../../src/ledger.rs")),
-        ("Versions", message),
+        ("Versions", include_str!("../../src/protocol/frame.rs")),
         ("Failure", include_str!("../../src/protocol/failure.rs")),
         ("Announcement", message),
     ];

@@ -16,7 +16,7 @@ use driftline_core::protocol::{
 use driftline_core::schema::Schema;
 use driftline_core::time::{Contact, Reading};
 
-use crate::docs;
+use crate::page;
 
 /// A request and its answer, as files.
 pub(crate) struct Step {
@@ -197,7 +197,7 @@ impl Server {
 /// What the steps are answered with.
 pub(crate) fn answers() -> Vec<String> {
     let mut server = Server {
-        schema: Schema::parse(docs::fence("toml")).unwrap(),
+        schema: Schema::parse(page::fence("toml")).unwrap(),
         rows: Rows::default(),
         log: Vec::new(),
         beginning: Cursor::seed(&[0x11; 16]),
@@ -222,7 +222,7 @@ fn the_session_is_what_a_server_answers() {
 #[test]
 fn the_session_repeated_changes_nothing() {
     let mut server = Server {
-        schema: Schema::parse(docs::fence("toml")).unwrap(),
+        schema: Schema::parse(page::fence("toml")).unwrap(),
         rows: Rows::default(),
         log: Vec::new(),
         beginning: Cursor::seed(&[0x11; 16]),
@@ -248,7 +248,7 @@ fn an_op_cannot_bring_back_more_than_an_answer_holds() {
     use driftline_core::op::{Change, ChangeKind, OpBody};
     use driftline_core::protocol::limits::MAX_VERSION;
     use driftline_core::time::Stamp;
-    let schema = Schema::parse(docs::fence("toml")).unwrap();
+    let schema = Schema::parse(page::fence("toml")).unwrap();
     let mut rows = Rows::default();
     let mut n = 0;
     let mut decided = |changes: Vec<Change>| {

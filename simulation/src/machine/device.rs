@@ -1,13 +1,12 @@
 //! A device of a simulation: the shipped library, on a disk of its own.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use driftline::environment::{Clock, Environment};
 use driftline::{
-    Config, Database, Durability, Form, HostToken, Rows, Schema, Sync, SyncConfig, TextSession,
-    TokenError, Value,
+    Config, Database, Durability, Form, Rows, Schema, Sync, SyncConfig, TextSession, TokenError,
+    Value,
 };
 use driftline_core::schema::FieldKind;
 use driftline_simvfs::{Disk, PowerLoss, Process, heap};
@@ -15,6 +14,7 @@ use rusqlite::{Connection, OpenFlags};
 use serde_json::json;
 
 use super::processes::ProcessTable;
+use super::tokens::{Keychain, TokenTrouble};
 use super::watched::Watched;
 use super::{Account, DrawnIds, MachineClock, Network, Owner, Tasks, WORKSPACE};
 
@@ -69,76 +69,12 @@ pub struct Device {
     open: Option<Open>,
 }
 
-/// What is wrong with tokens. Cloning shares it.
-#[derive(Clone, Debug, Default)]
-pub struct TokenTrouble(Arc<AtomicU8>);
-
-impl TokenTrouble {
-    /// Nothing is.
-    pub const NONE: u8 = 0;
-    /// They have expired when they come.
-    pub const EXPIRED: u8 = 1;
-    /// There are none.
-    pub const MISSING: u8 = 2;
-    /// They are signed by somebody else.
-    pub const FORGED: u8 = 3;
-    /// They end after a few seconds.
-    pub const SHORT: u8 = 4;
-    /// They are somebody else's.
-    pub const STRANGER: u8 = 5;
-    /// They are for another workspace.
-    pub const ELSEWHERE: u8 = 6;
-
-    /// From now on.
-    pub fn set(&self, trouble: u8) {
-        self.0.store(trouble, Ordering::Relaxed);
-    }
-
-    fn token(&self, account: &Account, now: i64) -> Result<String, String> {
-        match self.0.load(Ordering::Relaxed) {
-            TokenTrouble::EXPIRED => account.token(now - 7_200_000),
-            TokenTrouble::MISSING => Err("signed out".to_owned()),
-            TokenTrouble::FORGED => account.token(now).map(|token| format!("{token}x")),
-            TokenTrouble::SHORT => account.token(now - 3_595_000),
-            TokenTrouble::STRANGER => Account::writer("zoe").token(now),
-            TokenTrouble::ELSEWHERE => account.token_for("meadow", now),
-            _ => account.token(now),
-        }
-    }
-}
-
 struct Open {
     /// Letters that are open in editors.
     editors: BTreeMap<String, TextSession>,
     watched: Option<Watched>,
     database: Database,
     sync: Option<Sync>,
-}
-
-/// What the host keeps outside of the disk that is backed up.
-#[derive(Clone, Default)]
-struct Keychain(Arc<Mutex<Option<Vec<u8>>>>);
-
-impl Keychain {
-    fn fork(&self) -> Keychain {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Keychain(Arc::new(Mutex::new(kept.clone())))
-    }
-}
-
-impl HostToken for Keychain {
-    fn load(&self) -> std::io::Result<Option<Vec<u8>>> {
-        Ok(self
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone())
-    }
-
-    fn store(&self, token: &[u8]) -> std::io::Result<()> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(token.to_vec());
-        Ok(())
-    }
 }
 
 impl Device {

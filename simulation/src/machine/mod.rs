@@ -14,13 +14,15 @@ mod processes;
 mod server;
 mod sockets;
 mod tasks;
+mod tokens;
 mod watched;
 mod weather;
 
 pub use clock::{DrawnIds, MachineClock};
-pub use device::{Device, DeviceOptions, TokenTrouble};
+pub use device::{Device, DeviceOptions};
 pub use network::{Network, Stranger};
 pub use server::{Account, ServerHost, WORKSPACE, workspace_file};
 pub use sockets::{FrameFate, Way};
 pub use tasks::{NOBODY, Owner, Tasks};
+pub use tokens::TokenTrouble;
 pub use weather::{Canned, Fate, Weather};

@@ -19,6 +19,7 @@ mod schema;
 mod script;
 mod shrink;
 mod site;
+mod swarm;
 mod trace;
 mod watch;
 mod weather;
@@ -36,8 +37,9 @@ use driftline_simvfs::{Disk, Image, Random, heap};
 pub use campaign::{Campaign, Failure, Results, run_script, run_seed};
 pub use logs::read_logs;
 pub use schema::{LETTERS, Schemas, TWINS};
-pub use script::{Act, Rates, Script, Step, Swarm};
+pub use script::{Act, Script, Step};
 pub use shrink::{Passes, Regression, shrink};
+pub use swarm::{Rates, Swarm};
 pub use trace::Trace;
 
 use crate::machine::{Account, Device, DeviceOptions, NOBODY, Network, ServerHost, Tasks};

@@ -9,7 +9,7 @@ use driftline_core::protocol::{inflate, split_snapshot};
 use driftline_simvfs::Random;
 
 use super::heal::HANDSHAKE_MS;
-use super::script::Rates;
+use super::swarm::Rates;
 use super::trace::{Fnv, Trace};
 use crate::machine::{Canned, Fate, FrameFate, Way, Weather};
 use crate::oracles::{self, Judgement};
