@@ -28,7 +28,8 @@ pub struct Isolation {
 struct Lone {
     backoff: Backoff,
     counted: u32,
-    successes_at_last_failure: u64,
+    successes_when_counted: u64,
+    successes_when_it_failed: u64,
 }
 
 /// What a failure leads to.
@@ -58,11 +59,15 @@ impl Isolation {
         self.lone.keys().copied()
     }
 
-    /// An op whose own timer is over.
-    pub fn due(&self, now: i64) -> Option<OpId> {
+    /// An op whose own timer is over. `pull` says that a pull is due as well.
+    ///
+    /// Where nothing has succeeded since the op failed the pull goes without it: else it would fail with it
+    /// again and again, and nothing would tell that the op is at fault and not the server.
+    pub fn due(&self, now: i64, pull: bool) -> Option<OpId> {
+        let may_go = |lone: &Lone| !pull || self.successes > lone.successes_when_it_failed;
         self.lone
             .iter()
-            .find(|(_, lone)| lone.backoff.until() <= now)
+            .find(|(_, lone)| lone.backoff.until() <= now && may_go(lone))
             .map(|(id, _)| *id)
     }
 
@@ -124,10 +129,11 @@ impl Isolation {
         let lone = self.lone.entry(*alone).or_default();
         lone.backoff.fail(now, None, jitter);
         // Only failures between which others succeeded say anything about the op.
-        if counts && (lone.counted == 0 || successes > lone.successes_at_last_failure) {
+        if counts && (lone.counted == 0 || successes > lone.successes_when_counted) {
             lone.counted += 1;
-            lone.successes_at_last_failure = successes;
+            lone.successes_when_counted = successes;
         }
+        lone.successes_when_it_failed = successes;
         if lone.counted >= FAILURES_ALONE {
             self.lone.remove(alone);
             return Consequence::Withdraw(*alone);
@@ -154,7 +160,7 @@ mod tests {
             requests += 1;
             now += 1_000_000;
             assert!(requests < 100, "never found");
-            let batch: Vec<OpId> = match isolation.due(now) {
+            let batch: Vec<OpId> = match isolation.due(now, false) {
                 Some(id) => vec![id],
                 None => {
                     let aside: Vec<OpId> = isolation.set_aside().collect();

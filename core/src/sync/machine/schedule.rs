@@ -77,12 +77,9 @@ impl Machine {
             Phase::CatchUp => Purpose::CatchUp,
             Phase::AskFates => Purpose::AskFates,
         };
-        // A pull that is due goes without it: it would fail with it again and again, and nothing would tell
-        // that the op is at fault and not the server.
         let only = self
             .isolation
-            .due(now)
-            .filter(|_| !self.pull)
+            .due(now, self.pull)
             .filter(|_| purpose == Purpose::Sync && self.pushing.until() <= now);
         let may_push = purpose == Purpose::Sync
             && self.pushing.until() <= now
