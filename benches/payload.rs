@@ -2,7 +2,8 @@
 
 use driftline_core::id::OpId;
 
-/// The schema of [`Document`], and of a page that people write. The queue's limits are out of the way of figures that fill it.
+/// The schema of [`Document`], and of a page that people write. The queue's limits are out of the way
+/// of figures that fill it.
 pub(crate) const SCHEMA: &str = r#"
 [schema]
 name = "bench"

@@ -2,10 +2,11 @@
 //!
 //! What arrives is kept as it comes, in order: frames of documents, then pages of versions. Nothing
 //! of it shows, and the file's cursor stands still (frames of the live socket are refused
-//! meanwhile: in K19 one of them made an accepted op disappear). When the log has been followed far
-//! enough and the fate of every op that was queued or in quarantine at the snapshot is known, one
-//! transaction puts the new base in place of the old, takes out the ops it contains, folds the
-//! others on top and moves the cursor: readers see old or new, nothing between.
+//! meanwhile: in K19 one of them made an accepted op disappear). Two things are waited for: the log has
+//! been followed far enough, and the fate of every op that was queued or in quarantine at the snapshot
+//! is known. Then one transaction puts the new base in place of the old, takes the ops it contains out of
+//! the queue, folds the others on top and moves the cursor. Readers see the old state or the new one,
+//! nothing between.
 //!
 //! An empty file goes the same way. Unpacking what is kept costs what writing the documents
 //! directly would cost; keeping it costs one blob a frame. So there is one story for both, and a

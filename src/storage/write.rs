@@ -214,8 +214,8 @@ impl<'c> WriteTx<'c> {
         })
     }
 
-    /// Writes [`TOGETHER`](super::insert::TOGETHER) documents of one collection that are not in the file, where
-    /// [`WriteTx::takes_settled`] says so of each.
+    /// Writes [`TOGETHER`](super::insert::TOGETHER) documents of one collection that are not in the
+    /// file, where [`WriteTx::takes_settled`] says so of each.
     pub(super) fn insert_settled(&self, documents: &[DocumentResult]) -> Result<()> {
         let Some(first) = documents.first() else {
             return Ok(());

@@ -52,8 +52,9 @@ impl TextSession {
     /// editor knows it from [`TextSession::content`] and [`TextSession::news`], whatever others did since.
     ///
     /// # Errors
-    /// The first that does not fit; `read_only` if the account is known to be a reader; `text_closed` after the session was closed; the last frame could
-    /// not be stored (it is kept, and stored with the next).
+    /// The first edit that does not fit; `read_only` if the account is known to be a reader; `text_closed`
+    /// after the session was closed; what kept the last frame from being stored (the frame is kept, and
+    /// stored with the next).
     pub fn edit(&self, edits: impl IntoIterator<Item = TextEdit>) -> Result<()> {
         self.edit_in(Offsets::Utf16, edits)
     }

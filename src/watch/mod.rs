@@ -39,11 +39,11 @@ pub struct ChangedRow {
 /// A watched query. It yields the current result first, then an update whenever a commit, of this
 /// process or another, changed it; several commits in quick succession may come as one update.
 ///
-/// The query runs while somebody asks. One that takes a millisecond or more rests afterwards as long as
-/// it ran, nine times as long where another process is who writes, but no longer than a second, and gives
-/// way to everything else that the machine has to do: who watches a dear query does not hold up who
-/// writes. What was committed while it rests is told when it has rested. Dropping the subscription ends
-/// it.
+/// The query runs while somebody asks. One that takes a millisecond or more rests afterwards, so that
+/// watching an expensive query does not hold up writes: for as long as it ran, or nine times as long where
+/// another process writes, but never longer than a second. It also gives way to everything else that the
+/// machine has to do. What was committed while it rests is told when it has rested. Dropping the
+/// subscription ends it.
 pub struct Subscription {
     storage: Arc<Storage>,
     signal: Arc<Signal>,

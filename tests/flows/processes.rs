@@ -164,7 +164,8 @@ fn a_device_whose_disk_is_full_says_so_and_keeps_what_it_has() {
     other.connect(&server);
     other.sync();
     assert_eq!(other.content(), device.content());
-    // Ids drawn in one millisecond are in no order: the child's first note need not be the first that it told.
+    // Ids drawn in one millisecond are in no order: the child's first note need not be the first that it
+    // told.
     let first = &word("edits ")[0];
     let story = other.db.rich_text("notes", first, "story");
     let story = story.unwrap().unwrap();

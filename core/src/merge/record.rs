@@ -59,7 +59,7 @@ impl Link {
 }
 
 impl Record {
-    /// The record as a [`History`] answers it.
+    /// The record as a [`History`](super::History) answers it.
     pub fn linked(&self, op: OpId, collection: CollectionId, document: &DocumentId) -> Linked {
         let link = self
             .links
@@ -80,9 +80,9 @@ impl Record {
 
 /// The op's own record and those of the ids it answers for.
 ///
-/// A covered id that a copy of the file had sent and seen rejected becomes accepted with its
-/// coverer, and so does the first id of an accepted retry: their holders learn it by name, and
-/// followers that name them as openers are mapped to where this op landed.
+/// A covered id may have been sent by a copy of the file and rejected: it becomes accepted with the op
+/// that covers it. So does the first id of a retry that is accepted. Whoever holds such an id learns of it
+/// by name, and ops that name it as their opener are mapped to where this op landed.
 pub(super) fn records<W: Workspace>(
     workspace: &mut W,
     account: &str,

@@ -1,6 +1,7 @@
-//! Ids of ops that say what a guest's document was, and writers of its texts: the same document of the
-//! same file gets the same ones whenever and wherever it is asked, so an attach that was interrupted,
-//! repeated, or made from a copy of the file is applied once.
+//! Ids of the ops that insert a guest's documents when its file is attached, and writers of their texts.
+//!
+//! They are derived: the same document of the same file gets the same ones each time. So an attach that
+//! was interrupted, repeated, or made from a copy of the file is applied once.
 
 use super::Change;
 use crate::id::{CollectionId, DocumentId, FieldId, OpId};

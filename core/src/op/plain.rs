@@ -33,8 +33,8 @@ impl PlainInsert {
     }
 }
 
-/// Members that such an op does not have end the glance: they are left out where they say nothing. One
-/// that is there twice does, too.
+/// A member that such an op does not have ends the glance, since an encoder leaves out what says nothing.
+/// So does a member that is there twice.
 fn of_op<'b>(
     d: &mut Decoder<'b>,
     mut value: impl FnMut(FieldId, &mut Decoder<'b>) -> Result<(), decode::Error>,

@@ -7,7 +7,8 @@ use super::{Cause, Phase};
 /// Something happened.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Event {
-    /// The app connected, or this process was elected to sync. What the file holds: unsent ops, and how far a bootstrap is.
+    /// The app connected, or this process was elected to sync. Tells what the file holds: unsent ops, and
+    /// how far a bootstrap is.
     Started {
         /// Whether ops are queued.
         pending: bool,

@@ -1,9 +1,9 @@
 //! Writing text again under a new writer.
 //!
-//! When a file's writer cannot go on (its clocks were used by a copy of the file, something before
-//! its updates is missing, one of its updates was rejected), a new writer is drawn and everything
-//! that no page has named yet is written again, in queue order, on what the field contains now. The
-//! ops keep their ids; only their updates change.
+//! A file's writer cannot go on when its clocks were used by a copy of the file, when something before
+//! its updates is missing, or when one of its updates was rejected. Then a new writer is drawn, and
+//! everything that no page has named yet is written again, in queue order, on what the field contains
+//! now. The ops keep their ids; only their updates change.
 //!
 //! It is done with two texts side by side. *Whole* takes every pending update as it was written,
 //! so that each shows what its author saw it do. *Kept* is written by the new writer: what an

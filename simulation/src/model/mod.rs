@@ -1,7 +1,7 @@
 //! The merge, written a second time: from `docs/merge.md`, without a database, on plain maps, op by
 //! op in the server's order. Nothing of `core`'s merge is called; only its words for ops are used.
-//! It has fewer than 300 lines, so that one can read it whole; what is lost by a merge (`losses`) follows from
-//! it and decides nothing.
+//! It is short, so that one can read it whole; what is lost by a merge (`losses`) follows from it and
+//! decides nothing.
 //!
 //! Texts and lists are not merged here: see the oracle on words.
 

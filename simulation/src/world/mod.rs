@@ -1,7 +1,7 @@
 //! Several devices and a server, living through what a seed says.
 //!
 //! A [`Script`] is drawn from the seed: how the world is set up, and some hundred steps of apps,
-//! operators and misfortune. After each step the [oracles](crate::oracles) look at what changed. Then
+//! operators and misfortune. After each step the [oracles] look at what changed. Then
 //! everything is put right, and all must meet within bounded time.
 
 mod acts;

@@ -68,8 +68,8 @@ pub(crate) fn open(
     Ok(text)
 }
 
-/// Those of own edits that are part of what is shown: each mark names its writer's last op, and that
-/// the one before it. Others mean another generation, or are expected to be rejected.
+/// The pending edits that are part of what is shown: a mark names its writer's last op, and each op the
+/// one before it. The other edits mean another generation, or are expected to be rejected.
 pub(crate) fn shown_edits<'p>(
     shown: &TextState,
     pending: &'p [PendingEdit],

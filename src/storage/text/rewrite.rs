@@ -4,10 +4,10 @@
 //! rejected or taken back, the original of a copied file has taken its clocks, the server says so),
 //! all pending text of the field is written again.
 //!
-//! All of a field's pending text is under one writer. An update names the one before it of its own
-//! writer, and what it refers to besides only by clocks: the server sees that it has the former otherwise
-//! than it is here (a copy of the file had it written again, say), but would take somebody else's text at
-//! the same clocks for the latter.
+//! All of a field's pending text is under one writer, because an update names only the update of its
+//! own writer before it; everything else it refers to by clocks. If the server has that earlier update
+//! in another form (a copy of the file had it written again, say), the name tells. If text of another
+//! writer stood there in another form, nothing would tell: the clocks are the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;

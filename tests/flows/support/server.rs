@@ -83,7 +83,7 @@ impl Server {
         self.folder.path().join("secret")
     }
 
-    /// Kills the process as a power cut of the machine's user would: without a word.
+    /// Kills the process (SIGKILL): it has no chance to end well.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();

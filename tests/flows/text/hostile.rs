@@ -309,7 +309,7 @@ impl Random {
     }
 }
 
-/// A network on which somebody exchanges the updates in answers.
+/// A network on which somebody puts other updates into answers.
 struct Forger {
     inner: BuiltinTransport,
     /// Put in place of the next update of this kind of field.
@@ -387,7 +387,7 @@ fn the_hostile_corpus_in_a_page_changes_nothing_on_a_device() {
         let op = client.op(vec![honest]);
         all_accepted(&client.sync(vec![op]).results);
         let (stands, shown) = (sync.status().version, shows(&device));
-        // One that only misses something says no lie: it may be base that is wrong, and is fetched anew.
+        // What only lacks something before it is no lie: base may be wrong, and the device fetches it anew.
         let lies = corpus()
             .into_iter()
             .filter(|lie| lie.kind == kind && matches!(lie.answer, Refused::Invalid(_)));

@@ -21,7 +21,8 @@ const BETWEEN_WORDS: Duration = Duration::from_millis(15);
 /// The widest line of the journal that is shown.
 const WIDEST: usize = 70;
 
-/// The comments of the records, by island, to be written into the journal. Each is a sentence that is nowhere else, because it begins with the bird's id.
+/// The comments of the records, by island, to be written into the journal. Each is a sentence that is
+/// nowhere else, because it begins with the bird's id.
 #[derive(Clone, Debug)]
 pub(in crate::demo) struct Notes(BTreeMap<String, Vec<String>>);
 

@@ -1,10 +1,10 @@
 //! The guard before Yrs: what lets bytes through, and the only thing that does.
 //!
-//! It reads update format v1 (the only one on the wire) without allocating, and accepts what an
-//! honest device can have made out of what the field is known to contain, nothing else: one author;
-//! clocks that go on where the author's mark ends; references and deletions below the marks; the
-//! one root; the content that the field's kind may hold. Everything that was seen to crash, hang or
-//! silently corrupt Yrs is outside of that.
+//! It reads update format v1 (the only one on the wire) without allocating, and accepts only what an
+//! honest device can have made out of what the field is known to contain. That is: one author; clocks
+//! that go on where the author's mark ends; references and deletions below the marks; the one root; the
+//! content that the field's kind may hold. Everything that was seen to crash, hang or silently corrupt
+//! Yrs is outside of that.
 //!
 //! Two answers to what does not pass. *Rebase*: the update is well-formed but was written on
 //! something else than the field contains (a copied file, a page that was missed); its author
