@@ -43,6 +43,7 @@ mod malloc;
 mod memory;
 mod process;
 mod random;
+mod slot;
 mod vfs;
 
 pub use content::PowerLoss;

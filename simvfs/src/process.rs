@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 
 use crate::disk::{Disk, ProcessId, ProcessState};
 use crate::fault::{Fault, Recording};
-use crate::vfs::{self, Slot};
+use crate::slot::{self, Slot};
 
 /// A running program: databases opened with its [`Process::vfs`] are its own.
 ///
@@ -33,7 +33,7 @@ impl Process {
         let tenancy = Arc::new(Tenancy {
             disk: disk.clone(),
             id,
-            slot: vfs::claim(),
+            slot: slot::claim(),
         });
         tenancy.slot.move_in(&tenancy);
         Process { tenancy }
@@ -148,6 +148,6 @@ impl std::fmt::Debug for Process {
 impl Drop for Tenancy {
     fn drop(&mut self) {
         self.disk.lock().forget_process(self.id);
-        vfs::give_back(self.slot);
+        slot::give_back(self.slot);
     }
 }

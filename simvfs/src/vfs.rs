@@ -7,8 +7,8 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering, fence};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use rusqlite::ffi;
 
@@ -17,44 +17,9 @@ use crate::file::{MemoryLock, OpenFile, Opening};
 use crate::locks::{Busy, Level};
 use crate::malloc;
 use crate::process::Tenancy;
+use crate::slot::Slot;
 
-/// A registered VFS. SQLite keeps pointers to it for as long as it likes, so it is never freed, but
-/// given to one process after the other.
-pub(crate) struct Slot {
-    name: String,
-    resident: Mutex<Weak<Tenancy>>,
-}
-
-/// Slots that no process lives in.
-static FREE: Mutex<Vec<&'static Slot>> = Mutex::new(Vec::new());
 static MADE: AtomicUsize = AtomicUsize::new(0);
-
-/// A slot for a new process.
-pub(crate) fn claim() -> &'static Slot {
-    let free = FREE.lock().unwrap_or_else(PoisonError::into_inner).pop();
-    free.unwrap_or_else(register)
-}
-
-/// The process is gone and none of its files is open.
-pub(crate) fn give_back(slot: &'static Slot) {
-    FREE.lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .push(slot);
-}
-
-impl Slot {
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
-    pub(crate) fn move_in(&self, tenancy: &Arc<Tenancy>) {
-        *self.resident() = Arc::downgrade(tenancy);
-    }
-
-    fn resident(&self) -> std::sync::MutexGuard<'_, Weak<Tenancy>> {
-        self.resident.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// The longest path.
 const LONGEST_PATH: c_int = 512;
@@ -67,7 +32,8 @@ fn keep_no_statistics() {
     unsafe { ffi::sqlite3_config(ffi::SQLITE_CONFIG_MEMSTATUS, 0 as c_int) };
 }
 
-fn register() -> &'static Slot {
+/// A further VFS.
+pub(crate) fn register() -> &'static Slot {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
         keep_no_statistics();
@@ -76,10 +42,7 @@ fn register() -> &'static Slot {
     let name = format!("driftline-sim-{}", MADE.fetch_add(1, Ordering::Relaxed));
     // No format of a number has a NUL in it.
     let c_name = CString::new(name.clone()).unwrap_or_default();
-    let slot: &'static Slot = Box::leak(Box::new(Slot {
-        name,
-        resident: Mutex::new(Weak::new()),
-    }));
+    let slot: &'static Slot = Box::leak(Box::new(Slot::new(name)));
     let vfs = Box::leak(Box::new(ffi::sqlite3_vfs {
         iVersion: 2,
         szOsFile: size_of::<RawFile>() as c_int,

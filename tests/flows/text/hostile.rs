@@ -13,26 +13,22 @@ mod world {
     pub(crate) use super::op_of as op;
 }
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use base64::Engine;
-use driftline::environment::BoxFuture;
-use driftline::transport::{
-    Body, BorrowingFuture, BuiltinTransport, HttpRequest, HttpResponse, TlsRoots, Transport,
-    TransportError,
-};
+use driftline::transport::{BuiltinTransport, TlsRoots};
 use driftline::{Cause, SyncConfig};
 use driftline_core::id::{DocumentId, OpId};
 use driftline_core::op::{Change, ChangeKind, TextEdit, Update, refusal};
-use driftline_core::protocol::{Form, OpResult, Outcome, SentOp, SyncResponse, decode, encode};
+use driftline_core::protocol::{OpResult, Outcome, SentOp};
 use driftline_core::text::guard::Refused;
 use driftline_core::text::{
     BodyLimits, ListBody, ListChange, OffsetUnit, TextBody, TextChange, TextKind,
 };
 
+use super::forger::{Forger, Network};
 use super::{agree, go_on, newcomer, settle, story, until};
-use crate::support::client::body_of;
 use crate::support::device::WORKSPACE;
 use crate::support::{Client, Device, SCHEMA, Server};
 use corpus::{Fixture, ME, OTHER, corpus};
@@ -309,59 +305,6 @@ impl Random {
     }
 }
 
-/// A network on which somebody puts other updates into answers.
-struct Forger {
-    inner: BuiltinTransport,
-    /// Put in place of the next update of this kind of field.
-    next: Mutex<Option<(u16, Vec<u8>)>>,
-    forged: AtomicUsize,
-}
-
-struct Whole(Option<Vec<u8>>);
-
-impl Body for Whole {
-    fn next(&mut self) -> BorrowingFuture<'_, Option<Result<Vec<u8>, TransportError>>> {
-        Box::pin(std::future::ready(self.0.take().map(Ok)))
-    }
-}
-
-impl Forger {
-    fn forge(&self, body: Vec<u8>) -> Vec<u8> {
-        let next = self.next.lock().unwrap();
-        let (Some((field, bytes)), Ok(mut answer)) =
-            (next.as_ref(), decode::<SyncResponse>(Form::Cbor, &body))
-        else {
-            return body;
-        };
-        let results = answer.versions.iter_mut().flat_map(|v| &mut v.documents);
-        for update in results.filter_map(|result| result.texts.get_mut(*field)) {
-            self.forged.fetch_add(1, Ordering::SeqCst);
-            *update = Update(bytes.clone());
-        }
-        encode(Form::Cbor, &answer)
-    }
-}
-
-struct Network(std::sync::Arc<Forger>);
-
-impl Transport for Network {
-    fn request(&self, request: HttpRequest) -> BoxFuture<Result<HttpResponse, TransportError>> {
-        let (forger, answered) = (self.0.clone(), self.0.inner.request(request));
-        Box::pin(async move {
-            let response = answered.await?;
-            let (status, content_type) = (response.status, response.content_type.clone());
-            let body = forger.forge(body_of(response).await);
-            Ok(HttpResponse {
-                status,
-                content_type,
-                content_encoding: None,
-                retry_after_ms: None,
-                body: Box::new(Whole(Some(body))),
-            })
-        })
-    }
-}
-
 /// A server that lies, or somebody between: what it says is refused whole, again and again, and once it
 /// speaks the truth the device goes on where it was.
 #[test]
@@ -370,7 +313,7 @@ fn the_hostile_corpus_in_a_page_changes_nothing_on_a_device() {
     let mut client = Client::new(&server);
     let (ops, last) = note(&mut client, "n");
     all_accepted(&client.sync(ops).results);
-    let forger = std::sync::Arc::new(Forger {
+    let forger = Arc::new(Forger {
         inner: BuiltinTransport::new(&TlsRoots::default()).unwrap(),
         next: Mutex::default(),
         forged: AtomicUsize::new(0),
@@ -378,7 +321,7 @@ fn the_hostile_corpus_in_a_page_changes_nothing_on_a_device() {
     let device = Device::new("lied to");
     let token = server.token("ada", WORKSPACE, "writer", "1h");
     let mut config = SyncConfig::new(&server.url, move || Ok(token.clone()));
-    config.transport = Some(std::sync::Arc::new(Network(forger.clone())));
+    config.transport = Some(Arc::new(Network(forger.clone())));
     config.settings.live = false;
     let sync = device.db.connect(config).unwrap();
     device.sync();

@@ -1,6 +1,7 @@
 //! Text and lists written together, through a real server.
 
 mod copies;
+mod forger;
 mod hostile;
 mod lists;
 mod processes;
