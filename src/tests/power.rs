@@ -79,7 +79,11 @@ fn text_is_written_under_a_new_name_after_the_machine_ended_without_a_word() {
     let other = open(&path("other.db"), Durability::Normal, 2);
     let (second, queued) = writers(&other, &id);
     assert_ne!(second, first);
-    assert_eq!(queued, [first, first], "what is queued stays as it is");
+    assert_eq!(
+        queued,
+        [second, second],
+        "what is queued of a text is under one name"
+    );
     assert_eq!(writers(&other, &id).0, second, "once");
     let text = other.rich_text("pages", &id, "body").unwrap().unwrap();
     assert_eq!(text.text(), "...words");

@@ -213,8 +213,12 @@ impl World<'_> {
         // its queue; a copy of it that sends on does not answer for what another one waits for.
         let holds = |site: &&Site| site.view.holds(op) && copies_beside(site) == site.copies;
         if let Some(site) = site.filter(holds) {
+            // Who stands before what a restored server lost knows what was decided there, as it is with
+            // requests.
+            let known: Vec<_> = self.histories.with(site.view.cursor).collect();
+            let was_named = |id| known.iter().any(|history| history.named(id).is_some());
             oracles::nothing_was_overtaken(op, body, &site.view.queue, |id| {
-                let excused = site.farewells.excused.contains(&id);
+                let excused = site.farewells.excused.contains(&id) || was_named(id);
                 excused || history.named(id).is_some() || self.rejected.contains(&id)
             })?;
         }
@@ -314,7 +318,9 @@ impl World<'_> {
         }
         // All of a history may have come and gone since, and all of the next one.
         let begins_anew = before.cursor.version > 0 && view.cursor.version == 0;
-        if begins_anew || self.sites[at].copies != known_copies {
+        // What lies beside a file that is looked at for the first time came along with it.
+        let made_one = before.writer.is_some() && self.sites[at].copies != known_copies;
+        if begins_anew || made_one {
             before = self.seen_in_a_copy(at, before, &view, &known_copies)?;
         }
         let site = &self.sites[at];
