@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 pub use driftline_core::environment::{Clock, Ids};
 use driftline_core::id::BootId;
 use futures_util::future::{Either, select};
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
 
 /// A boxed future that may move between threads.
@@ -21,6 +22,13 @@ pub trait Executor: Send + Sync {
 
     /// Runs `work` where it may block on the disk.
     fn run_blocking(&self, work: Box<dyn FnOnce() + Send>);
+
+    /// Runs `work`, which waits for the disk once or twice, and has the caller's other tasks go on
+    /// meanwhile. On the caller's thread where that can be: handing work to another thread and its
+    /// outcome back takes as long as half a commit.
+    fn run_briefly(&self, work: Box<dyn FnOnce() + Send>) {
+        self.run_blocking(work);
+    }
 
     /// Completes after so many milliseconds.
     fn sleep(&self, millis: u64) -> BoxFuture<()>;
@@ -152,6 +160,14 @@ impl Executor for TokioExecutor {
 
     fn run_blocking(&self, work: Box<dyn FnOnce() + Send>) {
         tokio::task::spawn_blocking(work);
+    }
+
+    fn run_briefly(&self, work: Box<dyn FnOnce() + Send>) {
+        match Handle::current().runtime_flavor() {
+            // A thread in reserve takes this one's tasks.
+            RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
+            _ => self.run_blocking(work),
+        }
     }
 
     fn sleep(&self, millis: u64) -> BoxFuture<()> {

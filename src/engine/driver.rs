@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use driftline_core::id::OpId;
+use driftline_core::id::{OpId, Version};
 use driftline_core::protocol::{Cursor, Quota, SyncResponse};
 use driftline_core::sync::{Action, Cause, Event, Machine, Purpose};
 use futures_util::FutureExt;
@@ -75,6 +75,8 @@ pub(crate) struct Driver {
     pub(super) bytes_up: u64,
     pub(super) bytes_down: u64,
     pub(super) last_sync: Option<i64>,
+    /// How far the device's clock was from the server's when that was last looked up.
+    pub(super) clock_offset: Option<i64>,
     pub(super) quota: Option<Quota>,
     pub(super) progress: Arc<SnapshotProgress>,
     pub(super) held_frames: Vec<LiveMessage>,
@@ -168,6 +170,7 @@ impl Driver {
             bytes_up: 0,
             bytes_down: 0,
             last_sync: None,
+            clock_offset: None,
             quota: None,
             progress: Arc::default(),
             held_frames: Vec::new(),
@@ -466,8 +469,14 @@ impl Driver {
         }
     }
 
-    /// Fills in what only the driver knows, and publishes.
+    /// Looks up what the file says, and publishes.
     pub(super) fn report(&mut self) {
+        self.clock_offset = self.store.contact().map(|c| c.clock_offset());
+        self.report_at(self.store.version());
+    }
+
+    /// Fills in what only the driver knows, and publishes.
+    pub(super) fn report_at(&mut self, version: Version) {
         self.report_due = false;
         let mut status = self.machine.status(self.now());
         // The elected process makes nearly all changes itself, and hears of the others.
@@ -479,9 +488,9 @@ impl Driver {
             status.pending = queue.pending;
             status.quarantined = queue.quarantined;
         }
-        status.version = self.store.version();
+        status.version = version;
         status.last_sync = self.last_sync;
-        status.clock_offset_ms = self.store.contact().map(|c| c.clock_offset());
+        status.clock_offset_ms = self.clock_offset;
         status.bytes_up = self.bytes_up;
         status.bytes_down = self.received();
         status.quota = self.quota;

@@ -149,7 +149,8 @@ impl Driver {
                 self.after_apply(applied, true);
                 self.last_sync = Some(self.connection.environment.clock.wall());
                 self.tell(Event::FrameApplied);
-                self.report();
+                // Who waits for it has been woken, and is mostly put where this thread runs.
+                self.report_at(frame.to.version);
             }
             Ok(Taken::NeedsBase) => self.tell(Event::BootstrapNeeded),
             // It does not follow the cursor, or is none.

@@ -81,6 +81,8 @@ pub(crate) fn apply_page(
     tx: &WriteTx<'_>,
     page: Page<'_>,
 ) -> std::result::Result<Applied, PageError> {
+    // Most frames name none of the ops that wait, which then need not be counted again.
+    tx.notes_queue();
     apply_answer(
         tx,
         Verdicts {

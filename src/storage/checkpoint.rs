@@ -22,6 +22,11 @@ const PAGES: i32 = 1_000;
 /// grew instead would make all of them wait for new pages.
 const PAGES_TO_RESTART: i32 = 4_000;
 
+/// With no more than this left behind the task, a write that nobody waits for moves the rest: a log that
+/// has all been moved begins again with the next write. Commits into the pages that it has then wait for
+/// the disk half as long as commits that make it longer. Who writes without pause leaves more.
+const PAGES_LEFT: i32 = 100;
+
 /// The background task did not keep up, or there is none: the writer moves the log itself.
 const PAGES_BEHIND: i32 = 16_000;
 
@@ -143,13 +148,15 @@ impl Checkpoints {
     }
 
     /// Has the writer, which calls this between two writes, move the log where it must: the task does
-    /// not keep up, or the log should begin again.
-    pub(super) fn by_writer(&self, conn: &Connection) -> Result<()> {
+    /// not keep up, or the log should begin again: at a size where that is due, or sooner after a write of
+    /// the server's (`remote`), for which no app waits.
+    pub(super) fn by_writer(&self, conn: &Connection, remote: bool) -> Result<()> {
         let (waiting, pages) = (self.waiting(), self.pages.load(Ordering::Relaxed));
         let restart = pages >= PAGES_TO_RESTART && waiting < PAGES;
+        let end = remote && pages >= PAGES && (1..=PAGES_LEFT).contains(&waiting);
         // A reader that stays keeps it from beginning again; asking at every write would be dear.
         let again = pages >= self.tried.load(Ordering::Relaxed).saturating_add(PAGES);
-        if (restart || waiting > PAGES_BEHIND) && again {
+        if (restart || end || waiting > PAGES_BEHIND) && again {
             self.tried.store(pages, Ordering::Relaxed);
             self.moved.store(passive(conn)?, Ordering::Relaxed);
         }

@@ -30,6 +30,8 @@ pub(crate) struct Changes {
     pub(crate) unlisted: bool,
     /// Whether the outbox changed.
     pub(crate) queue: bool,
+    /// Whether it is known not to have changed unless `queue` says so.
+    pub(crate) queue_known: bool,
 }
 
 /// More documents than this are not listed one by one.
@@ -44,6 +46,7 @@ impl Changes {
             typed: Vec::new(),
             unlisted: false,
             queue: false,
+            queue_known: false,
         }
     }
 

@@ -356,6 +356,11 @@ impl<'c> WriteTx<'c> {
         self.changes.borrow_mut().queue = true;
     }
 
+    /// Says that whatever this transaction does to the outbox is noted by [`Self::touch_queue`].
+    pub(super) fn notes_queue(&self) {
+        self.changes.borrow_mut().queue_known = true;
+    }
+
     /// Says exactly what this transaction does to the outbox. If nobody says, it is counted again when
     /// next asked for.
     pub(super) fn count(&self, added: u64, removed: Option<u64>) {

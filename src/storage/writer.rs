@@ -128,7 +128,7 @@ impl Storage {
         if durability == self.spec.durability {
             writer.failed = None;
         }
-        if !changes.is_empty() {
+        if changes.queue || !changes.is_empty() && !changes.queue_known {
             self.queue.changed();
         }
         if let Some(connection) = &writer.connection
@@ -138,7 +138,9 @@ impl Storage {
             tracing::debug!(%error, "what commits wait for was not set");
         }
         if let Some(connection) = &writer.connection
-            && let Err(error) = self.checkpoints.by_writer(&connection.conn)
+            && let Err(error) = self
+                .checkpoints
+                .by_writer(&connection.conn, origin == Origin::Remote)
         {
             tracing::warn!(%error, "a checkpoint failed");
         }

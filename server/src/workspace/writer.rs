@@ -1,8 +1,10 @@
 //! The one writer of a workspace: requests that come while it commits share the next commit.
 
+use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
+use std::task::Poll;
 
 use driftline_core::protocol::{Cursor, Encoded, Versions};
 use tokio::sync::oneshot;
@@ -15,6 +17,9 @@ use driftline_core::mutant::{Mutant, planted};
 
 /// Requests in one commit: more make the first wait longer than they save.
 const GROUP: usize = 64;
+
+/// A request of no more ops is decided where it was read.
+const FEW: usize = 16;
 
 /// Devices remembered between commits; beyond them the oldest sighting is forgotten.
 const SIGHTINGS: usize = 1_000;
@@ -58,10 +63,24 @@ impl Group {
     }
 }
 
+/// Lets tasks that have been woken have their turn.
+async fn others_first() {
+    let mut had_turns = false;
+    poll_fn(|cx| match std::mem::replace(&mut had_turns, true) {
+        true => Poll::Ready(()),
+        false => {
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+    })
+    .await;
+}
+
 impl Workspace {
     /// Has a request decided; resolves when its outcome is durable.
     pub(super) async fn push(self: &Arc<Self>, asked: Asked) -> Result<Answer, Problem> {
         let (reply, outcome) = oneshot::channel();
+        let few = asked.ops.len() <= FEW;
         let start = {
             let mut queue = self.queue();
             queue.jobs.push(Job { asked, reply });
@@ -69,10 +88,15 @@ impl Workspace {
         };
         if start {
             let workspace = Arc::clone(self);
-            self.common
-                .environment
-                .executor
-                .run_blocking(Box::new(move || workspace.drain()));
+            let executor = &self.common.environment.executor;
+            match few {
+                true => executor.run_briefly(Box::new(move || workspace.drain_first())),
+                false => executor.run_blocking(Box::new(move || workspace.drain())),
+            }
+        }
+        if few && self.feed.listeners() > 0 {
+            // Somebody may look at the others' screens; the author shows its change already.
+            others_first().await;
         }
         outcome.await.unwrap_or(Err(Problem::Internal))
     }
@@ -81,27 +105,52 @@ impl Workspace {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Commits the first group. Whoever came meanwhile is not waited for here.
+    fn drain_first(self: &Arc<Self>) {
+        self.commit_next();
+        let is_done = {
+            let mut queue = self.queue();
+            queue.draining = !queue.jobs.is_empty();
+            !queue.draining
+        };
+        let workspace = Arc::clone(self);
+        let executor = &self.common.environment.executor;
+        if !is_done {
+            executor.run_blocking(Box::new(move || workspace.drain()));
+        } else if self.store.wants_checkpoint() {
+            executor.run_blocking(Box::new(move || workspace.checkpoint()));
+        }
+    }
+
     /// Commits group after group until nobody waits.
     fn drain(self: &Arc<Self>) {
-        loop {
-            let jobs: Vec<Job> = {
-                let mut queue = self.queue();
-                if queue.jobs.is_empty() {
-                    queue.draining = false;
-                    break;
-                }
-                let count = queue.jobs.len().min(GROUP);
-                queue.jobs.drain(..count).collect()
-            };
-            // Jobs lost to a panic answer "internal" when their replies are dropped.
-            if catch_unwind(AssertUnwindSafe(|| self.commit_group(jobs))).is_err() {
-                tracing::error!("a commit panicked; its requests are undone");
-                self.feed.behind();
-            }
+        while self.commit_next() {}
+        if self.store.wants_checkpoint() {
+            self.checkpoint();
         }
-        if self.store.wants_checkpoint()
-            && let Err(error) = self.store.checkpoint()
-        {
+    }
+
+    /// Commits one group; false if nobody waits.
+    fn commit_next(self: &Arc<Self>) -> bool {
+        let jobs: Vec<Job> = {
+            let mut queue = self.queue();
+            if queue.jobs.is_empty() {
+                queue.draining = false;
+                return false;
+            }
+            let count = queue.jobs.len().min(GROUP);
+            queue.jobs.drain(..count).collect()
+        };
+        // Jobs lost to a panic answer "internal" when their replies are dropped.
+        if catch_unwind(AssertUnwindSafe(|| self.commit_group(jobs))).is_err() {
+            tracing::error!("a commit panicked; its requests are undone");
+            self.feed.behind();
+        }
+        true
+    }
+
+    fn checkpoint(&self) {
+        if let Err(error) = self.store.checkpoint() {
             tracing::warn!(%error, "no checkpoint");
         }
     }

@@ -50,6 +50,41 @@ fn two_servers_do_not_share_a_directory() {
 }
 
 #[test]
+fn a_log_that_is_nearly_moved_begins_again() {
+    let directory = Directory::new();
+    let store = directory.open();
+    let name = WorkspaceName::new("w").unwrap();
+    store.create(&name, [1; 16], 0).unwrap();
+    let workspace = store.open(&name).unwrap().unwrap();
+    let put = |id: &str, bytes: usize| {
+        let state = minicbor::to_vec(minicbor::bytes::ByteVec::from(vec![7; bytes])).unwrap();
+        let document = driftline_core::id::DocumentId::new(id).unwrap();
+        let mut tx = workspace.begin().unwrap();
+        let new = crate::store::NewDocument {
+            collection: 1,
+            document: &document,
+            state: &state,
+            body: None,
+            version: 1,
+        };
+        tx.put_document(&new).unwrap();
+        tx.commit().unwrap();
+    };
+    put("large", 20 << 20);
+    // What is committed behind its view stays in the log.
+    let view = workspace.read().unwrap();
+    put("small", 10);
+    workspace.checkpoint().unwrap();
+    drop(view);
+    put("moves the rest first", 10);
+    let other = rusqlite::Connection::open(directory.0.path().join(name.file_name())).unwrap();
+    let pages: i64 = other
+        .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get(1))
+        .unwrap();
+    assert!(pages < 100, "{pages} pages in the log");
+}
+
+#[test]
 fn a_log_left_long_is_moved_into_the_file() {
     let directory = Directory::new();
     let store = directory.open();

@@ -1,7 +1,7 @@
 //! One workspace's file: a writer, a few readers, and checkpoints beside both.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension, params};
@@ -16,8 +16,13 @@ use crate::store::{Snapshot, StoreError, Transaction, WorkspaceName, WorkspaceSt
 /// Idle readers kept open.
 const READERS_KEPT: usize = 4;
 
-/// Pages in the write-ahead log (4 KiB each) above which it is moved into the file.
-const CHECKPOINT_PAGES: i32 = 4_000;
+/// Pages of the write-ahead log (4 KiB each) that are in the log alone and worth moving into the file.
+const CHECKPOINT_PAGES: i32 = 1_000;
+
+/// With no more than this left behind a checkpoint, the next commit moves the rest first: a log that has
+/// all been moved begins again. Commits into the pages that it has then wait for the disk half as long as
+/// commits that make it longer.
+const PAGES_LEFT: i32 = 100;
 
 /// Pages above which the writer waits for a checkpoint: under steady writes one beside them never
 /// gets to the end, and the log would grow for ever.
@@ -33,7 +38,14 @@ pub(super) struct SqliteWorkspace {
     failed: Mutex<Option<Connection>>,
     readers: Mutex<Vec<Connection>>,
     checkpointer: Mutex<Option<Connection>>,
+    /// Pages in the log after the last commit.
     wal_pages: Arc<AtomicI32>,
+    /// How many of them are in the file as well.
+    moved: AtomicI32,
+    /// Whether a checkpoint is under way.
+    moving: AtomicBool,
+    /// The log's pages when the writer last tried to move the rest of it.
+    tried: AtomicI32,
 }
 
 impl SqliteWorkspace {
@@ -79,6 +91,9 @@ impl SqliteWorkspace {
             readers: Mutex::default(),
             checkpointer: Mutex::default(),
             wal_pages: Arc::default(),
+            moved: AtomicI32::new(0),
+            moving: AtomicBool::new(false),
+            tried: AtomicI32::new(0),
         };
         *lock(&workspace.writer) = Some(workspace.watched(connection)?);
         Ok(workspace)
@@ -105,7 +120,46 @@ impl SqliteWorkspace {
     fn checkpoint_now(&self, connection: &Connection) -> Result<(), StoreError> {
         connection.query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(()))?;
         self.wal_pages.store(0, Ordering::Relaxed);
+        self.moved.store(0, Ordering::Relaxed);
+        self.tried.store(0, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Moves what no reader needs in the log.
+    fn move_log(&self, connection: &Connection) -> Result<(), StoreError> {
+        let moved: i32 =
+            connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get(2))?;
+        self.moved.store(moved, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Whether the writer should move what a checkpoint has left. Asked once for each log that grew by what
+    /// is worth moving: a reader that stays keeps it from beginning again.
+    fn is_nearly_moved(&self) -> bool {
+        let (left, pages) = (self.waiting(), self.wal_pages.load(Ordering::Relaxed));
+        let tried = self.tried.load(Ordering::Relaxed);
+        let nearly = pages >= CHECKPOINT_PAGES && (1..=PAGES_LEFT).contains(&left);
+        let again = pages >= tried.saturating_add(CHECKPOINT_PAGES);
+        let should = nearly && again && !self.moving.load(Ordering::Relaxed);
+        if should {
+            self.tried.store(pages, Ordering::Relaxed);
+        }
+        should
+    }
+
+    /// Pages of the log that are not in the file yet.
+    fn waiting(&self) -> i32 {
+        let (pages, moved) = (
+            self.wal_pages.load(Ordering::Relaxed),
+            self.moved.load(Ordering::Relaxed),
+        );
+        if pages < moved {
+            // It has begun again from its start.
+            self.moved.store(0, Ordering::Relaxed);
+            self.tried.store(0, Ordering::Relaxed);
+            return pages;
+        }
+        pages - moved
     }
 }
 
@@ -140,6 +194,10 @@ impl WorkspaceStore for SqliteWorkspace {
         let connection = writing.sql()?;
         if self.wal_pages.load(Ordering::Relaxed) > CHECKPOINT_NOW_PAGES {
             self.checkpoint_now(connection)?;
+        } else if self.is_nearly_moved()
+            && let Err(error) = self.move_log(connection)
+        {
+            tracing::warn!(%error, "the rest of a log was not moved");
         }
         connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         Ok(Box::new(View::new(writing, self.id)))
@@ -156,14 +214,16 @@ impl WorkspaceStore for SqliteWorkspace {
                 connection
             }
         };
-        self.wal_pages.store(0, Ordering::Relaxed);
-        connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
+        self.moving.store(true, Ordering::Relaxed);
+        let moved = self.move_log(&connection);
+        self.moving.store(false, Ordering::Relaxed);
+        moved?;
         *slot = Some(connection);
         Ok(())
     }
 
     fn wants_checkpoint(&self) -> bool {
-        self.wal_pages.load(Ordering::Relaxed) > CHECKPOINT_PAGES
+        self.waiting() > CHECKPOINT_PAGES && !self.moving.load(Ordering::Relaxed)
     }
 }
 
