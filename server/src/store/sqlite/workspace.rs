@@ -19,6 +19,12 @@ const READERS_KEPT: usize = 4;
 /// Pages of the write-ahead log (4 KiB each) that are in the log alone and worth moving into the file.
 const CHECKPOINT_PAGES: i32 = 1_000;
 
+/// The same behind a long push: more will follow at once, and the disk is theirs meanwhile.
+const CHECKPOINT_PAGES_OF_MANY: i32 = 4_000;
+
+/// A commit of more pages is one of a long push.
+const PAGES_OF_MANY: i32 = 100;
+
 /// With no more than this left behind a checkpoint, the next commit moves the rest first: a log that has
 /// all been moved begins again. Commits into the pages that it has then wait for the disk half as long as
 /// commits that make it longer.
@@ -40,7 +46,9 @@ pub(super) struct SqliteWorkspace {
     checkpointer: Mutex<Option<Connection>>,
     /// Pages in the log after the last commit.
     wal_pages: Arc<AtomicI32>,
-    /// How many of them are in the file as well.
+    /// By how many the last commit made it longer.
+    grown: Arc<AtomicI32>,
+    /// How many pages of the log are in the file as well.
     moved: AtomicI32,
     /// Whether a checkpoint is under way.
     moving: AtomicBool,
@@ -91,6 +99,7 @@ impl SqliteWorkspace {
             readers: Mutex::default(),
             checkpointer: Mutex::default(),
             wal_pages: Arc::default(),
+            grown: Arc::default(),
             moved: AtomicI32::new(0),
             moving: AtomicBool::new(false),
             tried: AtomicI32::new(0),
@@ -102,8 +111,10 @@ impl SqliteWorkspace {
     /// Lets a writer report how long its log has become.
     fn watched(&self, mut connection: Connection) -> Result<Connection, StoreError> {
         let pages = Arc::clone(&self.wal_pages);
+        let grown = Arc::clone(&self.grown);
         connection.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, count| {
-            pages.store(count, Ordering::Relaxed);
+            let before = pages.swap(count, Ordering::Relaxed);
+            grown.store(count - before, Ordering::Relaxed);
             Ok(())
         }))?;
         Ok(connection)
@@ -223,7 +234,11 @@ impl WorkspaceStore for SqliteWorkspace {
     }
 
     fn wants_checkpoint(&self) -> bool {
-        self.waiting() > CHECKPOINT_PAGES && !self.moving.load(Ordering::Relaxed)
+        let worth_it = match self.grown.load(Ordering::Relaxed) > PAGES_OF_MANY {
+            true => CHECKPOINT_PAGES_OF_MANY,
+            false => CHECKPOINT_PAGES,
+        };
+        self.waiting() > worth_it && !self.moving.load(Ordering::Relaxed)
     }
 }
 
