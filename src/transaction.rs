@@ -1,6 +1,6 @@
 //! A write in the making: what the closure given to `Database::write` works with.
 
-use driftline_core::id::{DocumentId, InvalidDocumentId, OpId};
+use driftline_core::id::{DocumentId, InvalidDocumentId};
 use driftline_core::op::{Change, ChangeKind, Refusal, admit_register, refusal};
 use driftline_core::order_key;
 use driftline_core::schema::{Collection, Field, FieldKind, Schema};
@@ -19,7 +19,8 @@ use crate::storage::text::TextPlace;
 pub struct Transaction<'t> {
     write: LocalWrite<'t>,
     query_timeout: i64,
-    drawn: Option<OpId>,
+    /// Whether an id was drawn.
+    drawn: bool,
     /// Random bytes for ids to come.
     random: Vec<[u8; 10]>,
 }
@@ -29,7 +30,7 @@ impl<'t> Transaction<'t> {
         Transaction {
             write,
             query_timeout,
-            drawn: None,
+            drawn: false,
             random: Vec::new(),
         }
     }
@@ -421,12 +422,12 @@ impl<'t> Transaction<'t> {
             .collect())
     }
 
-    /// A UUIDv7 above the one before it, so that documents of one transaction sort as inserted.
+    /// A UUIDv7 above the one before it, so that documents sort as inserted.
     fn new_id(&mut self) -> Result<DocumentId> {
         let tx = self.write.tx();
         if self.random.is_empty() {
             // One document is the rule; where there is a second there are often many.
-            let count = if self.drawn.is_none() { 1 } else { 64 };
+            let count = if self.drawn { 64 } else { 1 };
             self.random.resize(count, [0; 10]);
             tx.storage()
                 .environment()
@@ -434,12 +435,9 @@ impl<'t> Transaction<'t> {
                 .fill(self.random.as_flattened_mut());
         }
         let random = self.random.pop().unwrap_or_default();
-        let id = OpId::next(
-            u64::try_from(tx.now().wall).unwrap_or(0),
-            random,
-            self.drawn,
-        );
-        self.drawn = Some(id);
+        let millis = u64::try_from(tx.now().wall).unwrap_or(0);
+        let id = tx.storage().draw_document_id(millis, random);
+        self.drawn = true;
         Ok(document_id(&id.to_string())?)
     }
 }

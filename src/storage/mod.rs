@@ -30,6 +30,7 @@ mod connection;
 mod copies;
 mod ddl;
 mod departed;
+mod drawn;
 pub(crate) mod election;
 mod entered;
 pub(crate) mod error;
@@ -112,6 +113,7 @@ pub(crate) struct Storage {
     writer: Mutex<Writer>,
     readers: Readers,
     queue: Queue,
+    drawn: drawn::Drawn,
     hooks: Hooks,
     checkpoints: Arc<Checkpoints>,
     showing: text::Showing,

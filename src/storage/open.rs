@@ -106,6 +106,7 @@ impl Storage {
             spec,
             shared,
             queue,
+            drawn: super::drawn::Drawn::default(),
             hooks: Hooks::default(),
             checkpoints,
             showing: super::text::Showing::default(),

@@ -142,3 +142,12 @@ fn a_document_that_is_refused_takes_nothing_else_along() {
     assert_eq!(db.count("SELECT count(*) FROM things"), 1);
     assert_eq!(db.ops().len(), 1);
 }
+
+#[test]
+fn documents_sort_as_they_were_made_in_whatever_transactions() {
+    let db = fixture_of(SCHEMA);
+    // Many within one millisecond.
+    let made = (0..300).map(|_| db.write(|tx| tx.insert("things", [("name", "one")])));
+    let made: Vec<_> = made.collect::<crate::Result<_>>().unwrap();
+    assert!(made.is_sorted());
+}
