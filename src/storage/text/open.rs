@@ -33,7 +33,8 @@ pub(crate) struct OpenText {
     pub(crate) end: i64,
     /// The pending ops in it, in the queue's order.
     pub(crate) pending: Vec<OpId>,
-    /// The first of them and its writer: all are by one.
+    /// The first of them that was drawn here, and its writer: all of those are by one. What an attached
+    /// guest had typed is the same in every copy of the file, under writers that are, and may be referred to.
     first: Option<(OpId, u64)>,
 }
 
@@ -185,7 +186,9 @@ impl OpenText {
         let taken = self.take(pending.op, writer, &pending.edit.update.0)?;
         if taken {
             self.pending.push(pending.op);
-            self.first.get_or_insert((pending.op, writer));
+            if pending.op > OpId::ABOVE_DERIVED {
+                self.first.get_or_insert((pending.op, writer));
+            }
         }
         Ok(taken)
     }
