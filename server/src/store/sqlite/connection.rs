@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
+use super::log::{is_full, leave_behind};
 use crate::store::StoreError;
 
 /// Statements kept prepared on each connection; there are fewer than that in all.
@@ -26,16 +27,24 @@ pub(super) const WORKSPACE: Format = &[
 ];
 
 /// Opens a file for writing, in write-ahead mode, every commit durable, and brings it to its
-/// format.
+/// format. Says whether it could do no more than that, for want of room: what is committed then would rest on
+/// what is in the log ([`super::log::RestsOnLog`]).
 pub(super) fn open_writer(
     path: &Path,
     vfs: Option<&str>,
     format: Format,
-) -> Result<Connection, StoreError> {
+) -> Result<(Connection, bool), StoreError> {
     let mut connection = open_for_writing(path, vfs)?;
-    leave_the_log_behind(&connection)?;
+    match leave_behind(&connection) {
+        // Reads go on. An older format could not be read, and to change it takes a commit.
+        Err(error) if is_full(&error) && format_of(&connection)? == format.len() as i64 => {
+            tracing::warn!("there is no room to move the log into the file");
+            return Ok((connection, true));
+        }
+        left => left?,
+    }
     migrate(&mut connection, format)?;
-    Ok(connection)
+    Ok((connection, false))
 }
 
 /// The same of a file that may have to be made: what `first` writes into it stands there with the format,
@@ -47,7 +56,8 @@ pub(super) fn open_maker(
     first: impl FnOnce(&Connection) -> rusqlite::Result<()>,
 ) -> Result<Connection, StoreError> {
     let mut connection = open_for_writing(path, vfs)?;
-    leave_the_log_behind(&connection)?;
+    // Nobody reads yet what is being made: without room it fails.
+    leave_behind(&connection)?;
     let making = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     migrate_within(&making, format)?;
     first(&making)?;
@@ -75,39 +85,6 @@ fn open_for_writing(path: &Path, vfs: Option<&str>) -> Result<Connection, StoreE
          PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -16384; PRAGMA foreign_keys = OFF;",
     )?;
     Ok(connection)
-}
-
-/// Moves what is in the log into the file and begins the log again, so that what is told from now on
-/// does not rest on what an earlier process left in it.
-///
-/// A process that ended before its sync, or over one that failed, leaves commits in the log that
-/// everybody reads. Told to somebody they would be gone when the power goes; and of a sync that failed
-/// there are pages that no later sync writes, which take every commit behind them along.
-fn leave_the_log_behind(connection: &Connection) -> Result<(), StoreError> {
-    let left = || {
-        let moved = "PRAGMA wal_checkpoint(PASSIVE)";
-        let (log, moved): (i64, i64) =
-            connection.query_row(moved, [], |row| Ok((row.get(1)?, row.get(2)?)))?;
-        if log > 0 && log == moved {
-            // A commit that changes nothing. Until there is one the old log is read at the next start,
-            // and what the disk kept of it would be put over the file.
-            let format = format_of(connection)?;
-            connection.pragma_update(None, "user_version", format)?;
-        }
-        Ok(())
-    };
-    match left() {
-        // Reads go on, and no commit will succeed before there is room.
-        Err(error) if is_full(&error) => {
-            tracing::warn!("there is no room to move the log into the file");
-            Ok(())
-        }
-        left => Ok(left?),
-    }
-}
-
-fn is_full(error: &rusqlite::Error) -> bool {
-    error.sqlite_error_code() == Some(ErrorCode::DiskFull)
 }
 
 /// Switches the file to a write-ahead log, unless it has one.
@@ -193,7 +170,7 @@ mod tests {
     fn a_file_of_a_newer_build_is_refused_and_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("w.sqlite");
-        let connection = open_writer(&path, None, WORKSPACE).unwrap();
+        let (connection, _) = open_writer(&path, None, WORKSPACE).unwrap();
         connection.pragma_update(None, "user_version", 99).unwrap();
         drop(connection);
         let refused = open_writer(&path, None, WORKSPACE).map(drop);

@@ -9,6 +9,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::connection::{CONTROL, open_writer};
 use super::error::damaged;
+use super::log::RestsOnLog;
 use super::workspace::SqliteWorkspace;
 use crate::store::{ServerStore, StoreError, WorkspaceName, WorkspaceStore};
 
@@ -17,6 +18,7 @@ pub struct SqliteStore {
     directory: PathBuf,
     vfs: Option<String>,
     control: Mutex<Connection>,
+    rests_on_log: RestsOnLog,
     /// The workspace made last, and its file, until it is opened: mostly that is what follows, and
     /// closing a file to open it again costs as many flushes as making it.
     made: Mutex<Option<(String, SqliteWorkspace)>>,
@@ -37,11 +39,13 @@ impl SqliteStore {
             Some(_) => None,
             None => Some(lock(directory)?),
         };
-        let control = open_writer(&directory.join("control.sqlite"), vfs.as_deref(), CONTROL)?;
+        let (control, rests) =
+            open_writer(&directory.join("control.sqlite"), vfs.as_deref(), CONTROL)?;
         Ok(SqliteStore {
             directory: directory.to_owned(),
             vfs,
             control: Mutex::new(control),
+            rests_on_log: RestsOnLog::new(rests),
             made: Mutex::default(),
             _lock: lock,
         })
@@ -49,6 +53,13 @@ impl SqliteStore {
 
     fn control(&self) -> MutexGuard<'_, Connection> {
         self.control.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same, for a commit.
+    fn control_to_write(&self) -> Result<MutexGuard<'_, Connection>, StoreError> {
+        let control = self.control();
+        self.rests_on_log.end(&control)?;
+        Ok(control)
     }
 
     fn file_of(&self, name: &WorkspaceName) -> Result<Option<String>, StoreError> {
@@ -106,7 +117,7 @@ impl ServerStore for SqliteStore {
         // The file first: a name in the control file always has its workspace.
         let file = name.file_name();
         let workspace = SqliteWorkspace::make(self.path(&file), self.vfs.clone(), name, id)?;
-        let named = self.control().execute(
+        let named = self.control_to_write()?.execute(
             "INSERT OR IGNORE INTO workspaces (name, file, created) VALUES (?1, ?2, ?3)",
             params![name.as_str(), file, now],
         )?;
@@ -140,7 +151,7 @@ impl ServerStore for SqliteStore {
 
     fn set_stable_ids(&self, ids: &StableIds) -> Result<(), StoreError> {
         let text = serde_json::to_string(ids).map_err(|_| damaged("the schema's numbers"))?;
-        self.control().execute(
+        self.control_to_write()?.execute(
             "INSERT OR REPLACE INTO meta VALUES ('stable_ids', ?1)",
             [text],
         )?;
@@ -148,7 +159,7 @@ impl ServerStore for SqliteStore {
     }
 
     fn check_writable(&self) -> Result<(), StoreError> {
-        self.control()
+        self.control_to_write()?
             .execute("INSERT OR REPLACE INTO meta VALUES ('checked', '')", [])?;
         Ok(())
     }

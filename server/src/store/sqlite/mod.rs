@@ -6,6 +6,7 @@ mod control;
 mod error;
 mod gathered;
 pub(crate) mod inspect;
+mod log;
 mod newest;
 mod read;
 mod texts;

@@ -10,6 +10,7 @@ use super::beside::Beside;
 use super::connection::{WORKSPACE, open_checkpointer, open_maker, open_reader, open_writer};
 use super::error::damaged;
 use super::gathered::Gathered;
+use super::log::RestsOnLog;
 use super::read::{Source, View};
 use crate::store::{Snapshot, StoreError, Transaction, WorkspaceName, WorkspaceStore};
 
@@ -40,6 +41,7 @@ pub(super) struct SqliteWorkspace {
     vfs: Option<String>,
     id: [u8; 16],
     writer: Mutex<Option<Connection>>,
+    rests_on_log: RestsOnLog,
     /// A writer whose COMMIT failed, kept open until a commit succeeds: see [`Writing::commit`].
     failed: Mutex<Option<Connection>>,
     readers: Mutex<Vec<Connection>>,
@@ -69,16 +71,16 @@ impl SqliteWorkspace {
             making.execute(facts, params![id, name.as_str()])?;
             Ok(())
         })?;
-        SqliteWorkspace::with(connection, path, vfs)
+        SqliteWorkspace::with((connection, false), path, vfs)
     }
 
     pub(super) fn open(path: PathBuf, vfs: Option<String>) -> Result<SqliteWorkspace, StoreError> {
-        let connection = open_writer(&path, vfs.as_deref(), WORKSPACE)?;
-        SqliteWorkspace::with(connection, path, vfs)
+        let opened = open_writer(&path, vfs.as_deref(), WORKSPACE)?;
+        SqliteWorkspace::with(opened, path, vfs)
     }
 
     fn with(
-        connection: Connection,
+        (connection, rests_on_log): (Connection, bool),
         path: PathBuf,
         vfs: Option<String>,
     ) -> Result<SqliteWorkspace, StoreError> {
@@ -95,6 +97,7 @@ impl SqliteWorkspace {
             vfs,
             id,
             writer: Mutex::new(None),
+            rests_on_log: RestsOnLog::new(rests_on_log),
             failed: Mutex::default(),
             readers: Mutex::default(),
             checkpointer: Mutex::default(),
@@ -192,7 +195,9 @@ impl WorkspaceStore for SqliteWorkspace {
     fn begin(&self) -> Result<Box<dyn Transaction + '_>, StoreError> {
         let mut slot = lock(&self.writer);
         if slot.is_none() {
-            *slot = Some(self.watched(open_writer(&self.path, self.vfs.as_deref(), WORKSPACE)?)?);
+            let (connection, rests) = open_writer(&self.path, self.vfs.as_deref(), WORKSPACE)?;
+            *slot = Some(self.watched(connection)?);
+            self.rests_on_log.opened_anew(rests);
         }
         let mut writing = Writing {
             slot,
@@ -203,6 +208,7 @@ impl WorkspaceStore for SqliteWorkspace {
             beside: None,
         };
         let connection = writing.sql()?;
+        self.rests_on_log.end(connection)?;
         if self.wal_pages.load(Ordering::Relaxed) > CHECKPOINT_NOW_PAGES {
             self.checkpoint_now(connection)?;
         } else if self.is_nearly_moved()
