@@ -1,11 +1,13 @@
 //! What is kept of a decided op: its answer, and the links that later ops' chains run through.
 
+use std::collections::{HashMap, HashSet};
+
 use serde::{Deserialize, Serialize};
 
 use super::Linked;
 use super::decide::{Landings, Workspace};
 use crate::id::{CollectionId, DocumentId, OpId, Version};
-use crate::op::{Op, Refusal};
+use crate::op::{Op, Refusal, admit_covers};
 
 /// The answer to an op; recorded with it and never changed, but for a rejected op whose retry is
 /// accepted later.
@@ -52,12 +54,6 @@ pub struct Link {
     pub landed: Option<OpId>,
 }
 
-impl Link {
-    fn is_on(&self, other: &Link) -> bool {
-        self.collection == other.collection && self.document == other.document
-    }
-}
-
 impl Record {
     /// The record as a [`History`](super::History) answers it.
     pub fn linked(&self, op: OpId, collection: CollectionId, document: &DocumentId) -> Linked {
@@ -65,6 +61,11 @@ impl Record {
             .links
             .iter()
             .find(|l| l.collection == collection && l.document == *document);
+        self.linked_by(op, link)
+    }
+
+    /// The same, once the record's link on the document was found.
+    pub fn linked_by(&self, op: OpId, link: Option<&Link>) -> Linked {
         let accepted = match self.verdict {
             Verdict::Accepted(version) => Some(version),
             Verdict::Rejected(_) => None,
@@ -74,6 +75,20 @@ impl Record {
             covers: self.covers.clone(),
             accepted,
             landed: accepted.map(|_| link.and_then(|l| l.landed).unwrap_or(op)),
+        }
+    }
+
+    /// Where the op landed that is accepted in this one's place.
+    fn take_up(&mut self, links: Vec<Link>) {
+        let place = |link: &Link| (link.collection, link.document.clone());
+        let at = self.links.iter().enumerate();
+        let at: HashMap<_, _> = at.map(|(at, link)| (place(link), at)).collect();
+        for link in links {
+            let there = at.get(&place(&link)).and_then(|at| self.links.get_mut(*at));
+            match there {
+                Some(there) => there.landed = link.landed,
+                None => self.links.push(Link { prev: None, ..link }),
+            }
         }
     }
 }
@@ -88,8 +103,18 @@ pub(super) fn records<W: Workspace>(
     account: &str,
     op: &Op,
     verdict: &Verdict,
-    landings: Option<&Landings>,
+    landings: Option<&Landings<'_>>,
 ) -> Result<Vec<(OpId, Record)>, W::Error> {
+    if admit_covers(&op.body).is_err() {
+        // Nothing it claims to stand for is kept.
+        let refused = Record {
+            account: account.to_owned(),
+            verdict: verdict.clone(),
+            covers: Vec::new(),
+            links: Vec::new(),
+        };
+        return Ok(vec![(op.id, refused)]);
+    }
     let record = |id: OpId, covers: Vec<OpId>| Record {
         account: account.to_owned(),
         verdict: verdict.clone(),
@@ -108,12 +133,7 @@ pub(super) fn records<W: Workspace>(
                 if landings.is_some() && matches!(known.verdict, Verdict::Rejected(_)) =>
             {
                 known.verdict = verdict.clone();
-                for link in links(op, id, landings) {
-                    match known.links.iter_mut().find(|l| l.is_on(&link)) {
-                        Some(there) => there.landed = link.landed,
-                        None => known.links.push(Link { prev: None, ..link }),
-                    }
-                }
+                known.take_up(links(op, id, landings));
                 all.push((id, known));
             }
             Some(_) => {}
@@ -126,11 +146,13 @@ pub(super) fn records<W: Workspace>(
 /// The record of a retry whose first id was accepted meanwhile: the first answer, for what the
 /// first id did.
 pub(super) fn answered(op: &Op, first: OpId, known: &Record) -> Record {
-    let landings: Landings = (op.body.changes.iter())
-        .filter_map(|change| {
-            let there = known.linked(first, change.collection, &change.document);
-            Some((change.collection, change.document.clone(), there.landed?))
-        })
+    let there: HashMap<_, _> = (known.links.iter())
+        .filter_map(|link| Some(((link.collection, &link.document), link.landed?)))
+        .collect();
+    let accepted = matches!(known.verdict, Verdict::Accepted(_));
+    let landings: Landings<'_> = (op.body.changes.iter().filter(|_| accepted))
+        .map(|change| (change.collection, &change.document))
+        .map(|place| (place, there.get(&place).copied().unwrap_or(first)))
         .collect();
     Record {
         covers: op.body.stands_for(),
@@ -140,22 +162,21 @@ pub(super) fn answered(op: &Op, first: OpId, known: &Record) -> Record {
 }
 
 /// The op's links as the record of `id` keeps them.
-fn links(op: &Op, id: OpId, landings: Option<&Landings>) -> Vec<Link> {
+fn links(op: &Op, id: OpId, landings: Option<&Landings<'_>>) -> Vec<Link> {
     let mut links: Vec<Link> = Vec::new();
+    let mut linked: HashSet<(CollectionId, &DocumentId)> = HashSet::new();
     for change in &op.body.changes {
-        let landed = landings.and_then(|all| {
-            let here = |(c, d, _): &&(CollectionId, DocumentId, OpId)| change.is_on(*c, d);
-            all.iter().rev().find(here).map(|(_, _, landed)| *landed)
-        });
-        let link = Link {
-            collection: change.collection,
-            document: change.document.clone(),
-            prev: change.prev,
-            landed: landed.filter(|landed| *landed != id),
-        };
-        let says = link.prev.is_some() || link.landed.is_some();
-        if says && !links.iter().any(|l| l.is_on(&link)) {
-            links.push(link);
+        let place = (change.collection, &change.document);
+        let landed = landings.and_then(|all| all.get(&place).copied());
+        let landed = landed.filter(|landed| *landed != id);
+        let says = change.prev.is_some() || landed.is_some();
+        if says && linked.insert(place) {
+            links.push(Link {
+                collection: change.collection,
+                document: change.document.clone(),
+                prev: change.prev,
+                landed,
+            });
         }
     }
     links

@@ -96,12 +96,7 @@ const PART_FRAME: usize = 16;
 /// The first thing that does not fit.
 pub fn admit(schema: &Schema, body: &mut OpBody) -> Result<(), Refusal> {
     let newer = body.schema > schema.version;
-    if body.covers.len() > MAX_COVERS {
-        return Err(Refusal::new(
-            refusal::MALFORMED,
-            format!("an op covers at most {MAX_COVERS} others"),
-        ));
-    }
+    admit_covers(body)?;
     if body.changes.is_empty() {
         return Err(Refusal::new(
             refusal::MALFORMED,
@@ -122,6 +117,27 @@ pub fn admit(schema: &Schema, body: &mut OpBody) -> Result<(), Refusal> {
         }
     }
     within_group(&schema.limits, group)
+}
+
+/// Whether an op covers no more than what joining makes: its record is kept once for each id it stands
+/// for, with a link for each change. A thousand times ten thousand links would be a gigabyte.
+///
+/// # Errors
+/// It covers too many, or is a group and covers any.
+pub(crate) fn admit_covers(body: &OpBody) -> Result<(), Refusal> {
+    if body.covers.len() > MAX_COVERS {
+        return Err(Refusal::new(
+            refusal::MALFORMED,
+            format!("an op covers at most {MAX_COVERS} others"),
+        ));
+    }
+    if !body.covers.is_empty() && body.changes.len() > 1 {
+        return Err(Refusal::new(
+            refusal::MALFORMED,
+            "an op of several changes covers no other",
+        ));
+    }
+    Ok(())
 }
 
 /// Checks a change that makes an op by itself, as [`admit`] does. Returns what it [weighs](weight).

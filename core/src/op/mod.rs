@@ -9,8 +9,8 @@ mod text;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use admit::is_small_enough;
 pub use admit::{Refusal, admit, admit_alone, admit_register, frame_of, refusal, weight};
+pub(crate) use admit::{admit_covers, is_small_enough};
 pub use coalesce::{absorbs, take_over};
 pub use derived::derived_writer;
 pub use fields::FieldMap;

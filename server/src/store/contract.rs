@@ -48,6 +48,7 @@ macro_rules! contract {
             a_writer_is_whoever_wrote_under_it_first,
             a_crash_leaves_what_was_committed,
             many_rows_are_seen_as_if_written_one_by_one,
+            a_row_is_read_as_soon_as_it_is_put,
             many_rows_are_undone_wherever_they_are,
             a_row_that_cannot_be_written_is_told_before_the_part_ends,
         );

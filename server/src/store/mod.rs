@@ -24,7 +24,7 @@ use driftline_core::schema::StableIds;
 pub use name::WorkspaceName;
 pub use rows::{
     Author, AuthorNumbers, DeviceNumber, DocumentRow, Head, LogEntry, NewDocument, NewVersion,
-    Origin, Sighting, Step, Touch,
+    Origin, Sighting, Step, Steps, Touch,
 };
 pub use texts::{FoldedState, NewEdit, NewFold, StoredText, TailEdit, TextPlace};
 
@@ -174,16 +174,11 @@ pub trait Snapshot {
     /// What the store says.
     fn origin(&mut self, version: Version) -> Result<Option<Origin>, StoreError>;
 
-    /// A version's step back along a document; `None` if it did not touch it.
+    /// What a version touched; `None` if there is no such version.
     ///
     /// # Errors
     /// What the store says.
-    fn step(
-        &mut self,
-        version: Version,
-        collection: CollectionId,
-        document: &DocumentId,
-    ) -> Result<Option<Step>, StoreError>;
+    fn steps(&mut self, version: Version) -> Result<Option<Steps>, StoreError>;
 
     /// A version's encoded entry.
     ///

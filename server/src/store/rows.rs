@@ -1,5 +1,7 @@
 //! What goes into a store and comes out of it.
 
+use std::collections::HashMap;
+
 use driftline_core::id::{CollectionId, DocumentId, OpId, Version};
 use driftline_core::op::ChangeKind;
 use driftline_core::protocol::Cursor;
@@ -53,6 +55,51 @@ pub struct Step {
     pub op: OpId,
     /// The version before this one that touched the document.
     pub previous: Option<Version>,
+}
+
+/// What a version touched.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Steps {
+    op: OpId,
+    documents: HashMap<(CollectionId, String), Option<Version>>,
+}
+
+impl Steps {
+    /// The documents that `op` touched, each with the version before that touched it.
+    pub fn new(op: OpId, documents: Vec<(CollectionId, String, Option<Version>)>) -> Steps {
+        let mut steps = Steps {
+            op,
+            documents: HashMap::with_capacity(documents.len()),
+        };
+        for (collection, document, previous) in documents {
+            // Changes of one document are one step.
+            steps
+                .documents
+                .entry((collection, document))
+                .or_insert(previous);
+        }
+        steps
+    }
+
+    /// How many documents it touched.
+    pub fn len(&self) -> usize {
+        self.documents.len()
+    }
+
+    /// Whether it touched none.
+    pub fn is_empty(&self) -> bool {
+        self.documents.is_empty()
+    }
+
+    /// The step back along a document; `None` if it was not touched.
+    pub fn on(&self, collection: CollectionId, document: &DocumentId) -> Option<Step> {
+        let place = (collection, document.as_str().to_owned());
+        let previous = self.documents.get(&place)?;
+        Some(Step {
+            op: self.op,
+            previous: *previous,
+        })
+    }
 }
 
 /// A device of an account, by its number in the workspace.

@@ -11,8 +11,9 @@ use driftline_core::time::{Contact, Reading, Stamp};
 
 use super::entry::{encoded, encoded_short, entry_of, landed, sizes, touches};
 use super::held::Held;
-use super::losses::Losses;
+use super::losses::{Incoming, Losses};
 use super::page::{self, Decided, DecidedVersion};
+use super::recent::Recent;
 use super::rows::{Rows, fate, said};
 use super::{Answer, Asked, Common, Ops, materialise};
 use crate::auth::Role;
@@ -59,6 +60,7 @@ pub(super) struct Batch<'t> {
     decided: Decided,
     pub(super) held: Held,
     losses: Losses,
+    pub(super) recent: Recent,
     typed: bool,
 }
 
@@ -111,6 +113,7 @@ impl<'t> Batch<'t> {
             decided: Decided::default(),
             held: Held::default(),
             losses,
+            recent: Recent::new(),
             typed: false,
         })
     }
@@ -241,6 +244,7 @@ impl<'t> Batch<'t> {
     pub(super) fn record(&mut self, id: OpId, record: &Record) -> Result<(), Problem> {
         if !planted(Mutant::RecordNotKept) {
             self.tx.put_record(id, self.author.account, record)?;
+            self.recent.decided(id);
         }
         Ok(())
     }
@@ -252,7 +256,10 @@ impl<'t> Batch<'t> {
         refused: Option<Refusal>,
     ) -> Result<Decision, Problem> {
         let version = self.head.cursor.version + 1;
-        let mut rows = Rows(self.tx);
+        let mut rows = Rows {
+            rows: self.tx,
+            recent: &mut self.recent,
+        };
         let decide = || {
             (self.decide)(
                 &self.common.schema,
@@ -294,15 +301,12 @@ impl<'t> Batch<'t> {
         links: &[Link],
     ) -> Result<(), Problem> {
         let version = self.head.cursor.version + 1;
-        if !planted(Mutant::LossForgotten) {
-            self.losses.find(
-                self.tx,
-                &self.common.schema,
-                &accepted,
-                op,
-                version,
-                &self.asked.request.device.label,
-            )?;
+        if !accepted.lost.is_empty() && !planted(Mutant::LossForgotten) {
+            let label = &self.asked.request.device.label;
+            let incoming = Incoming::new(op, version, label);
+            let schema = &self.common.schema;
+            self.losses
+                .find(self.tx, &mut self.recent, schema, &accepted, &incoming)?;
         }
         let new = accepted.documents.iter();
         let new = new.filter(|touched| touched.before.is_none()).count() as u64;

@@ -1,5 +1,7 @@
 //! The parts of a version: what the log, the audit and the devices hold of an accepted op.
 
+use std::collections::{HashMap, HashSet};
+
 use driftline_core::id::{CollectionId, DocumentId, OpId, Version};
 use driftline_core::merge::{Accepted, DocumentState, Link, Touched};
 use driftline_core::op::{Change, FieldMap, Update};
@@ -166,18 +168,20 @@ pub(super) fn sizes(accepted: &Accepted) -> (u64, u64) {
 
 /// What each change did, for the audit and for the way back.
 pub(super) fn touches<'c>(changes: &'c [Change], accepted: &Accepted) -> Vec<Touch<'c>> {
-    let previous = |change: &Change| {
-        let touched = accepted
-            .documents
-            .iter()
-            .find(|t| change.is_on(t.collection, &t.document))?;
-        touched.before.as_ref().map(|before| before.version)
-    };
+    let documents = accepted.documents.iter();
+    let previous: HashMap<_, _> = documents
+        .filter_map(|touched| {
+            let before = touched.before.as_ref()?;
+            Some(((touched.collection, &touched.document), before.version))
+        })
+        .collect();
     let touch = |change: &'c Change| Touch {
         collection: change.collection,
         document: &change.document,
         kind: change.kind,
-        previous: previous(change),
+        previous: previous
+            .get(&(change.collection, &change.document))
+            .copied(),
     };
     changes.iter().map(touch).collect()
 }
@@ -187,20 +191,25 @@ pub(super) fn touches<'c>(changes: &'c [Change], accepted: &Accepted) -> Vec<Tou
 /// Followers name inserts and restores, and updates that their device expected to bring a document
 /// back (`update_wins`); an update that landed where it was aimed needs no word.
 pub(super) fn landed(schema: &Schema, changes: &[Change], links: &[Link]) -> Vec<Link> {
-    let may_be_named = |link: &Link| {
+    let landed: HashMap<_, _> = (links.iter())
+        .filter_map(|link| Some(((link.collection, &link.document), link.landed?)))
+        .collect();
+    if landed.is_empty() {
+        return Vec::new();
+    }
+    let may_be_named = |change: &&Change| {
+        let Some(landed) = landed.get(&(change.collection, &change.document)) else {
+            return false;
+        };
         let update_wins = schema
-            .collection_by_id(link.collection)
+            .collection_by_id(change.collection)
             .is_some_and(|c| c.on_conflict_delete == DeletePolicy::UpdateWins);
-        changes
-            .iter()
-            .filter(|change| change.is_on(link.collection, &link.document))
-            .any(|change| {
-                change.kind.is_opener() || (update_wins && link.landed != change.generation)
-            })
+        change.kind.is_opener() || (update_wins && Some(*landed) != change.generation)
     };
-    let landed = links
-        .iter()
-        .filter(|link| link.landed.is_some() && may_be_named(link));
+    let named: HashSet<_> = (changes.iter().filter(may_be_named))
+        .map(|change| (change.collection, &change.document))
+        .collect();
+    let landed = (links.iter()).filter(|link| named.contains(&(link.collection, &link.document)));
     landed
         .map(|link| Link {
             prev: None,

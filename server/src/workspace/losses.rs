@@ -2,27 +2,23 @@
 
 use std::collections::HashMap;
 
-use driftline_core::id::{CollectionId, DocumentId, FieldId, Version};
+use driftline_core::id::{CollectionId, DocumentId, FieldId, OpId, Version};
 use driftline_core::ledger::{Loss, Lost, LostPart};
-use driftline_core::merge::{Accepted, DocumentState, Seen, Write};
+use driftline_core::merge::{Accepted, DocumentState, History, Seen, Write};
 use driftline_core::op::Op;
-use driftline_core::protocol::VersionEntry;
+use driftline_core::protocol::DocumentResult;
 use driftline_core::schema::Schema;
 use driftline_core::value::Value;
 
+use super::recent::Recent;
 use super::rows::Rows;
 use super::typed::{Typed, unseen};
-use crate::store::{DeviceNumber, Origin, StoreError, Transaction};
-
-/// Versions that one request's losses may look back through in all. Beyond them a base value is
-/// missing: better than one request that holds up the workspace.
-const STEPS: usize = 4_000;
+use crate::store::{DeviceNumber, Origin, Snapshot, StoreError, Transaction};
 
 /// The losses of one request.
 pub(super) struct Losses {
     device: DeviceNumber,
     now: i64,
-    steps_left: usize,
     numbers: HashMap<DeviceNumber, u64>,
 }
 
@@ -34,33 +30,77 @@ struct Loser {
     previous: Option<Version>,
 }
 
+/// The op that makes somebody lose.
+pub(super) struct Incoming<'o> {
+    op: &'o Op,
+    /// What it is about to become.
+    version: Version,
+    /// The label of its device.
+    label: &'o str,
+    /// Its `prev` on each document.
+    links: HashMap<(CollectionId, &'o DocumentId), Option<OpId>>,
+}
+
+impl<'o> Incoming<'o> {
+    pub(super) fn new(op: &'o Op, version: Version, label: &'o str) -> Incoming<'o> {
+        let mut links = HashMap::new();
+        for change in &op.body.changes {
+            let place = (change.collection, &change.document);
+            // The first change of a document links it.
+            links.entry(place).or_insert(change.prev);
+        }
+        Incoming {
+            op,
+            version,
+            label,
+            links,
+        }
+    }
+
+    /// The newest version that it is based on.
+    pub(super) fn base(&self) -> Version {
+        self.op.body.base
+    }
+
+    /// What it had seen of a document.
+    pub(super) fn seen(
+        &self,
+        rows: &mut Rows<'_>,
+        place: (CollectionId, &DocumentId),
+    ) -> Result<Seen, StoreError> {
+        let prev = self.links.get(&place).copied().flatten();
+        let behind = self.op.body.stands_for();
+        Seen::follow(rows, place, self.op.id, self.base(), prev, &behind)
+    }
+}
+
 impl Losses {
     /// For a request of `device`.
     pub(super) fn new(device: DeviceNumber, now: i64) -> Losses {
         Losses {
             device,
             now,
-            steps_left: STEPS,
             numbers: HashMap::new(),
         }
     }
 
-    /// Stores what `op`, about to become `version`, made somebody lose.
+    /// Stores what an op made somebody lose.
     pub(super) fn find(
         &mut self,
         tx: &mut (dyn Transaction + '_),
+        recent: &mut Recent,
         schema: &Schema,
         accepted: &Accepted,
-        op: &Op,
-        version: Version,
-        label: &str,
+        incoming: &Incoming<'_>,
     ) -> Result<(), StoreError> {
+        let documents = accepted.documents.iter();
+        let touched: HashMap<_, _> = documents
+            .map(|touched| ((touched.collection, &touched.document), touched))
+            .collect();
+        let op = incoming.op.id;
         for (collection, document, lost) in &accepted.lost {
             let key = (*collection, document);
-            let touched = accepted
-                .documents
-                .iter()
-                .find(|t| t.collection == *collection && t.document == *document);
+            let touched = touched.get(&key);
             let (before, after) = match touched {
                 Some(touched) => (touched.before.clone(), Some(touched.after.clone())),
                 None => {
@@ -68,21 +108,22 @@ impl Losses {
                     (state.clone(), state)
                 }
             };
-            let Some(loser) = self.loser(tx, key, lost, op, before.as_ref())? else {
+            let mut rows = Rows { rows: tx, recent };
+            let Some(loser) = self.loser(&mut rows, key, lost, incoming, before.as_ref())? else {
                 continue;
             };
             let winner = Winner {
                 value: winner_value(lost, after.as_ref()),
-                device: if lost.winner.op == op.id {
-                    label.to_owned()
+                device: if lost.winner.op == op {
+                    incoming.label.to_owned()
                 } else {
-                    origin(tx, lost.winner)?
+                    origin(rows.rows, lost.winner)?
                         .map(|o| o.label)
                         .unwrap_or_default()
                 },
             };
             let base_value = match &lost.part {
-                LostPart::Register(field, _) => self.base_value(tx, key, *field, &loser)?,
+                LostPart::Register(field, _) => base_value(&mut rows, key, *field, &loser)?,
                 _ => Value::Null,
             };
             let mut lost = lost.clone();
@@ -94,7 +135,7 @@ impl Losses {
                     writer,
                     newest: lost.loser.version,
                 };
-                let words = unseen(tx, schema, typed, op, &mut self.steps_left)?;
+                let words = unseen(&mut Rows { rows: tx, recent }, schema, typed, incoming)?;
                 if words.is_empty() {
                     continue;
                 }
@@ -103,7 +144,7 @@ impl Losses {
             let lost = &lost;
             let number = self.next_number(tx, loser.device)?;
             let loss = self.loss(number, key, lost, base_value, winner);
-            tx.put_loss(loser.device, version, &loss)?;
+            tx.put_loss(loser.device, incoming.version, &loss)?;
         }
         Ok(())
     }
@@ -111,79 +152,31 @@ impl Losses {
     /// Who lost; `None` for a write the log does not have.
     fn loser(
         &self,
-        tx: &mut (dyn Transaction + '_),
-        (collection, document): (CollectionId, &DocumentId),
+        rows: &mut Rows<'_>,
+        place: (CollectionId, &DocumentId),
         lost: &Lost,
-        op: &Op,
+        incoming: &Incoming<'_>,
         before: Option<&DocumentState>,
     ) -> Result<Option<Loser>, StoreError> {
         let id = lost.loser.op;
-        if id == op.id {
-            let prev = op.body.prev_on(collection, document);
-            let seen = Seen::follow(
-                &mut Rows(tx),
-                (collection, document),
-                id,
-                op.body.base,
-                prev,
-                &op.body.covers,
-            )?;
+        if id == incoming.op.id {
             return Ok(Some(Loser {
                 device: self.device,
-                seen,
+                seen: incoming.seen(rows, place)?,
                 previous: before.map(|b| b.version),
             }));
         }
-        let Some(origin) = origin(tx, lost.loser)? else {
+        let Some(origin) = origin(rows.rows, lost.loser)? else {
             return Ok(None);
         };
-        let linked = tx
-            .record(id)?
-            .map(|record| record.linked(id, collection, document))
-            .unwrap_or_default();
-        let seen = Seen::follow(
-            &mut Rows(tx),
-            (collection, document),
-            id,
-            origin.base,
-            linked.prev,
-            &linked.covers,
-        )?;
-        let previous = tx
-            .step(lost.loser.version, collection, document)?
-            .and_then(|step| step.previous);
+        let linked = rows.linked(id, place.0, place.1)?.unwrap_or_default();
+        let seen = Seen::follow(rows, place, id, origin.base, linked.prev, &linked.covers)?;
+        let step = rows.step(lost.loser.version, place)?;
         Ok(Some(Loser {
             device: origin.device,
             seen,
-            previous,
+            previous: step.and_then(|step| step.previous),
         }))
-    }
-
-    /// What the author had before writing: the register at the newest version it had seen.
-    fn base_value(
-        &mut self,
-        tx: &mut (dyn Transaction + '_),
-        (collection, document): (CollectionId, &DocumentId),
-        field: FieldId,
-        loser: &Loser,
-    ) -> Result<Value, StoreError> {
-        let mut at = loser.previous;
-        while let Some(version) = at {
-            if self.steps_left == 0 {
-                break;
-            }
-            self.steps_left -= 1;
-            let Some(step) = tx.step(version, collection, document)? else {
-                break;
-            };
-            if loser.seen.has(step.op, version)
-                && let Some(value) = written_at(tx, version, (collection, document), field)?
-            {
-                return Ok(value);
-            }
-            at = step.previous;
-        }
-        Ok(Value::Null)
     }
 
     /// Numbers grow with the server's time, so that a server restored from a backup does not give
@@ -236,31 +229,40 @@ struct Winner {
     device: String,
 }
 
-fn origin(tx: &mut (dyn Transaction + '_), write: Write) -> Result<Option<Origin>, StoreError> {
-    tx.origin(write.version)
+fn origin(rows: &mut dyn Snapshot, write: Write) -> Result<Option<Origin>, StoreError> {
+    rows.origin(write.version)
+}
+
+/// What the author had before writing: the register at the newest version it had seen.
+fn base_value(
+    rows: &mut Rows<'_>,
+    place: (CollectionId, &DocumentId),
+    field: FieldId,
+    loser: &Loser,
+) -> Result<Value, StoreError> {
+    let mut at = loser.previous;
+    while let Some(version) = at.filter(|_| !rows.recent.is_spent()) {
+        let Some(step) = rows.step(version, place)? else {
+            break;
+        };
+        if loser.seen.has(step.op, version)
+            && let Some(result) = rows.result(version, place)?
+            && let Some(value) = written(result, field)
+        {
+            return Ok(value);
+        }
+        at = step.previous.filter(|previous| *previous < version);
+    }
+    Ok(Value::Null)
 }
 
 /// What a version wrote to a register; `None` if it left it as it was.
-fn written_at(
-    tx: &mut (dyn Transaction + '_),
-    version: Version,
-    (collection, document): (CollectionId, &DocumentId),
-    field: FieldId,
-) -> Result<Option<Value>, StoreError> {
-    let Some(bytes) = tx.entry(version)? else {
-        return Ok(None);
-    };
-    let entry: VersionEntry =
-        minicbor::decode(&bytes).map_err(|_| StoreError::Damaged("a version".to_owned()))?;
-    let result = entry
-        .documents
-        .into_iter()
-        .find(|d| d.collection == collection && d.document == *document);
-    Ok(result.and_then(|result| match result.state.value(field) {
+fn written(result: &DocumentResult, field: FieldId) -> Option<Value> {
+    match result.state.value(field) {
         Some(value) => Some(value.clone()),
         // All of the document, and the field is not in it: it had none.
         None => result.whole.then_some(Value::Null),
-    }))
+    }
 }
 
 fn winner_value(lost: &Lost, after: Option<&DocumentState>) -> Value {

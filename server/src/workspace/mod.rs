@@ -11,6 +11,7 @@ mod materialise;
 mod ops;
 mod page;
 mod plain;
+mod recent;
 mod registry;
 mod rows;
 #[cfg(test)]

@@ -33,7 +33,11 @@ impl Batch<'_> {
             return Ok(None);
         };
         let size = (0, plain.size() as u64);
-        if self.grows_beyond_quota(size) || !plain.is_new(&mut Rows(self.tx), id)? {
+        let mut rows = Rows {
+            rows: self.tx,
+            recent: &mut self.recent,
+        };
+        if !plain.is_new(&mut rows, id)? || self.grows_beyond_quota(size) {
             return Ok(None);
         }
         let stamp = when.place(&self.contact());

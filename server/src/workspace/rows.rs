@@ -3,12 +3,36 @@
 use driftline_core::id::{CollectionId, DocumentId, FieldId, OpId, Version};
 use driftline_core::merge::{self, DocumentState, History, Linked, Record, Verdict};
 use driftline_core::op::{Refusal, refusal};
-use driftline_core::protocol::{OpResult, Outcome};
+use driftline_core::protocol::{DocumentResult, OpResult, Outcome};
 
-use crate::store::{Snapshot, StoreError, TextPlace};
+use super::recent::Recent;
+use crate::store::{Snapshot, Step, StoreError, TextPlace};
 
 /// The stored rows as a decision reads them.
-pub(super) struct Rows<'a>(pub(super) &'a mut (dyn Snapshot + 'a));
+pub(super) struct Rows<'a> {
+    pub(super) rows: &'a mut (dyn Snapshot + 'a),
+    pub(super) recent: &'a mut Recent,
+}
+
+impl Rows<'_> {
+    /// A version's step back along a document; `None` if it did not touch it.
+    pub(super) fn step(
+        &mut self,
+        version: Version,
+        (collection, document): (CollectionId, &DocumentId),
+    ) -> Result<Option<Step>, StoreError> {
+        self.recent.step(self.rows, version, collection, document)
+    }
+
+    /// What a version says of a document.
+    pub(super) fn result(
+        &mut self,
+        version: Version,
+        (collection, document): (CollectionId, &DocumentId),
+    ) -> Result<Option<&DocumentResult>, StoreError> {
+        self.recent.result(self.rows, version, collection, document)
+    }
+}
 
 impl History for Rows<'_> {
     type Error = StoreError;
@@ -19,10 +43,7 @@ impl History for Rows<'_> {
         collection: CollectionId,
         document: &DocumentId,
     ) -> Result<Option<Linked>, StoreError> {
-        Ok(self
-            .0
-            .record(op)?
-            .map(|record| record.linked(op, collection, document)))
+        self.recent.linked(self.rows, op, collection, document)
     }
 }
 
@@ -32,15 +53,15 @@ impl merge::Workspace for Rows<'_> {
         collection: CollectionId,
         document: &DocumentId,
     ) -> Result<Option<DocumentState>, StoreError> {
-        self.0.document(collection, document)
+        self.rows.document(collection, document)
     }
 
     fn record(&mut self, op: OpId) -> Result<Option<Record>, StoreError> {
-        self.0.record(op)
+        self.rows.record(op)
     }
 
     fn writer(&mut self, writer: u64) -> Result<Option<String>, StoreError> {
-        self.0.writer(writer)
+        self.rows.writer(writer)
     }
 
     fn deleted_bytes(
@@ -55,7 +76,7 @@ impl merge::Workspace for Rows<'_> {
             document: document.clone(),
             field,
         };
-        self.0.deleted_bytes(&place, version)
+        self.rows.deleted_bytes(&place, version)
     }
 
     fn is_counted(
@@ -70,7 +91,7 @@ impl merge::Workspace for Rows<'_> {
             document: document.clone(),
             field,
         };
-        self.0.is_counted(&place, version)
+        self.rows.is_counted(&place, version)
     }
 }
 

@@ -2,10 +2,11 @@
 #![allow(clippy::unwrap_used)]
 
 mod faulty;
+mod large;
 mod plain;
 
 use std::sync::Mutex;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use driftline_core::id::{DocumentId, OpId, Version};
 use driftline_core::merge::Decision;

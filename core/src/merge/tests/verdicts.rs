@@ -1,6 +1,7 @@
 //! Which verdict an op gets, and who else gets it with it.
 
 use super::*;
+use crate::protocol::limits::MAX_COVERS;
 
 #[test]
 fn the_first_answer_is_the_answer() {
@@ -170,4 +171,25 @@ fn limits_hold_for_what_an_op_leads_to() {
     );
     let nowhere = op(6, 2, vec![Change::new(99, document(), ChangeKind::Delete)]);
     assert_eq!(server.refuses(&nowhere), refusal::UNKNOWN_COLLECTION);
+}
+
+/// A record is kept of each id that an op answers for, with a link for each of its changes: a group that
+/// claimed a thousand ids would be kept a thousand times.
+#[test]
+fn what_a_group_claims_to_cover_is_not_kept() {
+    for withdraw in [false, true] {
+        let mut server = Server::new();
+        let mut claims = insert(1, FIELDS);
+        let other = Change::new(FIELDS, DocumentId::new("e").unwrap(), ChangeKind::Insert);
+        claims.body.changes.push(other);
+        claims.body.covers = vec![id(2), id(3)];
+        claims.body.withdraw = withdraw;
+        assert_eq!(server.refuses(&claims), refusal::MALFORMED);
+        assert_eq!(server.records.keys().collect::<Vec<_>>(), [&id(1)]);
+        claims.id = id(4);
+        claims.body.changes.truncate(1);
+        claims.body.covers = vec![id(5); MAX_COVERS + 1];
+        assert_eq!(server.refuses(&claims), refusal::MALFORMED);
+        assert_eq!(server.records.keys().collect::<Vec<_>>(), [&id(1), &id(4)]);
+    }
 }

@@ -21,46 +21,60 @@ fn record(version: u64) -> Record {
     }
 }
 
-/// Appends versions as a push of many ops does: nothing is read between them. Every third writes a
-/// document once more that an earlier one wrote.
+/// Appends versions as a push of many ops does: nothing is read between them.
 fn push(tx: &mut (dyn Transaction + '_), versions: std::ops::Range<u64>) {
     let author = tx.author(&author()).unwrap();
     let mut cursor = tx.head().unwrap().cursor;
     for version in versions {
-        cursor = cursor.next(&state(version));
-        let document = match version % 3 {
-            0 => document(&format!("d{:05}", version - 1)),
-            _ => document(&format!("d{version:05}")),
-        };
-        let new = NewDocument {
-            collection: 1,
-            document: &document,
-            state: &state(version),
-            body: Some("{\"é\":1}"),
-            version,
-        };
-        tx.put_document(&new).unwrap();
-        let touched = [Touch {
-            collection: 1,
-            document: &document,
-            kind: ChangeKind::Insert,
-            previous: None,
-        }];
-        tx.append(&NewVersion {
-            cursor,
-            op: op(version),
-            author,
-            base: version - 1,
-            schema: 1,
-            written: 10,
-            at: 20,
-            touched: &touched,
-            entry: &state(version),
-        })
-        .unwrap();
-        tx.put_record(op(version), author.account, &record(version))
-            .unwrap();
+        cursor = put(tx, author, cursor, version);
     }
+}
+
+/// The document that a version writes: every third writes one once more that an earlier one wrote.
+fn written_by(version: u64) -> DocumentId {
+    match version % 3 {
+        0 => document(&format!("d{:05}", version - 1)),
+        _ => document(&format!("d{version:05}")),
+    }
+}
+
+fn put(
+    tx: &mut (dyn Transaction + '_),
+    author: AuthorNumbers,
+    before: Cursor,
+    version: u64,
+) -> Cursor {
+    let cursor = before.next(&state(version));
+    let document = written_by(version);
+    let new = NewDocument {
+        collection: 1,
+        document: &document,
+        state: &state(version),
+        body: Some("{\"é\":1}"),
+        version,
+    };
+    tx.put_document(&new).unwrap();
+    let touched = [Touch {
+        collection: 1,
+        document: &document,
+        kind: ChangeKind::Insert,
+        previous: None,
+    }];
+    tx.append(&NewVersion {
+        cursor,
+        op: op(version),
+        author,
+        base: version - 1,
+        schema: 1,
+        written: 10,
+        at: 20,
+        touched: &touched,
+        entry: &state(version),
+    })
+    .unwrap();
+    tx.put_record(op(version), author.account, &record(version))
+        .unwrap();
+    cursor
 }
 
 fn check(view: &mut (dyn Snapshot + '_), last: u64) {
@@ -94,6 +108,30 @@ pub(crate) fn many_rows_are_seen_as_if_written_one_by_one(harness: &dyn Harness)
     push(&mut *tx, MANY + 1..MANY + 4);
     tx.commit().unwrap();
     check(&mut *workspace.read().unwrap(), MANY + 3);
+}
+
+/// What was just put is read, however much of it is in the file by then: a document, its next state, and
+/// what was decided about the op.
+pub(crate) fn a_row_is_read_as_soon_as_it_is_put(harness: &dyn Harness) {
+    let workspace = workspace(&harness.open());
+    let mut tx = workspace.begin().unwrap();
+    let author = tx.author(&author()).unwrap();
+    let mut cursor = tx.head().unwrap().cursor;
+    let last = MANY / 4;
+    for version in 1..=last {
+        cursor = put(&mut *tx, author, cursor, version);
+        let read = match version % 7 {
+            // Some are read long after.
+            0..3 => version,
+            _ => version.div_ceil(2),
+        };
+        assert_eq!(tx.record(op(read)).unwrap(), Some(record(read)));
+        let found = tx.document(1, &written_by(read)).unwrap().unwrap();
+        let again = read % 3 == 2 && read < version;
+        assert_eq!(found.version, if again { read + 1 } else { read });
+    }
+    check(&mut *tx, last);
+    tx.commit().unwrap();
 }
 
 pub(crate) fn many_rows_are_undone_wherever_they_are(harness: &dyn Harness) {

@@ -194,22 +194,16 @@ pub(crate) fn the_log_leads_forward_and_back(harness: &dyn Harness) {
     assert_eq!(view.entry(2).unwrap(), Some(rows[0].1.clone()));
     assert_eq!(view.entry(5).unwrap(), None);
     let step = |op, previous| Some(Step { op, previous });
-    assert_eq!(
-        view.step(4, 1, &document("a")).unwrap(),
-        step(op(4), Some(1))
-    );
-    assert_eq!(view.step(1, 1, &document("a")).unwrap(), step(op(1), None));
-    assert_eq!(
-        view.step(3, 1, &document("\"a\"")).unwrap(),
-        step(op(3), None)
-    );
-    assert_eq!(
-        view.step(2, 1, &document("a")).unwrap(),
-        None,
-        "it did not touch it"
-    );
-    assert_eq!(view.step(1, 2, &document("a")).unwrap(), None);
-    assert_eq!(view.step(9, 1, &document("a")).unwrap(), None);
+    let mut on = |version, collection, id| {
+        let steps = view.steps(version).unwrap();
+        steps.and_then(|steps| steps.on(collection, &document(id)))
+    };
+    assert_eq!(on(4, 1, "a"), step(op(4), Some(1)));
+    assert_eq!(on(1, 1, "a"), step(op(1), None));
+    assert_eq!(on(3, 1, "\"a\""), step(op(3), None));
+    assert_eq!(on(2, 1, "a"), None, "it did not touch it");
+    assert_eq!(on(1, 2, "a"), None);
+    assert_eq!(on(9, 1, "a"), None);
     let device = view.device("ann", "d").unwrap().unwrap();
     let origin = Origin {
         device,

@@ -145,6 +145,18 @@ impl Gathered {
         self.rows() >= ENOUGH_ROWS || self.size() >= ENOUGH_BYTES
     }
 
+    /// Whether a document is among them.
+    pub(super) fn has_document(&self, collection: CollectionId, id: &str) -> bool {
+        let mut documents = self.documents.iter();
+        documents
+            .any(|row| row.collection == collection && self.text.get(row.id.clone()) == Some(id))
+    }
+
+    /// Whether an op's verdict is among them.
+    pub(super) fn has_verdict(&self, op: OpId) -> bool {
+        self.verdicts.iter().any(|row| row.op == op)
+    }
+
     /// Bytes of their content.
     pub(super) fn size(&self) -> usize {
         self.text.len() + self.bytes.len()

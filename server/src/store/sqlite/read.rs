@@ -8,9 +8,10 @@ use driftline_core::protocol::{ChainHash, Cursor};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 
 use super::error::damaged;
+use super::gathered::Gathered;
 use super::newest::Newest;
 use crate::store::{
-    DeviceNumber, DocumentRow, Head, LogEntry, Origin, Snapshot, Step, StoreError, StoredText,
+    DeviceNumber, DocumentRow, Head, LogEntry, Origin, Snapshot, Steps, StoreError, StoredText,
     TextPlace,
 };
 
@@ -27,6 +28,14 @@ pub(super) struct View<C> {
 pub(super) trait Source {
     /// The connection, with everything in the file that was to be written before.
     fn sql(&mut self) -> Result<&Connection, StoreError>;
+
+    /// The connection. What is still to be written is in the file if that is `asked` for.
+    fn sql_beside(
+        &mut self,
+        _asked: impl FnOnce(&Gathered) -> bool,
+    ) -> Result<&Connection, StoreError> {
+        self.sql()
+    }
 }
 
 impl Source for Box<Connection> {
@@ -119,7 +128,8 @@ impl<C: Source> Snapshot for View<C> {
         if self.is_beyond_records(op)? {
             return Ok(None);
         }
-        let mut query = self.prepare(
+        let connection = self.connection.sql_beside(|rows| rows.has_verdict(op))?;
+        let mut query = connection.prepare_cached(
             "SELECT accounts.name, verdicts.version, code, message, links
              FROM verdicts JOIN accounts ON accounts.number = verdicts.account WHERE op_id = ?1",
         )?;
@@ -159,8 +169,9 @@ impl<C: Source> Snapshot for View<C> {
         if self.is_beyond_documents(collection, document.as_str())? {
             return Ok(None);
         }
-        let mut query =
-            self.prepare("SELECT state FROM documents WHERE collection = ?1 AND id = ?2")?;
+        let is_asked = |rows: &Gathered| rows.has_document(collection, document.as_str());
+        let mut query = (self.connection.sql_beside(is_asked)?)
+            .prepare_cached("SELECT state FROM documents WHERE collection = ?1 AND id = ?2")?;
         let mut rows = query.query(params![collection, document.as_str()])?;
         let Some(row) = rows.next()? else {
             return Ok(None);
@@ -247,12 +258,7 @@ impl<C: Source> Snapshot for View<C> {
         Ok(origin.optional()?)
     }
 
-    fn step(
-        &mut self,
-        version: Version,
-        collection: CollectionId,
-        document: &DocumentId,
-    ) -> Result<Option<Step>, StoreError> {
+    fn steps(&mut self, version: Version) -> Result<Option<Steps>, StoreError> {
         let mut query = self.prepare("SELECT op_id, touched FROM log WHERE version = ?1")?;
         let mut rows = query.query([version.cast_signed()])?;
         let Some(row) = rows.next()? else {
@@ -264,19 +270,15 @@ impl<C: Source> Snapshot for View<C> {
             .map_err(|_| damaged("what a version touched"))?;
         let touched: Vec<(CollectionId, String, &str, Option<Version>)> =
             serde_json::from_str(touched).map_err(|_| damaged("what a version touched"))?;
-        let Some((.., previous)) = touched
-            .into_iter()
-            .find(|(c, id, ..)| *c == collection && id == document.as_str())
-        else {
-            return Ok(None);
-        };
         let op = row
             .get_ref(0)?
             .as_blob()
             .ok()
             .and_then(OpId::from_slice)
             .ok_or_else(|| damaged("an op's id"))?;
-        Ok(Some(Step { op, previous }))
+        let touched = touched.into_iter();
+        let documents = touched.map(|(collection, id, _, previous)| (collection, id, previous));
+        Ok(Some(Steps::new(op, documents.collect())))
     }
 
     fn entry(&mut self, version: Version) -> Result<Option<Vec<u8>>, StoreError> {

@@ -13,6 +13,9 @@ use crate::store::*;
 pub(super) struct Faulty {
     inner: Arc<dyn WorkspaceStore>,
     pub(super) commits: AtomicU64,
+    /// How often a version, and how often a decision, was read by those who write.
+    pub(super) versions_read: AtomicU64,
+    pub(super) records_read: AtomicU64,
     pub(super) begins_fail: AtomicBool,
     next_commit: AtomicU8,
 }
@@ -26,6 +29,8 @@ impl Faulty {
         Faulty {
             inner,
             commits: AtomicU64::default(),
+            versions_read: AtomicU64::default(),
+            records_read: AtomicU64::default(),
             begins_fail: AtomicBool::default(),
             next_commit: AtomicU8::new(SUCCEED),
         }
@@ -76,16 +81,25 @@ macro_rules! hand_on {
 }
 
 impl Snapshot for FaultyTransaction<'_> {
+    fn record(&mut self, op: OpId) -> Result<Option<Record>, StoreError> {
+        self.store.records_read.fetch_add(1, Ordering::Relaxed);
+        self.inner.record(op)
+    }
+    fn steps(&mut self, version: Version) -> Result<Option<Steps>, StoreError> {
+        self.store.versions_read.fetch_add(1, Ordering::Relaxed);
+        self.inner.steps(version)
+    }
+    fn entry(&mut self, version: Version) -> Result<Option<Vec<u8>>, StoreError> {
+        self.store.versions_read.fetch_add(1, Ordering::Relaxed);
+        self.inner.entry(version)
+    }
     hand_on! {
         head() -> Head;
         hash_at(version: Version) -> Option<ChainHash>;
-        record(op: OpId) -> Option<Record>;
         document(collection: CollectionId, document: &DocumentId) -> Option<DocumentState>;
         log(after: Version, each: &mut dyn FnMut(LogEntry<'_>) -> bool) -> ();
         documents(after: Option<(CollectionId, &str)>, each: &mut dyn FnMut(DocumentRow<'_>) -> bool) -> ();
         origin(version: Version) -> Option<Origin>;
-        step(version: Version, collection: CollectionId, document: &DocumentId) -> Option<Step>;
-        entry(version: Version) -> Option<Vec<u8>>;
         device(account: &str, device: &str) -> Option<DeviceNumber>;
         losses(device: DeviceNumber, above: u64, most: usize) -> Vec<Loss>;
         writer(writer: u64) -> Option<String>;
