@@ -74,6 +74,8 @@ pub enum Mutant {
     HistoryUnchecked,
     /// An answer leaves out a version and moves the cursor behind it.
     PageLeavesOut,
+    /// Reading some ops at a glance panics, and they are read in full.
+    GlancePanics,
     /// An op overtakes an undecided one that it builds on.
     HeldOvertaken,
     /// A write returns although it was rolled back.
@@ -162,6 +164,7 @@ impl Mutant {
         Mutant::LossForgotten,
         Mutant::HistoryUnchecked,
         Mutant::PageLeavesOut,
+        Mutant::GlancePanics,
         Mutant::HeldOvertaken,
         Mutant::AckBeforeCommit,
         Mutant::OutboxApart,
@@ -260,6 +263,9 @@ impl Mutant {
             Mutant::HistoryUnchecked => "a cursor of another history is taken for one of this",
             Mutant::PageLeavesOut => {
                 "an answer leaves out a version and moves the cursor behind it"
+            }
+            Mutant::GlancePanics => {
+                "reading some ops at a glance panics, and they are read in full"
             }
             Mutant::HeldOvertaken => "an op overtakes an undecided one that it builds on",
             Mutant::AckBeforeCommit => "a write returns although it was rolled back",

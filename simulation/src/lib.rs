@@ -9,4 +9,5 @@ pub mod crash;
 pub mod machine;
 pub mod model;
 pub mod oracles;
+mod panics;
 pub mod world;

@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use driftline_core::merge::{Plain, Record, Verdict, Write};
+use driftline_core::mutant::{Mutant, planted};
 use driftline_core::op::ChangeKind;
 use driftline_core::protocol::{Encoded, OpResult, SentOp, VersionEntry};
 use minicbor::Encoder;
@@ -25,6 +26,7 @@ impl Batch<'_> {
         }
         let schema = &self.common.schema;
         let glance = || {
+            assert!(!planted(Mutant::GlancePanics) || sent.len() % 8 != 3);
             let (id, when, body) = SentOp::around(sent)?;
             Some((id, when, Plain::read(schema, body)?))
         };

@@ -18,6 +18,7 @@ use super::scenarios::{Scenario, Victim, all};
 use super::schemas::Schemas;
 use super::verify::{end, verify};
 use super::world::{Beginning, Ended, OnStart, Setup, World};
+use crate::panics;
 
 /// What to run.
 #[derive(Clone, Debug, Default)]
@@ -76,7 +77,7 @@ pub fn enumerate(options: &Options) -> Result<Report, String> {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         given => given,
     };
-    let quiet = QuietPanics::begin();
+    panics::listen();
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
@@ -103,7 +104,6 @@ pub fn enumerate(options: &Options) -> Result<Report, String> {
             });
         }
     });
-    drop(quiet);
     let rows = prepared.iter().enumerate().map(|(index, prepared)| Row {
         scenario: prepared.scenario.name,
         calls: prepared.calls.len(),
@@ -297,28 +297,11 @@ fn seed_of(trial: Trial, ending: Ending) -> u64 {
     trial.call << 8 | way
 }
 
+/// Does something in which nothing may panic, also where the product catches it.
 fn unpanicked<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let text = panic
-            .downcast_ref::<String>()
-            .cloned()
-            .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-        Err(format!("panicked: {}", text.unwrap_or_default()))
-    })
-}
-
-/// Panics of points are reported with them, not as they happen.
-struct QuietPanics;
-
-impl QuietPanics {
-    fn begin() -> QuietPanics {
-        std::panic::set_hook(Box::new(|_| {}));
-        QuietPanics
-    }
-}
-
-impl Drop for QuietPanics {
-    fn drop(&mut self) {
-        drop(std::panic::take_hook());
+    let done = panics::quietly(|| catch_unwind(AssertUnwindSafe(work)));
+    match panics::heard() {
+        Some(what) => Err(format!("panicked: {what}")),
+        None => done.unwrap_or_else(|_| Err("panicked".to_owned())),
     }
 }

@@ -72,6 +72,8 @@ pub struct ServerHost {
     network: Network,
     /// The most bytes that a process of it held when it ended, since somebody asked.
     pub held: i64,
+    /// I/O calls of processes that have ended that met a fault.
+    met: u64,
     seed: u64,
     running: Option<Running>,
 }
@@ -100,6 +102,7 @@ impl ServerHost {
             tasks: tasks.clone(),
             network: network.clone(),
             held: 0,
+            met: 0,
             seed,
             running: None,
         }
@@ -116,6 +119,7 @@ impl ServerHost {
             tasks: tasks.clone(),
             network: network.clone(),
             held: 0,
+            met: 0,
             seed: self.seed,
             running: None,
         }
@@ -161,6 +165,11 @@ impl ServerHost {
         self.running.as_ref().map(|running| &running.process)
     }
 
+    /// I/O calls that ever met a fault.
+    pub fn met(&self) -> u64 {
+        self.met + self.process().map_or(0, Process::met)
+    }
+
     /// Stops it as an operator does: what is under way ends, the logs are moved into the files.
     pub fn stop(&mut self) {
         if let Some(running) = &self.running {
@@ -178,6 +187,7 @@ impl ServerHost {
     pub fn kill(&mut self) {
         let before = heap::held();
         if let Some(running) = self.running.take() {
+            self.met += running.process.met();
             running.process.kill();
             self.network.serve(None);
             self.tasks.end(running.owner);

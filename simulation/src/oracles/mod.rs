@@ -16,6 +16,7 @@ mod o10_convergence;
 mod o11_tidy;
 mod o12_status;
 mod o13_isolation;
+mod o16_panic;
 mod o17_order;
 mod o18_content;
 mod o19_ledger;
@@ -46,6 +47,7 @@ pub use o12_status::{
 pub use o13_isolation::{
     CANARY, no_canary, not_unwelcome, refused, says_nothing_private, written_by_its_author,
 };
+pub use o16_panic::{nothing_panicked, server_answers};
 pub use o17_order::{Push, nothing_was_overtaken, sends_in_order};
 pub use o18_content::{says_the_same, stands_for_the_unseen};
 pub use o19_ledger::{losses_are_kept, losses_are_told, typed_words_are_told};

@@ -54,9 +54,15 @@ fn holds_a_value(line: &str) -> bool {
     })
 }
 
-/// What must not be let in was not.
-pub fn refused(must_fail: bool, status: u16, what: &str) -> Judgement {
-    match must_fail && !(400..600).contains(&status) {
+/// What must not be let in was not, and whoever sent it was told so. A server that cannot answer now says
+/// that, and one whose disk fails may say that it failed.
+pub fn refused(must_fail: bool, status: u16, met_a_fault: bool, what: &str) -> Judgement {
+    let told = match status {
+        400..500 | 503 => true,
+        500..600 => met_a_fault,
+        _ => false,
+    };
+    match must_fail && !told {
         true => object(ORACLE, format!("{what} was answered {status}")),
         false => Ok(()),
     }
@@ -152,9 +158,13 @@ mod tests {
 
     #[test]
     fn whoever_is_let_in_without_leave_is_noticed() {
-        assert_eq!(refused(true, 404, "x"), Ok(()));
-        assert_eq!(refused(false, 200, "x"), Ok(()));
-        assert!(refused(true, 200, "x").is_err());
+        let refused = |must_fail, status| refused(must_fail, status, false, "x");
+        assert_eq!(refused(true, 404), Ok(()));
+        assert_eq!(refused(true, 503), Ok(()));
+        assert_eq!(refused(false, 200), Ok(()));
+        assert!(refused(true, 200).is_err());
+        assert!(refused(true, 500).is_err());
+        assert_eq!(super::refused(true, 500, true, "x"), Ok(()));
     }
 
     #[test]

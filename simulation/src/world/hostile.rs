@@ -69,7 +69,9 @@ impl World<'_> {
         if made_up.asks == WORKSPACE {
             oracles::no_canary(&bytes, "an answer")?;
         }
-        oracles::refused(made_up.must_fail, status, what)
+        let met_a_fault = self.server.met() > 0;
+        oracles::server_answers(status, met_a_fault, what)?;
+        oracles::refused(made_up.must_fail, status, met_a_fault, what)
     }
 
     fn make_up(&mut self, random: &mut Random) -> MadeUp {

@@ -15,6 +15,7 @@ use crate::model::{Accepted, Model};
 use crate::oracles::{
     self, FileView, Histories, History, Judgement, Known, LogRow, Violation, object,
 };
+use crate::panics;
 
 /// Documents of the collection that is written together.
 pub(super) const TWIN_IDS: [&str; 3] = ["t0", "t1", "t2"];
@@ -22,6 +23,8 @@ pub(super) const TWIN_IDS: [&str; 3] = ["t0", "t1", "t2"];
 impl World<'_> {
     /// Looks at the server first: what a device has can only be what the server said.
     pub(super) fn look(&mut self) -> Judgement {
+        oracles::nothing_panicked(panics::heard())?;
+        self.server_answered()?;
         self.read_requests()?;
         self.bury()?;
         self.look_at_server()?;
@@ -32,6 +35,15 @@ impl World<'_> {
         self.judge_what_is_held()?;
         self.climate.judged()?;
         logs::judged()
+    }
+
+    /// What devices were answered, by a server whose disk never failed in this world.
+    fn server_answered(&mut self) -> Judgement {
+        let met_a_fault = self.server.met() > 0;
+        let mut failed = self.climate.take_failed().into_iter();
+        failed.try_for_each(|(device, status)| {
+            oracles::server_answers(status, met_a_fault, &format!("a request of s{device}"))
+        })
     }
 
     /// Processes that ended since have given back what they held.
@@ -73,7 +85,6 @@ impl World<'_> {
     /// Ends the server's process.
     pub(super) fn kill_server(&mut self) {
         self.server_watcher = None;
-        self.server_met += self.server.process().map_or(0, |process| process.met());
         self.server.kill();
     }
 

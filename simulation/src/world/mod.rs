@@ -45,6 +45,7 @@ pub use trace::Trace;
 use crate::machine::{Account, Device, DeviceOptions, NOBODY, Network, ServerHost, Tasks};
 use crate::model::Model;
 use crate::oracles::{self, Histories, Judgement, Violation, object};
+use crate::panics;
 use site::Site;
 use watch::{Bodies, Watcher};
 use weather::Climate;
@@ -78,7 +79,6 @@ struct World<'s> {
     server: ServerHost,
     server_watcher: Option<Watcher>,
     server_backup: Option<Image>,
-    server_met: u64,
     /// Versions behind this one were seen on the disk of a dead server only.
     may_be_lost: Option<u64>,
     sites: Vec<Site>,
@@ -119,6 +119,9 @@ pub fn run(schemas: &Schemas, script: &Script, trace: &Trace) -> Outcome {
 }
 
 fn live(schemas: &Schemas, script: &Script, trace: &Trace) -> Outcome {
+    panics::listen();
+    // What was heard before was of another world.
+    let _ = panics::heard();
     let mut world = World::new(schemas, script, trace.clone());
     let mut failure = None;
     let mut steps = 0;
@@ -133,6 +136,10 @@ fn live(schemas: &Schemas, script: &Script, trace: &Trace) -> Outcome {
         && let Err(violation) = world.heal()
     {
         failure = Some((script.steps.len(), violation));
+    }
+    // What somebody caught may be why something else does not hold.
+    if let Err(violation) = oracles::nothing_panicked(panics::heard()) {
+        failure = Some((steps, violation));
     }
     trace.line(format_args!("{} steps, {failure:?}", steps));
     Outcome {
@@ -183,7 +190,6 @@ impl<'s> World<'s> {
             server,
             server_watcher: None,
             server_backup: None,
-            server_met: 0,
             may_be_lost: None,
             sites: Vec::new(),
             histories: Histories::default(),
@@ -254,7 +260,7 @@ impl<'s> World<'s> {
         let mut counts = self.counts.clone();
         counts.extend(self.climate.counts());
         let met: u64 = self.sites.iter().map(|site| site.met).sum();
-        counts.insert("I/O calls that met a fault", met + self.server_met);
+        counts.insert("I/O calls that met a fault", met + self.server.met());
         counts
     }
 

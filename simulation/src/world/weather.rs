@@ -37,6 +37,8 @@ struct Sky {
     requests: Vec<(usize, Vec<u8>)>,
     /// What no message may say, and one does.
     leak: Judgement,
+    /// Devices that the server answered that it failed, with the status.
+    failed: Vec<(usize, u16)>,
 }
 
 /// What answers in the server's place.
@@ -92,6 +94,7 @@ impl Climate {
             trace,
             requests: Vec::new(),
             leak: Ok(()),
+            failed: Vec::new(),
         })))
     }
 
@@ -141,6 +144,11 @@ impl Climate {
     /// What some message said that none may.
     pub(super) fn judged(&self) -> Judgement {
         std::mem::replace(&mut self.sky().leak, Ok(()))
+    }
+
+    /// To whom the server said that it failed since this was asked last.
+    pub(super) fn take_failed(&self) -> Vec<(usize, u16)> {
+        std::mem::take(&mut self.sky().failed)
     }
 
     /// What devices sent since this was asked last: their numbers, and the bodies.
@@ -324,6 +332,9 @@ impl Weather for Climate {
     fn answered(&mut self, device: usize, status: u16, body: &[Vec<u8>]) {
         self.sky().read(&body.concat(), "an answer");
         *self.sky().answers.entry(device).or_default() += 1;
+        if status >= 500 {
+            self.sky().failed.push((device, status));
+        }
         let mut hash = Fnv::default();
         body.iter().for_each(|piece| hash.add(piece));
         let bytes: usize = body.iter().map(Vec::len).sum();
