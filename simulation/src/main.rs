@@ -1,9 +1,15 @@
 //! `driftline-simulate`: run by `cargo xtask crash`, `cargo xtask simulate` and `cargo xtask mutants`.
 
+mod again;
+mod kept;
 #[cfg(feature = "mutants")]
 mod mutants;
 mod progress;
 mod simulate;
+// Its own tests do not need a build with faults in it.
+#[cfg(any(feature = "mutants", test))]
+#[cfg_attr(not(feature = "mutants"), allow(dead_code))]
+mod trial;
 
 use std::process::ExitCode;
 

@@ -1,24 +1,18 @@
 //! `driftline-simulate mutants`: every planted fault, and the first seed that finds it.
 
-use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread;
-use std::time::Duration;
 
 use clap::Args;
 use driftline_core::mutant::{Mutant, choose};
 use driftline_simulation::world::{Campaign, Failure, read_logs};
-use serde::{Deserialize, Serialize};
+
+use crate::trial::{self, Tried};
 
 /// The table in the page stands between these.
 const BEGIN: &str = "<!-- mutants: begin -->";
 const END: &str = "<!-- mutants: end -->";
 /// The share that must be found.
 const MUST_BE_FOUND: f64 = 0.95;
-/// A fault may make something run in circles: no seed ended for so long. That counts as found.
-const PATIENCE: Duration = Duration::from_secs(180);
 
 /// What to try.
 #[derive(Args)]
@@ -45,17 +39,6 @@ pub(crate) struct Options {
     alone: Option<String>,
 }
 
-/// What came of one.
-#[derive(Serialize, Deserialize)]
-struct Tried {
-    mutant: String,
-    fault: String,
-    /// The first seed that found it.
-    seed: Option<u64>,
-    oracle: Option<String>,
-    what: Option<String>,
-}
-
 pub(crate) fn run(options: &Options) -> Result<(), String> {
     read_logs();
     // A panic is a finding, told by its oracle.
@@ -75,7 +58,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     };
     let mut all = Vec::with_capacity(chosen.len());
     for (n, mutant) in chosen.iter().enumerate() {
-        let tried = in_a_process(*mutant, options)?;
+        let tried = trial::in_a_process(*mutant, &alone(*mutant, options))?;
         match options.json {
             true => println!("{}", serde_json::to_string(&tried).unwrap_or_default()),
             false => println!("[{}/{}] {}", n + 1, chosen.len(), said(&tried)),
@@ -97,15 +80,13 @@ fn try_one(mutant: Mutant, options: &Options) -> Tried {
     let campaign = Campaign {
         first: 1,
         seeds: options.seeds,
+        one_in: 1,
         steps: options.steps,
         threads: options.threads,
         most_failures: 1,
     };
-    let told = |_, _: Option<&Failure>| {
-        // Whoever waits sees that it goes on.
-        let mut out = std::io::stdout().lock();
-        let _ = out.write_all(b"\n").and_then(|()| out.flush());
-    };
+    let told = |_, _: Option<&Failure>| trial::go_on();
+    trial::begin();
     let first = campaign.run(told).failures.into_iter().next();
     let (seed, found) = first.map(|found| (found.seed, found)).unzip();
     Tried {
@@ -117,52 +98,15 @@ fn try_one(mutant: Mutant, options: &Options) -> Tried {
     }
 }
 
-/// Another process: one that never ends is ended, and one that dies has been found as well.
-fn in_a_process(mutant: Mutant, options: &Options) -> Result<Tried, String> {
-    let own = std::env::current_exe().map_err(|error| error.to_string())?;
-    let mut child = Command::new(own)
-        .args(["mutants", "--alone", &mutant.name()])
-        .args(["--seeds", &options.seeds.to_string()])
-        .args(["--steps", &options.steps.to_string()])
-        .args(["--threads", &options.threads.to_string()])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .map_err(|error| format!("cannot start another process: {error}"))?;
-    let (tell, told) = mpsc::channel();
-    let out = child.stdout.take();
-    thread::spawn(move || {
-        let lines = out.into_iter().flat_map(|out| BufReader::new(out).lines());
-        // Its end closes the channel.
-        lines
-            .map_while(Result::ok)
-            .try_for_each(|line| tell.send(line))
-    });
-    let mut said = String::new();
-    let status = loop {
-        match told.recv_timeout(PATIENCE) {
-            Ok(line) => said = line,
-            Err(RecvTimeoutError::Disconnected) => {
-                break Some(child.wait().map_err(|error| error.to_string())?);
-            }
-            Err(RecvTimeoutError::Timeout) => {
-                child.kill().map_err(|error| error.to_string())?;
-                child.wait().map_err(|error| error.to_string())?;
-                break None;
-            }
-        }
-    };
-    let tried = serde_json::from_str(&said);
-    Ok(tried.unwrap_or_else(|_| Tried {
-        mutant: mutant.name(),
-        fault: mutant.fault().to_owned(),
-        seed: None,
-        oracle: Some(match status {
-            None => "O14 liveness".to_owned(),
-            Some(_) => "O16 panic".to_owned(),
-        }),
-        what: status.map(|status| status.to_string()),
-    }))
+/// What this program is called with to try one.
+fn alone(mutant: Mutant, options: &Options) -> Vec<String> {
+    let given = |name: &str, value: &dyn ToString| [name.to_owned(), value.to_string()];
+    let mut arguments = vec!["mutants".to_owned()];
+    arguments.extend(given("--alone", &mutant.name()));
+    arguments.extend(given("--seeds", &options.seeds));
+    arguments.extend(given("--steps", &options.steps));
+    arguments.extend(given("--threads", &options.threads));
+    arguments
 }
 
 fn said(tried: &Tried) -> String {

@@ -1,21 +1,18 @@
 //! `driftline-simulate world`: many seeds, or one of them again.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
 use clap::Args;
 use driftline_simulation::world::{
-    Campaign, Failure, Regression, Results, Schemas, Script, Trace, read_logs, run_script,
-    run_seed, shrink,
+    Campaign, Failure, Results, Schemas, Trace, read_logs, run_script, run_seed,
 };
 
+use crate::again::differing;
+use crate::kept;
 use crate::progress::{Progress, Rest};
 
 /// A long run looks for differences after so many seeds.
 const PART: u64 = 5_000;
-
-/// One in so many seeds is run again in another process, and must do exactly the same.
-const AGAIN_ONE_IN: u64 = 50;
 
 /// What to run.
 #[derive(Args)]
@@ -28,7 +25,7 @@ pub(crate) struct Options {
     first: u64,
     /// Steps of each seed.
     #[arg(long, default_value_t = 400)]
-    steps: usize,
+    pub(crate) steps: usize,
     /// Only this seed, with everything that happens in it.
     #[arg(long, env = "SEED")]
     seed: Option<u64>,
@@ -40,7 +37,7 @@ pub(crate) struct Options {
     keep: Option<String>,
     /// How many threads; all cores by default.
     #[arg(long, default_value_t = 0)]
-    threads: usize,
+    pub(crate) threads: usize,
     /// Stop after so many failures.
     #[arg(long, default_value_t = 10)]
     most_failures: usize,
@@ -54,6 +51,9 @@ pub(crate) struct Options {
     /// Only the hashes of what happened, a line a seed.
     #[arg(long, hide = true)]
     hashes: bool,
+    /// Of these only one in so many seeds.
+    #[arg(long, hide = true, default_value_t = 1, requires = "hashes")]
+    one_in: u64,
 }
 
 impl Options {
@@ -78,7 +78,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
         }
     }));
     match (options.seed, &options.keep, &options.script) {
-        (Some(seed), Some(name), _) => return keep(seed, options.steps, name),
+        (Some(seed), Some(name), _) => return kept::keep(seed, options.steps, name),
         (Some(seed), None, _) => {
             let outcome = run_seed(&Schemas::new(), seed, options.steps, &Trace::printed());
             println!("hash {:016x}", outcome.hash);
@@ -89,7 +89,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
             );
         }
         (None, _, Some(path)) => {
-            let kept = read(path)?;
+            let kept = kept::read(path)?;
             let outcome = run_script(&Schemas::new(), &kept.script, &Trace::printed());
             return verdict(
                 outcome
@@ -100,7 +100,11 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
         (None, _, None) => {}
     }
     if options.hashes {
-        let campaign = campaign(options, options.first, options.seeds);
+        let seeds = options.seeds.div_ceil(options.one_in.max(1));
+        let campaign = Campaign {
+            one_in: options.one_in,
+            ..campaign(options, options.first, seeds)
+        };
         for (seed, hash) in campaign.run(|_, _| {}).hashes {
             println!("{seed} {hash:016x}");
         }
@@ -108,7 +112,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     }
     // A planted fault may well be found by them: here it is about seeds.
     if !options.has_planted() {
-        regressions()?;
+        kept::run_all()?;
     }
     let results = in_parts(options)?;
     report(options, &results);
@@ -125,6 +129,7 @@ fn campaign(options: &Options, first: u64, seeds: u64) -> Campaign {
     Campaign {
         first,
         seeds,
+        one_in: 1,
         steps: options.steps,
         threads: options.threads,
         most_failures: options.most_failures,
@@ -169,84 +174,8 @@ fn said(failure: &Failure, steps: usize) -> String {
     )
 }
 
-/// Where scripts that once failed are kept.
-const KEPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/regressions");
-
-fn read(path: &Path) -> Result<Regression, String> {
-    let told = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-    let text = std::fs::read_to_string(path).map_err(|error| told(&error))?;
-    serde_json::from_str(&text).map_err(|error| told(&error))
-}
-
-/// What failed once runs first.
-fn regressions() -> Result<(), String> {
-    let Ok(kept) = std::fs::read_dir(KEPT) else {
-        return Ok(());
-    };
-    let mut paths: Vec<PathBuf> = kept.flatten().map(|entry| entry.path()).collect();
-    paths.sort();
-    let schemas = Schemas::new();
-    for path in paths
-        .iter()
-        .filter(|path| path.extension().is_some_and(|end| end == "json"))
-    {
-        let kept = read(path)?;
-        let outcome = run_script(&schemas, &kept.script, &Trace::default());
-        if let Some((step, what)) = outcome.failure {
-            let path = path.display();
-            return Err(format!(
-                "{path} fails again after {step} steps: {what}\n  {}",
-                kept.about
-            ));
-        }
-    }
-    eprintln!("{} scripts that once failed do not", paths.len());
-    Ok(())
-}
-
-fn keep(seed: u64, steps: usize, name: &str) -> Result<(), String> {
-    let told = |left| eprintln!("  {left} steps left");
-    let kept = shrink(&Schemas::new(), &Script::draw(seed, steps), told)
-        .map_err(|_| format!("seed {seed} does not fail"))?;
-    std::fs::create_dir_all(KEPT).map_err(|error| error.to_string())?;
-    let path = Path::new(KEPT).join(format!("{name}.json"));
-    let mut text = serde_json::to_string_pretty(&kept).map_err(|error| error.to_string())?;
-    text.push('\n');
-    std::fs::write(&path, text).map_err(|error| error.to_string())?;
-    println!("{}: say in it what was wrong", path.display());
-    Ok(())
-}
-
 fn verdict(failure: Option<String>) -> Result<(), String> {
     failure.map_or(Ok(()), Err)
-}
-
-/// Seeds that do something else in another process.
-fn differing(options: &Options, first: u64, results: &Results) -> Result<Vec<u64>, String> {
-    let own = std::env::current_exe().map_err(|error| error.to_string())?;
-    let count = results.seeds.div_ceil(AGAIN_ONE_IN);
-    let first = first.to_string();
-    let said = Command::new(own)
-        .args(["world", "--hashes", "--first", &first])
-        .args(["--seeds", &count.to_string()])
-        .args(["--steps", &options.steps.to_string()])
-        .args(["--threads", &options.threads.to_string()])
-        .args(["--most-failures", &usize::MAX.to_string()])
-        .env_remove("SEED")
-        .output()
-        .map_err(|error| format!("cannot start another process: {error}"))?;
-    let mut differing = Vec::new();
-    for line in String::from_utf8_lossy(&said.stdout).lines() {
-        let Some((seed, hash)) = line.split_once(' ') else {
-            continue;
-        };
-        let seed: u64 = seed.parse().map_err(|_| "a line that is none".to_owned())?;
-        let here = results.hashes.get(&seed).map(|hash| format!("{hash:016x}"));
-        if here.is_some_and(|here| here != hash) {
-            differing.push(seed);
-        }
-    }
-    Ok(differing)
 }
 
 fn report(options: &Options, results: &Results) {

@@ -19,6 +19,8 @@ pub struct Campaign {
     pub first: u64,
     /// How many.
     pub seeds: u64,
+    /// How far each is from the one before.
+    pub one_in: u64,
     /// Steps of each.
     pub steps: usize,
     /// Threads; 0 for all cores.
@@ -76,7 +78,7 @@ impl Campaign {
                         if number >= self.seeds || enough {
                             return;
                         }
-                        let seed = self.first + number;
+                        let seed = self.first + number * self.one_in.max(1);
                         let outcome = run_seed(&schemas, seed, self.steps, &Trace::default());
                         let failure = lock(&results).add(seed, outcome);
                         done(seed, failure.as_ref());
