@@ -134,12 +134,19 @@ impl Sync {
         })
     }
 
-    /// Waits until nothing is pending and a complete round has been made since the call, without
-    /// starting one.
+    /// Waits until the server has named everything written before the call, or `timeout` passes,
+    /// without starting a sync. Returns whether it got there.
+    ///
+    /// Where nothing is pending and the connection has made a complete round it returns at once: what
+    /// others have written since then may be missing. [`Sync::sync_until`] fetches that too.
     pub fn wait_until_synced(&self, timeout: Duration) -> bool {
         let deadline = Instant::now() + timeout;
-        self.shared
-            .wait(deadline, |status, rounds| rounds > 0 && settled(status))
+        // The status there is may be from before the last write.
+        let looked = Arc::new(OnceLock::new());
+        self.shared.send(Command::Look(Arc::clone(&looked)));
+        self.shared.wait(deadline, |status, rounds| {
+            looked.get().is_some() && rounds > 0 && settled(status)
+        })
     }
 
     /// Stops syncing until [`Sync::resume`]; local work goes on.

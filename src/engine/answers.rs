@@ -320,6 +320,9 @@ impl Driver {
                 applied.quarantined.len()
             )
         });
+        if !applied.moved.left.is_empty() || !applied.quarantined.is_empty() {
+            self.report_soon();
+        }
         let left = applied.moved.left.len();
         if left + applied.quarantined.len() > 0 {
             self.shared.emit(SyncEvent::PushFinished {

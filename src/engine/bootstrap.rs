@@ -1,7 +1,7 @@
 //! The two long exchanges of a bootstrap: the snapshot's stream, and the fates of queued ops.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use driftline_core::protocol::{Position, Resume, SnapshotFrame, limits};
 use driftline_core::time::{Contact, Reading};
@@ -23,6 +23,7 @@ pub(super) struct SnapshotProgress {
     documents: AtomicU64,
     expected: AtomicU64,
     bytes: AtomicU64,
+    moved: AtomicBool,
 }
 
 impl SnapshotProgress {
@@ -35,6 +36,11 @@ impl SnapshotProgress {
 
     pub(super) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether a piece was stored since this was asked last.
+    pub(super) fn has_moved(&self) -> bool {
+        self.moved.swap(false, Ordering::Relaxed)
     }
 }
 
@@ -110,11 +116,13 @@ impl Staging {
                 let expected = documents.max(progress.documents.load(Ordering::Relaxed));
                 progress.expected.store(expected, Ordering::Relaxed);
                 self.store.pin(cursor)?;
+                progress.moved.store(true, Ordering::Relaxed);
             }
             SnapshotFrame::Documents { documents } => {
                 let count = documents.len() as u64;
                 self.store.stage_documents(documents, raw)?;
                 let so_far = progress.documents.fetch_add(count, Ordering::Relaxed) + count;
+                progress.moved.store(true, Ordering::Relaxed);
                 self.shared.emit(SyncEvent::Progress {
                     documents: so_far,
                     expected: progress.expected.load(Ordering::Relaxed),

@@ -32,6 +32,13 @@ use crate::transport::LiveMessage;
 /// Milliseconds that the last word to a live socket may take.
 const GOODBYE: u64 = 1_000;
 
+/// Milliseconds within which the status follows what happens often: each write, each piece of a snapshot.
+const REPORTS_WITHIN: i64 = 100;
+
+/// Telling the status counts the queue, which takes the longer the more is queued: no more than one part
+/// in so many of the time goes into it.
+const REPORTS_PART: i64 = 50;
+
 /// What a connection needs to know.
 pub(crate) struct Connection {
     pub(crate) config: SyncConfig,
@@ -72,6 +79,10 @@ pub(crate) struct Driver {
     pub(super) prepare_behind: Option<OpId>,
     /// The status is to be told, as soon as nothing else can be done.
     pub(super) report_due: bool,
+    /// It is to be told by then.
+    report_by: Option<i64>,
+    /// How long telling it took the last time.
+    report_took: i64,
     pub(super) bytes_up: u64,
     pub(super) bytes_down: u64,
     pub(super) last_sync: Option<i64>,
@@ -126,6 +137,8 @@ enum Happening {
     Token(Result<String, TokenError>),
     Socket(Word),
     Wake,
+    /// A piece of the snapshot was stored.
+    Progress,
     /// There is nothing to do but to wait.
     Rest,
 }
@@ -167,6 +180,8 @@ impl Driver {
             prepared: None,
             prepare_behind: None,
             report_due: false,
+            report_by: None,
+            report_took: 0,
             bytes_up: 0,
             bytes_down: 0,
             last_sync: None,
@@ -195,10 +210,12 @@ impl Driver {
                     self.prepared = None;
                     self.office.hurry(self.now());
                     self.tell(Event::LocalWrite);
+                    self.report_soon();
                 }
                 Happening::Command(Some(Command::AnotherWrote)) => {
                     self.prepared = None;
                     self.look_at_file();
+                    self.report_soon();
                 }
                 Happening::Command(Some(Command::Tell(event))) => {
                     // A connection from before a sleep or another network would cost one idle
@@ -218,6 +235,10 @@ impl Driver {
                     let _ = heard.set(self.shared.rounds());
                     self.told_by_app(Event::SyncNow);
                 }
+                Happening::Command(Some(Command::Look(asked))) => {
+                    self.report();
+                    self.shared.looked(&asked);
+                }
                 Happening::Command(Some(Command::Barrier(done))) => {
                     self.report_if_due();
                     // Behind it the app may be frozen, and the word would never get out.
@@ -230,7 +251,10 @@ impl Driver {
                 Happening::Wake => {
                     self.tell(Event::Wake);
                     self.candidate();
+                    let now = self.now();
+                    self.report_due |= self.report_by.is_some_and(|by| by <= now);
                 }
+                Happening::Progress => self.report_soon(),
                 Happening::Rest => {
                     self.prepare_if_due();
                     self.report_if_due();
@@ -269,7 +293,11 @@ impl Driver {
 
     async fn next(&mut self) -> Happening {
         let now = self.now();
-        let wakes = [self.machine.next_wake(now), self.office.next_look()];
+        let wakes = [
+            self.machine.next_wake(now),
+            self.office.next_look(),
+            self.report_by,
+        ];
         match wakes.into_iter().flatten().min() {
             None => self.sleep = None,
             Some(at) if self.sleep.as_ref().is_some_and(|(armed, _)| *armed == at) => {}
@@ -290,6 +318,9 @@ impl Driver {
                 Some(Way::Http(future)) => {
                     if let Poll::Ready(outcome) = future.as_mut().poll(cx) {
                         return Poll::Ready(Happening::Flight(outcome));
+                    }
+                    if self.progress.has_moved() {
+                        return Poll::Ready(Happening::Progress);
                     }
                 }
                 Some(Way::Socket { timeout, .. }) => {
@@ -469,6 +500,13 @@ impl Driver {
         }
     }
 
+    /// Has the status told before long, once for all that happens until then.
+    pub(super) fn report_soon(&mut self) {
+        let within = REPORTS_WITHIN.max(self.report_took * REPORTS_PART);
+        let by = self.now() + within;
+        self.report_by.get_or_insert(by);
+    }
+
     /// Looks up what the file says, and publishes.
     pub(super) fn report(&mut self) {
         self.clock_offset = self.store.contact().map(|c| c.clock_offset());
@@ -478,16 +516,20 @@ impl Driver {
     /// Fills in what only the driver knows, and publishes.
     pub(super) fn report_at(&mut self, version: Version) {
         self.report_due = false;
-        let mut status = self.machine.status(self.now());
+        self.report_by = None;
+        let began = self.now();
+        let mut status = self.machine.status(began);
         // The elected process makes nearly all changes itself, and hears of the others.
         let counts = match self.office {
             Office::Elected { .. } => self.store.queue(),
             _ => self.store.queue_now(),
         };
-        if let Ok(queue) = counts {
-            status.pending = queue.pending;
-            status.quarantined = queue.quarantined;
-        }
+        // A file that cannot be read now, one that was let go of, holds what it held.
+        (status.pending, status.quarantined) = match counts {
+            Ok(queue) => (queue.pending, queue.quarantined),
+            Err(_) => self.shared.queued(),
+        };
+        self.report_took = self.now() - began;
         status.version = version;
         status.last_sync = self.last_sync;
         status.clock_offset_ms = self.clock_offset;

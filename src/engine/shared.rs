@@ -21,6 +21,8 @@ pub(crate) enum Command {
     /// Sync now, and note how many rounds were complete before: one that ends between the app's word and
     /// its being heard may have begun before what the app wants to see.
     SyncFrom(Arc<OnceLock<u64>>),
+    /// Publish a status that knows of everything before this, and say that it is there.
+    Look(Arc<OnceLock<()>>),
     /// Answer when the machine has taken note of everything before this.
     Barrier(std::sync::mpsc::Sender<()>),
 }
@@ -84,6 +86,12 @@ impl Shared {
         self.lock().status.clone()
     }
 
+    /// How many ops were pending and in quarantine when the status was told last.
+    pub(crate) fn queued(&self) -> (u64, u64) {
+        let inner = self.lock();
+        (inner.status.pending, inner.status.quarantined)
+    }
+
     /// Publishes a status, and an event if it differs in more than its counters of time.
     pub(crate) fn publish(&self, status: Status) {
         let event = {
@@ -105,6 +113,15 @@ impl Shared {
 
     pub(crate) fn rounds(&self) -> u64 {
         self.lock().rounds
+    }
+
+    /// Tells who waits for it that the status published last is one it may go by.
+    pub(crate) fn looked(&self, asked: &OnceLock<()>) {
+        // Under the lock: who waits looks under it too, and would else sleep past this.
+        let inner = self.lock();
+        let _ = asked.set(());
+        drop(inner);
+        self.changed.notify_all();
     }
 
     pub(crate) fn emit(&self, event: SyncEvent) {

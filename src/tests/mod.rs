@@ -13,6 +13,7 @@ mod provenance;
 mod queries;
 mod schemas;
 mod sharing;
+mod syncing;
 mod texts;
 mod watches;
 mod writes;
