@@ -2,9 +2,11 @@
 //!
 //! Each frame is read in a view of its own, one ahead of what is sent: a slow reader keeps no old
 //! content alive, and memory does not grow with the workspace. Documents are as they were when their
-//! frame was made; the log behind the pinned cursor brings them to one state.
+//! frame was made; the log behind the pinned cursor brings them to one state. A text with more behind it
+//! than a frame may fold waits for the folding worker, piece by piece.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+mod chunk;
+
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -12,23 +14,19 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::Response;
 use bytes::Bytes;
-use driftline_core::id::{CollectionId, DocumentId};
-use driftline_core::op::{FieldMap, Update};
 use driftline_core::protocol::{
     Cursor, Encoded, Form, Position, Resume, SnapshotFrame, append_snapshot, compress, encode,
     encode_cbor, limits,
 };
-use driftline_core::schema::Schema;
-use driftline_core::text::TextKind;
 use futures_util::stream;
 use http::{HeaderMap, HeaderValue, header};
 
 use super::{Shared, access, body, error};
 use crate::environment::BoxFuture;
 use crate::problem::Problem;
-use crate::store::{Head, Snapshot, StoreError, TextPlace};
-use crate::texts;
+use crate::store::{Head, TextPlace};
 use crate::workspace::Workspace;
+use chunk::{Chunk, Reading};
 
 pub(super) async fn snapshot(
     State(shared): State<Arc<Shared>>,
@@ -111,6 +109,13 @@ fn open(
 /// A piece of the body, and behind which document the next one begins, if there is one.
 type Piece = Result<(Bytes, Option<Position>), Problem>;
 
+/// What reading a piece came to.
+enum Attempt {
+    Piece(Bytes, Option<Position>),
+    /// This text has to be folded further first.
+    Unfolded(TextPlace),
+}
+
 struct Streaming {
     shared: Arc<Shared>,
     workspace: Arc<Workspace>,
@@ -123,16 +128,31 @@ struct Streaming {
 impl Streaming {
     /// Begins to read the documents behind a position.
     fn read(&mut self, after: Option<Position>) {
-        let (workspace, shape) = (Arc::clone(&self.workspace), self.shape);
-        let most = self.shared.limits.snapshot_frame;
-        let read = move || {
-            let mut view = workspace.store().read()?;
-            let chunk = Chunk::read(&mut *view, workspace.schema(), after.as_ref(), most)?;
-            drop(view);
-            let last = chunk.last.clone();
-            Ok((shape.documents(chunk)?, last))
+        let (shared, workspace) = (Arc::clone(&self.shared), Arc::clone(&self.workspace));
+        let (shape, most) = (self.shape, self.shared.limits.snapshot_frame);
+        let attempt = move || {
+            let (workspace, after) = (Arc::clone(&workspace), after.clone());
+            shared
+                .environment
+                .offload(move || attempt(&workspace, shape, after.as_ref(), most))
         };
-        self.ahead = Some(Box::pin(self.shared.environment.offload(read)));
+        // Begun here, not where it is waited for.
+        let mut begun = attempt();
+        let workspace = Arc::clone(&self.workspace);
+        self.ahead = Some(Box::pin(async move {
+            loop {
+                match begun.await? {
+                    Ok(Attempt::Piece(bytes, last)) => return Some(Ok((bytes, last))),
+                    Ok(Attempt::Unfolded(unfolded)) => {
+                        if let Err(problem) = workspace.fold_next(unfolded).await {
+                            return Some(Err(problem));
+                        }
+                    }
+                    Err(problem) => return Some(Err(problem)),
+                }
+                begun = attempt();
+            }
+        }));
     }
 
     /// The next piece of the body. After an error the stream is cut: the device sees no end.
@@ -150,152 +170,22 @@ impl Streaming {
     }
 }
 
-/// One frame's documents.
-struct Chunk {
-    /// Results, encoded one behind the other.
-    documents: Vec<u8>,
-    count: u64,
-    /// The last of them, if there are more behind it.
-    last: Option<Position>,
-}
-
-impl Chunk {
-    fn read(
-        view: &mut dyn Snapshot,
-        schema: &Schema,
-        after: Option<&Position>,
-        most: usize,
-    ) -> Result<Chunk, StoreError> {
-        let after = after.map(|position| (position.collection, position.document.as_str()));
-        let mut chunk = Chunk {
-            documents: Vec::with_capacity(most.min(limits::SNAPSHOT_FRAME)),
-            count: 0,
-            last: None,
-        };
-        // Those of collections with texts, which are read when this view's query has ended.
-        let mut rows: Vec<Row> = Vec::new();
-        let (mut bytes, mut more, mut damage) = (0, false, None);
-        view.documents(after, &mut |row| {
-            let Ok(document) = DocumentId::new(row.document) else {
-                damage = Some(StoreError::Damaged("a document's id".to_owned()));
-                return false;
-            };
-            let place = Position {
-                collection: row.collection,
-                document,
-            };
-            // A frame's collections have texts, all of them or none.
-            let fits = if !has_texts(schema, row.collection) {
-                rows.is_empty() && chunk.add(place, row.state, &FieldMap::default(), most)
-            } else if chunk.count == 0 && (bytes + row.state.len() <= most || rows.is_empty()) {
-                bytes += row.state.len();
-                let state = row.state.to_vec();
-                rows.push(Row { place, state });
-                true
-            } else {
-                false
-            };
-            more = !fits;
-            fits
-        })?;
-        if let Some(damage) = damage {
-            return Err(damage);
+fn attempt(
+    workspace: &Workspace,
+    shape: Shape,
+    after: Option<&Position>,
+    most: usize,
+) -> Result<Attempt, Problem> {
+    let mut view = workspace.store().read()?;
+    let reading = Chunk::read(&mut *view, workspace.schema(), after, most)?;
+    drop(view);
+    Ok(match reading {
+        Reading::Chunk(chunk) => {
+            let last = chunk.last.clone();
+            Attempt::Piece(shape.documents(chunk)?, last)
         }
-        for row in rows {
-            let texts = texts(view, schema, &row.place)?;
-            // Texts are not counted with the rows: what is too much for this frame comes next.
-            if !chunk.add(row.place, &row.state, &texts, most) {
-                more = true;
-                break;
-            }
-        }
-        chunk.last = chunk.last.filter(|_| more);
-        Ok(chunk)
-    }
-
-    /// Adds a document, unless that would be more than `most` bytes; the first one fits always.
-    fn add(
-        &mut self,
-        place: Position,
-        state: &[u8],
-        texts: &FieldMap<Update>,
-        most: usize,
-    ) -> bool {
-        let before = self.documents.len();
-        append(&mut self.documents, &place, state, texts);
-        if self.documents.len() > most && self.count > 0 {
-            self.documents.truncate(before);
-            return false;
-        }
-        self.count += 1;
-        self.last = Some(place);
-        true
-    }
-}
-
-/// A document as it is stored.
-struct Row {
-    place: Position,
-    state: Vec<u8>,
-}
-
-fn has_texts(schema: &Schema, collection: CollectionId) -> bool {
-    let fields = schema.collection_by_id(collection).into_iter();
-    let mut fields = fields.flat_map(|collection| &collection.fields);
-    fields.any(|field| TextKind::of(field.kind).is_some())
-}
-
-/// All of a document's texts, each as one update. One that was set aside is left out.
-fn texts(
-    view: &mut dyn Snapshot,
-    schema: &Schema,
-    at: &Position,
-) -> Result<FieldMap<Update>, StoreError> {
-    let mut all = FieldMap::default();
-    let collection = schema.collection_by_id(at.collection);
-    for field in collection.iter().flat_map(|collection| &collection.fields) {
-        let Some(kind) = TextKind::of(field.kind) else {
-            continue;
-        };
-        let place = TextPlace {
-            collection: at.collection,
-            document: at.document.clone(),
-            field: field.id,
-        };
-        let stored = view.text(&place, usize::MAX)?;
-        if stored.aside.is_some() || (stored.folded.is_none() && stored.tail.is_empty()) {
-            continue;
-        }
-        match catch_unwind(AssertUnwindSafe(|| texts::whole(kind, stored))) {
-            Ok(Ok(state)) => _ = all.insert(field.id, Update(state)),
-            // The folding worker finds it, too, and sets it aside.
-            Ok(Err(_)) | Err(_) => tracing::warn!(field = field.id, "a text was left out"),
-        }
-    }
-    Ok(all)
-}
-
-/// Adds the document's result around its stored state, as [`DocumentResult`] encodes it.
-fn append(results: &mut Vec<u8>, place: &Position, state: &[u8], texts: &FieldMap<Update>) {
-    // A Vec takes every byte.
-    let _ = write(&mut minicbor::Encoder::new(results), place, state, texts);
-}
-
-fn write(
-    e: &mut minicbor::Encoder<&mut Vec<u8>>,
-    place: &Position,
-    state: &[u8],
-    texts: &FieldMap<Update>,
-) -> Result<(), minicbor::encode::Error<std::convert::Infallible>> {
-    e.map(4 + u64::from(!texts.is_empty()))?;
-    e.u8(0)?.u16(place.collection)?;
-    e.u8(1)?.encode(&place.document)?;
-    e.u8(2)?.bool(true)?.u8(3)?;
-    e.writer_mut().extend_from_slice(state);
-    if !texts.is_empty() {
-        e.u8(4)?.encode(texts)?;
-    }
-    Ok(())
+        Reading::Unfolded(place) => Attempt::Unfolded(place),
+    })
 }
 
 /// How frames are written.
@@ -363,38 +253,4 @@ fn decoded(frame: &SnapshotFrame<Encoded>) -> Result<SnapshotFrame, Problem> {
         },
         SnapshotFrame::End => SnapshotFrame::End,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use driftline_core::id::OpId;
-    use driftline_core::merge::DocumentState;
-    use driftline_core::protocol::DocumentResult;
-
-    #[test]
-    fn a_spliced_result_is_what_the_message_would_be() {
-        for id in ["0190a3b4-0000-7000-8000-000000000001", "free text"] {
-            let state = DocumentState::opened(OpId::ZERO, 7);
-            let bytes = minicbor::to_vec(&state).unwrap();
-            let document = DocumentId::new(id).unwrap();
-            let place = Position {
-                collection: 300,
-                document: document.clone(),
-            };
-            let mut message = DocumentResult {
-                collection: 300,
-                document,
-                whole: true,
-                state,
-                texts: FieldMap::default(),
-            };
-            for _ in 0..2 {
-                let mut spliced = Vec::new();
-                append(&mut spliced, &place, &bytes, &message.texts);
-                assert_eq!(spliced, minicbor::to_vec(&message).unwrap());
-                message.texts.insert(4, Update(vec![0, 0]));
-            }
-        }
-    }
 }

@@ -26,7 +26,7 @@ pub use rows::{
     Author, AuthorNumbers, DeviceNumber, DocumentRow, Head, LogEntry, NewDocument, NewVersion,
     Origin, Sighting, Step, Steps, Touch,
 };
-pub use texts::{FoldedState, NewEdit, NewFold, StoredText, TailEdit, TextPlace};
+pub use texts::{FoldedState, NewEdit, NewFold, Piece, StoredText, TailEdit, TextPlace};
 
 /// Why a store could not do something. Messages name no content of documents.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -209,11 +209,11 @@ pub trait Snapshot {
     /// What the store says.
     fn writer(&mut self, writer: u64) -> Result<Option<String>, StoreError>;
 
-    /// What is stored of a text, with at most `most` edits of its tail.
+    /// What is stored of a text, with at most so much of its tail; its first edit is always there.
     ///
     /// # Errors
     /// What the store says.
-    fn text(&mut self, place: &TextPlace, most: usize) -> Result<StoredText, StoreError>;
+    fn text(&mut self, place: &TextPlace, most: Piece) -> Result<StoredText, StoreError>;
 
     /// Bytes that were found deleted when the text was folded up to exactly `version`.
     ///

@@ -40,6 +40,35 @@ pub struct TailEdit {
     pub edit: Vec<u8>,
 }
 
+/// How much of a text's tail is read at once. What an edit takes to store, to read and to put together
+/// goes by its own bytes, whatever it adds to the text: one that only deletes adds nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Piece {
+    /// The most edits.
+    pub edits: usize,
+    /// The most bytes of edits.
+    pub bytes: usize,
+}
+
+impl Piece {
+    /// All there is.
+    pub const ALL: Piece = Piece {
+        edits: usize::MAX,
+        bytes: usize::MAX,
+    };
+
+    /// Takes `edits` off it, unless they are more than it is.
+    pub(crate) fn takes(&mut self, edits: &[TailEdit]) -> bool {
+        let bytes = edits.iter().map(|edit| edit.edit.len()).sum();
+        let left = self.edits.checked_sub(edits.len());
+        let Some((edits, bytes)) = left.zip(self.bytes.checked_sub(bytes)) else {
+            return false;
+        };
+        *self = Piece { edits, bytes };
+        true
+    }
+}
+
 /// What is stored of a text.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct StoredText {
@@ -47,6 +76,8 @@ pub struct StoredText {
     pub folded: Option<FoldedState>,
     /// Edits behind it, in their order.
     pub tail: Vec<TailEdit>,
+    /// Whether there are edits behind those.
+    pub more: bool,
     /// Why it is not folded any more, if it is not.
     pub aside: Option<String>,
 }

@@ -1,31 +1,36 @@
 //! Folding: edits of texts become the state they make and what it says, behind every request.
 //!
-//! One text at a time is in memory, its edits in bounded pieces; what was folded is committed in
-//! small groups, between those of the requests. A text that cannot be folded is set aside and named:
+//! One text at a time is in memory, its edits in pieces of bounded number and bytes; what was folded is
+//! committed in small groups, between those of the requests. A turn ends at the first text behind its
+//! time, and the next one goes on behind that. A text that cannot be folded is set aside and named:
 //! its edits stay and go on to the devices, and no other text waits for it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 
 use driftline_core::id::{OpId, Version};
 use driftline_core::text::TextKind;
 
 use super::{Common, Workspace};
-use crate::store::{FoldedState, NewFold, StoreError, StoredText, TextPlace};
+use crate::problem::Problem;
+use crate::store::{FoldedState, NewFold, Piece, StoreError, StoredText, TextPlace};
 use crate::texts::{OpenText, Unreadable};
 
-/// Edits of one text that are folded at once; the rest follows in the next turn.
-const EDITS: usize = 2_000;
+/// What is folded of one text at once; the rest follows in the next turn.
+pub(super) const PIECE: Piece = Piece {
+    edits: 2_000,
+    bytes: 2 << 20,
+};
 
 /// Texts looked up, and at most committed, at once.
-const GROUP: usize = 64;
+pub(super) const GROUP: usize = 64;
 
 /// Bytes of folded texts that wait for a commit.
 const GROUP_BYTES: usize = 4 << 20;
 
 /// Milliseconds after which a turn ends and others get theirs.
-const TURN_MS: i64 = 500;
+pub(super) const TURN_MS: i64 = 500;
 
 /// A turn that failed is tried again after so many of the usual pauses.
 const AFTER_FAILURE: u64 = 10;
@@ -36,6 +41,17 @@ struct Outcome {
     /// The text it was when it was read; another one must not get its words.
     root: OpId,
     fold: Result<NewFold, String>,
+    /// Whether edits of it are left.
+    more: bool,
+}
+
+/// How a turn ended.
+#[derive(PartialEq, Eq, Debug)]
+pub(super) struct Turn {
+    /// Whether something may be left to fold.
+    pub(super) left: bool,
+    /// Where the next one begins, so that no text waits for ever behind those that are always typed in.
+    pub(super) after: Option<TextPlace>,
 }
 
 impl Workspace {
@@ -67,40 +83,68 @@ impl Workspace {
         !self.unfolded.load(Ordering::Acquire) || self.folding.swap(true, Ordering::AcqRel)
     }
 
-    /// Folds what there is, for as long as a turn lasts. Says whether something is left to fold.
-    pub(super) fn fold_turn(&self) -> Result<bool, StoreError> {
+    /// Folds what there is behind a place, for as long as a turn lasts.
+    pub(super) fn fold_turn(&self, mut after: Option<TextPlace>) -> Result<Turn, StoreError> {
+        // Two that fold one text would undo each other: the later commit has not seen the earlier.
+        let _alone = self.folder.lock().unwrap_or_else(PoisonError::into_inner);
         let clock = &self.common.environment.clock;
         let begun = clock.monotonic();
-        let mut after: Option<TextPlace> = None;
-        let mut left = false;
+        let mut left = after.is_some();
         loop {
             let places = self.store.read()?.unfolded(after.as_ref(), GROUP)?;
-            let Some(last) = places.last() else {
-                return Ok(left);
-            };
-            after = Some(last.clone());
-            let (mut outcomes, mut bytes) = (Vec::new(), 0);
+            if places.is_empty() {
+                return Ok(Turn { left, after: None });
+            }
+            let (mut outcomes, mut bytes, mut late) = (Vec::new(), 0, false);
             for place in places {
-                let Some((outcome, more)) = self.fold_one(place)? else {
-                    continue;
-                };
-                left |= more;
-                bytes += outcome.fold.as_ref().map_or(0, size);
-                outcomes.push(outcome);
+                after = Some(place.clone());
+                if let Some(outcome) = self.fold_one(place)? {
+                    left |= outcome.more;
+                    bytes += outcome.fold.as_ref().map_or(0, size);
+                    outcomes.push(outcome);
+                }
                 if bytes > GROUP_BYTES {
                     self.commit_folds(std::mem::take(&mut outcomes))?;
                     bytes = 0;
                 }
+                late = clock.monotonic().saturating_sub(begun) > TURN_MS;
+                if late {
+                    break;
+                }
             }
             self.commit_folds(outcomes)?;
-            if clock.monotonic().saturating_sub(begun) > TURN_MS {
-                return Ok(true);
+            if late {
+                return Ok(Turn { left: true, after });
             }
         }
     }
 
-    /// Folds one text, if the schema knows what it is; says whether edits of it are left.
-    fn fold_one(&self, place: TextPlace) -> Result<Option<(Outcome, bool)>, StoreError> {
+    /// Folds a piece of a text that somebody waits for, in a turn of its own.
+    pub(crate) async fn fold_next(self: &Arc<Self>, place: TextPlace) -> Result<(), Problem> {
+        let folds = Arc::clone(&self.common.folds).acquire_owned().await;
+        let turn = folds.map_err(|_| Problem::Internal)?;
+        let workspace = Arc::clone(self);
+        let folded = self.common.environment.offload(move || {
+            // The turn lasts as long as the work, though whoever waits for it may be gone.
+            let _turn = turn;
+            workspace.fold_piece(place)
+        });
+        Ok(folded.await.ok_or(Problem::Internal)??)
+    }
+
+    fn fold_piece(&self, place: TextPlace) -> Result<(), StoreError> {
+        let _alone = self.folder.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.fold_one(place)? {
+            Some(outcome) => self.commit_folds(vec![outcome]),
+            // Whoever waits for it would wait for ever.
+            None => Err(StoreError::Damaged(
+                "a text without its document".to_owned(),
+            )),
+        }
+    }
+
+    /// Folds a piece of one text, if the schema knows what it is.
+    fn fold_one(&self, place: TextPlace) -> Result<Option<Outcome>, StoreError> {
         let schema = &self.common.schema;
         let declared = schema.collection_by_id(place.collection);
         let field = declared.and_then(|collection| collection.field_by_id(place.field));
@@ -110,7 +154,7 @@ impl Workspace {
         let (state, stored) = {
             let mut view = self.store.read()?;
             let state = view.document(place.collection, &place.document)?;
-            (state, view.text(&place, EDITS))
+            (state, view.text(&place, PIECE))
         };
         let text = state
             .as_ref()
@@ -121,12 +165,15 @@ impl Workspace {
         let root = text.root;
         let stored = match stored {
             Err(StoreError::Damaged(why)) => {
-                let fold = Err(why);
-                return Ok(Some((Outcome { place, root, fold }, false)));
+                return Ok(Some(Outcome {
+                    place,
+                    root,
+                    fold: Err(why),
+                    more: false,
+                }));
             }
             stored => stored?,
         };
-        let more = stored.tail.len() == EDITS;
         let counted = |version| (text.version == version).then_some(text.bytes);
         let folded = catch_unwind(AssertUnwindSafe(|| {
             fold(kind, &stored, &field.name, counted)
@@ -135,7 +182,12 @@ impl Workspace {
             Ok(folded) => folded.map_err(|unreadable| unreadable.to_string()),
             Err(_) => Err("folding it panicked".to_owned()),
         };
-        Ok(Some((Outcome { place, root, fold }, more)))
+        Ok(Some(Outcome {
+            place,
+            root,
+            fold,
+            more: stored.more,
+        }))
     }
 
     fn commit_folds(&self, outcomes: Vec<Outcome>) -> Result<(), StoreError> {
@@ -143,7 +195,10 @@ impl Workspace {
             return Ok(());
         }
         let mut tx = self.store.begin()?;
-        for Outcome { place, root, fold } in outcomes {
+        for outcome in outcomes {
+            let Outcome {
+                place, root, fold, ..
+            } = outcome;
             let state = tx.document(place.collection, &place.document)?;
             let text = state
                 .as_ref()
@@ -159,8 +214,9 @@ impl Workspace {
                     tx.put_fold(&place, &fold)?;
                 }
                 Err(why) => {
+                    // A document's id is the app's: `inspect` names it, a log does not.
                     let (collection, field) = (place.collection, place.field);
-                    tracing::error!(%why, document = %place.document, collection, field, "a text is set aside");
+                    tracing::error!(%why, collection, field, "a text is set aside");
                     tx.set_aside(&place, &why)?;
                 }
             }
@@ -175,6 +231,7 @@ async fn fold_in_turns(workspace: Weak<Workspace>, common: Common) {
     let environment = &common.environment;
     let usual = common.limits.fold_after_ms;
     let mut pause = usual;
+    let mut after = None;
     loop {
         environment
             .executor
@@ -189,9 +246,14 @@ async fn fold_in_turns(workspace: Weak<Workspace>, common: Common) {
         };
         workspace.unfolded.store(false, Ordering::Release);
         let folding = Arc::clone(&workspace);
-        match environment.offload(move || folding.fold_turn()).await {
-            Some(Ok(true)) => workspace.unfolded.store(true, Ordering::Release),
-            Some(Ok(false)) => {}
+        let begin = after.take();
+        match environment.offload(move || folding.fold_turn(begin)).await {
+            Some(Ok(turn)) => {
+                if turn.left {
+                    workspace.unfolded.store(true, Ordering::Release);
+                }
+                after = turn.after;
+            }
             Some(Err(error)) => {
                 tracing::warn!(%error, "texts could not be folded");
                 // Nobody may type for a long time, and operators read what was folded.

@@ -15,7 +15,7 @@ mod recent;
 mod registry;
 mod rows;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod typed;
 mod writer;
 
@@ -108,6 +108,8 @@ pub(crate) struct Workspace {
     unfolded: AtomicBool,
     /// Turns are being taken.
     folding: AtomicBool,
+    /// Held by whoever folds now.
+    folder: Mutex<()>,
 }
 
 impl Workspace {
@@ -130,6 +132,7 @@ impl Workspace {
             decide,
             unfolded: AtomicBool::new(false),
             folding: AtomicBool::new(false),
+            folder: Mutex::default(),
         })
     }
 

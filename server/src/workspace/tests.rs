@@ -1,7 +1,8 @@
 //! Groups, and what goes wrong within them.
 #![allow(clippy::unwrap_used)]
 
-mod faulty;
+pub(crate) mod faulty;
+pub(crate) mod folding;
 mod large;
 mod plain;
 

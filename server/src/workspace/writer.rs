@@ -289,7 +289,7 @@ impl Workspace {
     /// Stores what is only in memory, and moves the log into the file.
     pub(super) fn settle(&self) {
         if self.unfolded.load(Ordering::Acquire)
-            && let Err(error) = self.fold_turn()
+            && let Err(error) = self.fold_turn(None)
         {
             tracing::warn!(%error, "texts could not be folded");
         }

@@ -51,7 +51,7 @@ pub(crate) fn edits_stay_in_order_until_a_fold_takes_their_place(harness: &dyn H
     let workspace = workspace(&harness.open());
     let text = place("a", 4);
     let mut tx = workspace.begin().unwrap();
-    assert_eq!(tx.text(&text, 9).unwrap(), StoredText::default());
+    assert_eq!(tx.text(&text, Piece::ALL).unwrap(), StoredText::default());
     for version in [1, 300, 2] {
         edit(&mut *tx, &text, version);
     }
@@ -61,7 +61,7 @@ pub(crate) fn edits_stay_in_order_until_a_fold_takes_their_place(harness: &dyn H
     }
     tx.commit().unwrap();
     let mut view = workspace.read().unwrap();
-    let stored = view.text(&text, 9).unwrap();
+    let stored = view.text(&text, Piece::ALL).unwrap();
     assert_eq!(tail(&stored), [1, 2, 300]);
     assert_eq!(
         (
@@ -71,13 +71,25 @@ pub(crate) fn edits_stay_in_order_until_a_fold_takes_their_place(harness: &dyn H
         ),
         (op(2), 7, &vec![2; 3])
     );
-    assert_eq!(tail(&view.text(&text, 2).unwrap()), [1, 2]);
+    assert!(!stored.more);
+    // Three edits of three bytes.
+    let mut piece = |edits, bytes| {
+        let piece = view.text(&text, Piece { edits, bytes }).unwrap();
+        (tail(&piece), piece.more)
+    };
+    assert_eq!(piece(2, 99), (vec![1, 2], true));
+    assert_eq!(piece(3, 99), (vec![1, 2, 300], false));
+    assert_eq!(piece(99, 8), (vec![1, 2], true));
+    assert_eq!(piece(99, 9), (vec![1, 2, 300], false));
+    for (edits, bytes) in [(0, 99), (99, 0), (99, 2), (0, 0), (1, 99)] {
+        assert_eq!(piece(edits, bytes), (vec![1], true), "never nothing");
+    }
     drop(view);
     let mut tx = workspace.begin().unwrap();
     tx.put_fold(&text, &fold(2)).unwrap();
     tx.commit().unwrap();
     let mut view = workspace.read().unwrap();
-    let stored = view.text(&text, 9).unwrap();
+    let stored = view.text(&text, Piece::ALL).unwrap();
     assert_eq!(stored.folded, Some(fold(2).folded));
     assert_eq!(tail(&stored), [300]);
     assert_eq!(view.deleted_bytes(&text, 2).unwrap(), 20);
@@ -93,15 +105,15 @@ pub(crate) fn edits_stay_in_order_until_a_fold_takes_their_place(harness: &dyn H
     drop(view);
     let mut tx = workspace.begin().unwrap();
     tx.put_fold(&text, &fold(300)).unwrap();
-    let stored = tx.text(&text, 9).unwrap();
+    let stored = tx.text(&text, Piece::ALL).unwrap();
     assert_eq!(
         (stored.folded, stored.tail.len()),
         (Some(fold(300).folded), 0)
     );
     tx.drop_text(&text).unwrap();
-    assert_eq!(tx.text(&text, 9).unwrap(), StoredText::default());
+    assert_eq!(tx.text(&text, Piece::ALL).unwrap(), StoredText::default());
     assert_eq!(
-        tail(&tx.text(&place("a", 3), 9).unwrap()),
+        tail(&tx.text(&place("a", 3), Piece::ALL).unwrap()),
         [5],
         "its neighbour stays"
     );
@@ -122,11 +134,11 @@ pub(crate) fn texts_with_a_tail_are_found_in_order(harness: &dyn Harness) {
     tx.put_fold(&places[1], &fold(99)).unwrap();
     tx.put_fold(&places[2], &fold(3)).unwrap();
     assert_eq!(tx.unfolded(None, 9).unwrap(), places[2..]);
-    let aside = tx.text(&places[0], 9).unwrap();
+    let aside = tx.text(&places[0], Piece::ALL).unwrap();
     assert_eq!((aside.aside.as_deref(), aside.tail.len()), (Some("why"), 2));
     // What was folded before stays what it was.
     tx.set_aside(&places[1], "later").unwrap();
-    let aside = tx.text(&places[1], 9).unwrap();
+    let aside = tx.text(&places[1], Piece::ALL).unwrap();
     assert_eq!(aside.folded, Some(fold(99).folded));
 }
 

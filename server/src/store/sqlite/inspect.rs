@@ -13,7 +13,7 @@ use super::connection::{CONTROL, Format, WORKSPACE, format_of};
 use super::error::damaged;
 use super::read::View;
 use crate::inspect::SeenDevice;
-use crate::store::{Head, Snapshot, StoreError, StoredText, TextPlace, WorkspaceName};
+use crate::store::{Head, Piece, Snapshot, StoreError, StoredText, TextPlace, WorkspaceName};
 
 /// A directory, as it is now.
 pub(crate) struct InspectedStore<'d> {
@@ -156,7 +156,7 @@ impl InspectedWorkspace {
 
     /// What is stored of a text.
     pub(crate) fn text(&mut self, place: &TextPlace) -> Result<StoredText, StoreError> {
-        self.view.text(place, usize::MAX)
+        self.view.text(place, Piece::ALL)
     }
 
     /// How many edits of texts are not folded.

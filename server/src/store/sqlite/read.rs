@@ -11,8 +11,8 @@ use super::error::damaged;
 use super::gathered::Gathered;
 use super::newest::Newest;
 use crate::store::{
-    DeviceNumber, DocumentRow, Head, LogEntry, Origin, Snapshot, Steps, StoreError, StoredText,
-    TextPlace,
+    DeviceNumber, DocumentRow, Head, LogEntry, Origin, Piece, Snapshot, Steps, StoreError,
+    StoredText, TextPlace,
 };
 
 /// One consistent view of the file, through a connection that has a transaction open.
@@ -323,7 +323,7 @@ impl<C: Source> Snapshot for View<C> {
         self.writer_account(writer)
     }
 
-    fn text(&mut self, place: &TextPlace, most: usize) -> Result<StoredText, StoreError> {
+    fn text(&mut self, place: &TextPlace, most: Piece) -> Result<StoredText, StoreError> {
         self.stored_text(place, most)
     }
 

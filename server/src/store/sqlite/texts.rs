@@ -7,7 +7,9 @@ use rusqlite::{OptionalExtension, Row, params};
 use super::error::damaged;
 use super::read::{Source, View};
 use super::workspace::Writing;
-use crate::store::{FoldedState, NewEdit, NewFold, StoreError, StoredText, TailEdit, TextPlace};
+use crate::store::{
+    FoldedState, NewEdit, NewFold, Piece, StoreError, StoredText, TailEdit, TextPlace,
+};
 
 /// Stands for how much was found deleted, where the document had been counted on meanwhile.
 const UNKNOWN: i64 = -1;
@@ -24,7 +26,7 @@ impl<C: Source> View<C> {
     pub(super) fn stored_text(
         &mut self,
         place: &TextPlace,
-        most: usize,
+        most: Piece,
     ) -> Result<StoredText, StoreError> {
         let key = params![place.collection, place.document.as_str(), place.field];
         let mut text = StoredText::default();
@@ -42,17 +44,26 @@ impl<C: Source> View<C> {
             "SELECT version, op_id, writer, edit FROM text_tail
              WHERE collection = ?1 AND document = ?2 AND field = ?3 ORDER BY version LIMIT ?4",
         )?;
-        let most = i64::try_from(most).unwrap_or(i64::MAX);
-        let key = params![place.collection, place.document.as_str(), place.field, most];
-        let tail = query.query_map(key, |row| {
-            Ok(TailEdit {
+        // The one behind them says that there are more.
+        let rows = i64::try_from(most.edits.max(1).saturating_add(1)).unwrap_or(i64::MAX);
+        let key = params![place.collection, place.document.as_str(), place.field, rows];
+        let (mut rows, mut bytes) = (query.query(key)?, 0_usize);
+        while let Some(row) = rows.next()? {
+            let edit = row.get_ref(3)?.as_blob();
+            let edit = edit.map_err(|_| damaged("an edit of a text"))?;
+            bytes = bytes.saturating_add(edit.len());
+            let full = text.tail.len() >= most.edits || bytes > most.bytes;
+            if full && !text.tail.is_empty() {
+                text.more = true;
+                break;
+            }
+            text.tail.push(TailEdit {
                 version: row.get::<_, i64>(0)?.cast_unsigned(),
                 op: row.get(1).map(OpId)?,
                 writer: row.get::<_, i64>(2)?.cast_unsigned(),
-                edit: row.get(3)?,
-            })
-        })?;
-        text.tail = tail.collect::<rusqlite::Result<_>>()?;
+                edit: edit.to_vec(),
+            });
+        }
         Ok(text)
     }
 

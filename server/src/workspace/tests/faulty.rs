@@ -1,7 +1,7 @@
-//! A store around a real one that fails when it is told to.
+//! A store around a real one that fails when it is told to, and counts what is read of texts.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use driftline_core::id::{CollectionId, DocumentId, OpId, Version};
 use driftline_core::ledger::Loss;
@@ -10,7 +10,7 @@ use driftline_core::protocol::ChainHash;
 
 use crate::store::*;
 
-pub(super) struct Faulty {
+pub(crate) struct Faulty {
     inner: Arc<dyn WorkspaceStore>,
     pub(super) commits: AtomicU64,
     /// How often a version, and how often a decision, was read by those who write.
@@ -18,14 +18,30 @@ pub(super) struct Faulty {
     pub(super) records_read: AtomicU64,
     pub(super) begins_fail: AtomicBool,
     next_commit: AtomicU8,
+    /// Every reading of a text, in order.
+    pub(crate) texts: Mutex<Vec<TextRead>>,
+    /// Called behind every reading of a text.
+    behind_text: Mutex<Option<BehindText>>,
 }
+
+/// A reading of a text.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct TextRead {
+    pub(crate) place: TextPlace,
+    /// Bytes of its edits.
+    pub(crate) bytes: usize,
+    /// Its edits.
+    pub(crate) edits: usize,
+}
+
+type BehindText = Box<dyn FnMut() + Send>;
 
 const SUCCEED: u8 = 0;
 const FAIL: u8 = 1;
 const FAIL_DURABLY: u8 = 2;
 
 impl Faulty {
-    pub(super) fn around(inner: Arc<dyn WorkspaceStore>) -> Faulty {
+    pub(crate) fn around(inner: Arc<dyn WorkspaceStore>) -> Faulty {
         Faulty {
             inner,
             commits: AtomicU64::default(),
@@ -33,6 +49,27 @@ impl Faulty {
             records_read: AtomicU64::default(),
             begins_fail: AtomicBool::default(),
             next_commit: AtomicU8::new(SUCCEED),
+            texts: Mutex::default(),
+            behind_text: Mutex::default(),
+        }
+    }
+
+    /// Has this called behind every reading of a text.
+    pub(crate) fn behind_every_text(&self, call: impl FnMut() + Send + 'static) {
+        *self.behind_text.lock().unwrap() = Some(Box::new(call));
+    }
+
+    fn read_text(&self, place: &TextPlace, text: &StoredText) {
+        self.texts.lock().unwrap().push(TextRead {
+            place: place.clone(),
+            bytes: text.tail.iter().map(|edit| edit.edit.len()).sum(),
+            edits: text.tail.len(),
+        });
+        // Taken out meanwhile: it may read texts itself.
+        let call = self.behind_text.lock().unwrap().take();
+        if let Some(mut call) = call {
+            call();
+            *self.behind_text.lock().unwrap() = Some(call);
         }
     }
 
@@ -49,14 +86,21 @@ fn failure() -> StoreError {
 
 impl WorkspaceStore for Faulty {
     fn read(&self) -> Result<Box<dyn Snapshot + '_>, StoreError> {
-        self.inner.read()
+        Ok(Box::new(Watched {
+            inner: self.inner.read()?,
+            store: self,
+            writes: false,
+        }))
     }
     fn begin(&self) -> Result<Box<dyn Transaction + '_>, StoreError> {
         if self.begins_fail.load(Ordering::Relaxed) {
             return Err(failure());
         }
-        let inner = self.inner.begin()?;
-        Ok(Box::new(FaultyTransaction { inner, store: self }))
+        Ok(Box::new(Watched {
+            inner: self.inner.begin()?,
+            store: self,
+            writes: true,
+        }))
     }
     fn checkpoint(&self) -> Result<(), StoreError> {
         self.inner.checkpoint()
@@ -66,9 +110,18 @@ impl WorkspaceStore for Faulty {
     }
 }
 
-struct FaultyTransaction<'s> {
-    inner: Box<dyn Transaction + 's>,
+struct Watched<'s, T: ?Sized> {
+    inner: Box<T>,
     store: &'s Faulty,
+    writes: bool,
+}
+
+impl<T: ?Sized> Watched<'_, T> {
+    fn count(&self, reads: &AtomicU64) {
+        if self.writes {
+            reads.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
 /// Methods that only hand on.
@@ -80,17 +133,17 @@ macro_rules! hand_on {
     };
 }
 
-impl Snapshot for FaultyTransaction<'_> {
+impl<T: Snapshot + ?Sized> Snapshot for Watched<'_, T> {
     fn record(&mut self, op: OpId) -> Result<Option<Record>, StoreError> {
-        self.store.records_read.fetch_add(1, Ordering::Relaxed);
+        self.count(&self.store.records_read);
         self.inner.record(op)
     }
     fn steps(&mut self, version: Version) -> Result<Option<Steps>, StoreError> {
-        self.store.versions_read.fetch_add(1, Ordering::Relaxed);
+        self.count(&self.store.versions_read);
         self.inner.steps(version)
     }
     fn entry(&mut self, version: Version) -> Result<Option<Vec<u8>>, StoreError> {
-        self.store.versions_read.fetch_add(1, Ordering::Relaxed);
+        self.count(&self.store.versions_read);
         self.inner.entry(version)
     }
     hand_on! {
@@ -103,14 +156,19 @@ impl Snapshot for FaultyTransaction<'_> {
         device(account: &str, device: &str) -> Option<DeviceNumber>;
         losses(device: DeviceNumber, above: u64, most: usize) -> Vec<Loss>;
         writer(writer: u64) -> Option<String>;
-        text(place: &TextPlace, most: usize) -> StoredText;
         deleted_bytes(place: &TextPlace, version: Version) -> u64;
         is_counted(place: &TextPlace, version: Version) -> bool;
         unfolded(after: Option<&TextPlace>, most: usize) -> Vec<TextPlace>;
     }
+
+    fn text(&mut self, place: &TextPlace, most: Piece) -> Result<StoredText, StoreError> {
+        let text = self.inner.text(place, most)?;
+        self.store.read_text(place, &text);
+        Ok(text)
+    }
 }
 
-impl Transaction for FaultyTransaction<'_> {
+impl<'s> Transaction for Watched<'s, dyn Transaction + 's> {
     hand_on! {
         author(author: &Author<'_>) -> AuthorNumbers;
         see(sighting: &Sighting) -> ();

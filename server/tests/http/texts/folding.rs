@@ -82,6 +82,31 @@ async fn a_snapshot_has_all_of_a_text_folded_or_not() {
     check(&a, "anew").await;
 }
 
+/// More than one frame may fold, and more than a turn of the worker folds at once.
+#[tokio::test]
+async fn a_snapshot_has_all_of_a_text_that_nobody_has_folded_for_long() {
+    let world = World::with(|config| config.limits.fold_after_ms = 3_600_000);
+    let (mut a, mut ann, _, _) = two(&world).await;
+    let ops = (0..2_500).map(|n| {
+        let id = a.id();
+        let edit = ann.types(5 + n, ["e", "o"][n as usize % 2], id);
+        full(&a, id, vec![note(ChangeKind::Update, JOURNAL, edit)])
+    });
+    let ops = ops.collect();
+    a.sync(ops).await;
+    let expected = ann.says();
+    assert_eq!(expected.len(), 2_505);
+    for form in [Form::Cbor, Form::Json] {
+        let documents = snapshot(&a, form).await;
+        let text = documents[0].state.texts.get(JOURNAL).unwrap();
+        assert_eq!(read(text, &documents[0].texts), expected);
+    }
+    assert_eq!(
+        contents(&world, "n", 2_000).await["journal"]["text"],
+        expected[..2_004]
+    );
+}
+
 #[tokio::test]
 async fn what_was_typed_before_the_server_ended_is_folded_after() {
     let world = World::with(|config| config.limits.fold_after_ms = 3_600_000);
