@@ -106,3 +106,8 @@ mod tests;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// So does what the guide for apps says.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/app.md")]
+struct Guide;
