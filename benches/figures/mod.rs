@@ -4,6 +4,7 @@ mod bulk;
 mod disk;
 mod drain;
 mod entry;
+mod group;
 mod growth;
 mod guard;
 mod idle;
@@ -90,6 +91,11 @@ const GROUPS: &[Group] = &[
         name: "growth with the file",
         figures: &["growth_insert", "growth_open", "growth_pull"],
         measure: growth::measure,
+    },
+    Group {
+        name: "a transaction of many documents",
+        figures: &["growth_group"],
+        measure: group::measure,
     },
     Group {
         name: "a write beside another process",

@@ -107,6 +107,16 @@ impl Ours {
         Ok(())
     }
 
+    /// One field of many documents, in one transaction.
+    pub(crate) fn set_priorities(&self, ids: &[String], priority: i64) -> Outcome<()> {
+        Ok(self.database.write(|tx| {
+            for id in ids {
+                tx.update(COLLECTION, id, [("priority", priority)])?;
+            }
+            Ok(())
+        })?)
+    }
+
     /// Another field.
     pub(crate) fn set_done(&self, id: &str, done: bool) -> Outcome<()> {
         self.database

@@ -9,10 +9,9 @@ use driftline_core::schema::{Collection, MergePolicy};
 
 use super::{LocalWrite, Working, shown_in};
 use crate::storage::error::{Result, StorageError};
-use crate::storage::history::{self, Ops, QueuedOp};
+use crate::storage::history::{Ops, QueuedOp};
 use crate::storage::join::joined;
 use crate::storage::predict::{predict, within_limits};
-use crate::storage::write::WriteTx;
 
 impl LocalWrite<'_> {
     /// Adds a change. It is checked in full, and the document shows it from here on; on an error the
@@ -40,7 +39,7 @@ impl LocalWrite<'_> {
             return Ok(());
         }
         if !change.kind.is_opener() {
-            change.generation = meant_generation(self.tx, working, head.op)?;
+            change.generation = meant_generation(&mut self.ops, working, head.op)?;
         }
         if collection.merge == MergePolicy::Document && !change.registers.is_empty() {
             carry_all(&mut change, working, collection);
@@ -96,7 +95,7 @@ fn undeclared() -> StorageError {
 
 /// The opener that an update or delete of a document names: the newest pending op that opened or
 /// joined the generation shown, else the generation's own (K12).
-fn meant_generation(tx: &WriteTx<'_>, working: &Working, op: OpId) -> Result<Option<OpId>> {
+fn meant_generation(ops: &mut Ops<'_>, working: &Working, op: OpId) -> Result<Option<OpId>> {
     let Some(shown) = working.shown() else {
         return Ok(None);
     };
@@ -109,7 +108,7 @@ fn meant_generation(tx: &WriteTx<'_>, working: &Working, op: OpId) -> Result<Opt
         _ => return Ok(Some(opener)),
     };
     let (collection, document) = (working.collection, &working.id);
-    let newest = history::read(tx.conn(), pending)?;
+    let newest = ops.get(pending)?;
     if let Some(newest) = &newest
         && let Some(change) = newest.changes_on(collection, document).last()
         && !newest
@@ -121,7 +120,7 @@ fn meant_generation(tx: &WriteTx<'_>, working: &Working, op: OpId) -> Result<Opt
         // It named the generation shown, so nothing joined that before it, and nothing came after.
         return Ok(Some(opener));
     }
-    let chain = Ops::new(tx.conn()).chain(collection, document, pending)?;
+    let chain = ops.chain(collection, document, pending)?;
     let opens = |queued: &&std::rc::Rc<QueuedOp>| {
         let changes = queued.changes_on(collection, document);
         queued.name() == opener || changes.iter().any(|change| change.kind.is_opener())

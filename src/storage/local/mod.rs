@@ -18,6 +18,7 @@ use driftline_core::schema::Schema;
 use driftline_core::time::{Contact, Stamp};
 
 use super::error::Result;
+use super::history::Ops;
 use super::predict::Head;
 use super::row::StoredDocument;
 use super::text::{EditedText, TextPlace};
@@ -36,6 +37,9 @@ pub(crate) struct LocalWrite<'t> {
     indexed: usize,
     /// Where each collection's document with the greatest id stands.
     greatest: Vec<(CollectionId, usize)>,
+    /// Queued ops that its changes follow. 4,000 documents of one earlier transaction, changed again in
+    /// one, took 21 s while that op was read and decoded for each.
+    ops: Ops<'t>,
     /// Order keys drawn so far.
     keys: u128,
     size: usize,
@@ -94,6 +98,7 @@ impl<'t> LocalWrite<'t> {
             places: HashMap::new(),
             indexed: 0,
             greatest: Vec::new(),
+            ops: Ops::new(tx.conn()),
             keys: 0,
             size: 0,
             joined: false,
