@@ -1,5 +1,8 @@
 //! Two devices that had not seen each other.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use driftline::Value;
 
 use crate::support::{Device, SCHEMA, Server};
@@ -121,23 +124,36 @@ pub fn a_transaction_over_two_collections_is_seen_whole_or_not_at_all() {
         .unwrap();
     }
     let reader = b.db.clone();
-    let watching = std::thread::spawn(move || {
-        for _ in 0..400 {
-            let rows = reader
-                .query(
-                    "SELECT (SELECT count(*) FROM notes) - (SELECT count(*) FROM tasks)",
-                    (),
-                )
-                .unwrap();
-            assert_eq!(
-                rows.scalar(),
-                Some(&Value::Integer(1)),
-                "a reader saw half of a transaction"
-            );
+    let arrived = Arc::new(AtomicBool::new(false));
+    let (begun, is_reading) = std::sync::mpsc::channel();
+    let watching = std::thread::spawn({
+        let arrived = Arc::clone(&arrived);
+        move || {
+            // Once more behind the last of it.
+            loop {
+                let last = arrived.load(Ordering::Acquire);
+                let rows = reader
+                    .query(
+                        "SELECT (SELECT count(*) FROM notes) - (SELECT count(*) FROM tasks)",
+                        (),
+                    )
+                    .unwrap();
+                assert_eq!(
+                    rows.scalar(),
+                    Some(&Value::Integer(1)),
+                    "a reader saw half of a transaction"
+                );
+                let _ = begun.send(());
+                if last {
+                    break;
+                }
+            }
         }
     });
+    is_reading.recv().unwrap();
     a.sync();
     b.sync();
+    arrived.store(true, Ordering::Release);
     watching.join().unwrap();
     assert_eq!(b.count("tasks"), 20);
 }

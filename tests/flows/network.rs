@@ -154,8 +154,16 @@ pub fn remote_changes_queue_nothing() {
     a.sync();
     b.connect(&server);
     b.sync();
-    assert_eq!(b.count("notes"), 20);
+    (0..5).for_each(|n| drop(a.note(&format!("later {n}"))));
+    a.sync();
+    b.sync();
+    assert_eq!(b.count("notes"), 25);
     assert_eq!(b.pending(), 0);
+    // An entry of theirs in its outbox would have been sent, and be gone by now.
+    let runs = b.db.sync_runs(100).unwrap();
+    assert!(!runs.is_empty());
+    assert_eq!(runs.iter().map(|run| run.sent).sum::<u64>(), 0);
+    assert_eq!(b.db.diagnostics().unwrap().version, 25);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! What the server refuses, and what the device does with it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use driftline::{OpState, SyncEvent, Value};
@@ -79,8 +81,35 @@ pub fn a_refused_transaction_is_refused_whole_and_no_reader_sees_half() {
         tx.insert("notes", [("title", "the half that is too long for it")])
     })
     .unwrap();
+    // Author and stranger read all the while: the author both or none, the stranger none.
+    let settled = Arc::new(AtomicBool::new(false));
+    let readers = [(a.db.clone(), 1), (b.db.clone(), 0)].map(|(reader, most)| {
+        let settled = Arc::clone(&settled);
+        std::thread::spawn(move || {
+            let (sql, mut seen) = (
+                "SELECT (SELECT count(*) FROM tasks), (SELECT count(*) FROM notes)",
+                0,
+            );
+            while !settled.load(Ordering::Acquire) {
+                let rows = reader.query(sql, ()).unwrap();
+                let Some(row) = rows.iter().next() else {
+                    panic!("a row of two counts");
+                };
+                let [Value::Integer(tasks), Value::Integer(notes)] = row.values() else {
+                    panic!("two counts");
+                };
+                assert!(tasks == notes && *tasks <= most, "{tasks} and {notes}");
+                seen += 1;
+            }
+            seen
+        })
+    });
     a.sync();
     b.sync();
+    settled.store(true, Ordering::Release);
+    for reader in readers {
+        assert!(reader.join().unwrap() > 0);
+    }
     assert_eq!((a.count("tasks"), a.count("notes")), (0, 0));
     assert_eq!((b.count("tasks"), b.count("notes")), (0, 0));
 }

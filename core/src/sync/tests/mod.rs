@@ -73,6 +73,19 @@ impl World {
         actions
     }
 
+    /// Gives the tokens asked for since the log was so long.
+    fn answer_tokens(&mut self, from: usize) {
+        if self.log.iter().skip(from).any(|a| *a == Action::AskToken) {
+            self.tell(Event::Token { expires: None });
+        }
+    }
+
+    /// The request asked for since then.
+    fn asked_since(&self, from: usize) -> Option<&Action> {
+        let mut since = self.log.iter().skip(from);
+        since.find(|a| matches!(a, Action::Request(_)))
+    }
+
     fn state(&self) -> (State, Cause) {
         let status = self.machine.status(self.now);
         (status.state, status.cause)

@@ -126,8 +126,10 @@ fn no_answer_stops_it_for_ever() {
         for code in codes {
             let mut world = World::started(true);
             for _ in 0..6 {
+                // What is asked for from here on.
+                let from = world.log.len();
                 world.fail(status, code);
-                world.tell(Event::Token { expires: None });
+                world.answer_tokens(from);
                 let (state, cause) = world.state();
                 assert!(state != State::Idle || cause == Cause::None);
                 if !matches!(state, State::Syncing | State::Bootstrapping) {
@@ -137,17 +139,15 @@ fn no_answer_stops_it_for_ever() {
                         "{status} {code}: {state:?} without a cause"
                     );
                 }
-                for _ in 0..50 {
-                    if matches!(world.state().0, State::Syncing)
-                        || request(&world.log[world.log.len().saturating_sub(4)..]).is_some()
-                    {
-                        break;
-                    }
+                let mut woken = 0;
+                while world.asked_since(from).is_none() {
+                    assert!(woken < 50, "{status} {code}: woken for nothing");
+                    woken += 1;
+                    let at = world.log.len();
                     world.sleep();
+                    world.answer_tokens(at);
                 }
             }
-            world.tell(Event::SyncNow);
-            world.tell(Event::Token { expires: None });
         }
     }
 }
