@@ -68,7 +68,8 @@ impl Database {
         Ok(self.storage().workspace()?)
     }
 
-    /// How many writes the server has not named yet: what a sign-out has to tell its user.
+    /// How many writes the server has not named yet: what a sign-out has to tell its user. What is typed
+    /// into an editor becomes one within a frame.
     ///
     /// # Errors
     /// A file that cannot be read.
@@ -77,17 +78,22 @@ impl Database {
         Ok(size.pending + size.quarantined)
     }
 
-    /// Signs the user out: does with unsynced writes as `choice` says, stops sync, and closes the
-    /// database for every clone. The next account opens a file of its own, see [`file_for`].
+    /// Signs the user out: has editors store what was typed, does with unsynced writes as `choice` says,
+    /// stops sync, and closes the database for every clone. The next account opens a file of its own,
+    /// see [`file_for`].
     ///
-    /// A write that was on its way when it was dropped may have reached the server.
+    /// A write that was on its way when it was dropped may have reached the server. What is written
+    /// while this runs stays in the file; with [`SignOut::Drop`], what is typed then may be lost.
     ///
     /// # Errors
-    /// `unsynced_changed`: there are other writes than the user agreed to drop; `export_failed`; a
-    /// file that cannot be read or written. Nothing is dropped then, and the database stays open. But
+    /// `unsynced_changed`: there are other writes than the user agreed to drop; what keeps an editor's
+    /// words from being stored, see [`TextSession::flush`](crate::TextSession::flush), until they are
+    /// given up ([`TextSession::discard`](crate::TextSession::discard)); `export_failed`; a file that
+    /// cannot be read or written. Nothing is dropped then, and the database stays open. But
     /// where only its closing failed it is closed, and what was written under `Durability::Normal` may
     /// not be on the disk; [`Database::close`] tries again.
     pub fn sign_out(&self, choice: SignOut<'_>) -> Result<SignedOut> {
+        self.editors().flush()?;
         let mut done = SignedOut {
             unsynced: self.unsynced()?,
             exported: 0,
@@ -99,6 +105,8 @@ impl Database {
             SignOut::Drop { unsynced } => {
                 done.dropped = self.drop_seen(unsynced)?;
                 done.unsynced = done.dropped;
+                // What was typed since goes the same way.
+                self.editors().end();
                 // What was dropped cannot be had back: an error would say that nothing was.
                 if let Err(error) = self.close() {
                     tracing::warn!(%error, "the file could not be closed well after a sign-out");

@@ -1,6 +1,6 @@
 //! The database: what an app opens, reads, writes and closes.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use driftline_core::id::DocumentId;
 use driftline_core::schema::Schema;
@@ -17,7 +17,7 @@ use crate::query::{self, Params, Rows};
 use crate::storage::text as stored_text;
 use crate::storage::{LocalWrite, OpenOptions, Origin, Storage, StorageError};
 use crate::sync::{Sync, SyncConfig};
-use crate::text::{self, ListElement, RichText, Session, TextSession};
+use crate::text::{self, Editors, ListElement, RichText, TextSession};
 use crate::transaction::Transaction;
 use crate::watch::{Subscription, Watches};
 
@@ -37,11 +37,8 @@ struct Inner {
     query_timeout: i64,
     environment: Environment,
     sync: Arc<Mutex<Option<Sync>>>,
-    sessions: Sessions,
+    editors: Editors,
 }
-
-/// Texts that are open in editors.
-type Sessions = Arc<Mutex<Vec<Weak<Session>>>>;
 
 /// The longest account, workspace or device label, in bytes.
 const LONGEST_NAME: usize = 255;
@@ -87,23 +84,17 @@ impl Database {
         storage
             .hooks()
             .on_commit(move |changes| told.committed(changes));
-        let sessions = Sessions::default();
-        let open = Arc::clone(&sessions);
-        storage.hooks().on_commit(move |changes| {
-            let sessions = open.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let open = sessions.iter().filter_map(Weak::upgrade);
-            open.for_each(|session| session.committed(changes));
-        });
+        let editors = Editors::default();
+        let open = editors.clone();
+        storage
+            .hooks()
+            .on_commit(move |changes| open.committed(changes));
         let sync = Arc::new(Mutex::new(None));
         let watcher = {
             let (watches, sync) = (Arc::clone(&watches), Arc::clone(&sync));
-            let open = Arc::clone(&sessions);
-            let any_open = move || {
-                let open = open.lock().unwrap_or_else(PoisonError::into_inner);
-                open.iter().any(|session| session.strong_count() > 0)
-            };
+            let open = editors.clone();
             Watcher::new(&storage, move || {
-                watches.any() || held(&sync).is_some() || any_open()
+                watches.any() || held(&sync).is_some() || open.any()
             })
         };
         let query_timeout = i64::try_from(query_timeout.as_millis()).unwrap_or(i64::MAX);
@@ -115,7 +106,7 @@ impl Database {
                 query_timeout,
                 environment,
                 sync,
-                sessions,
+                editors,
             }),
         })
     }
@@ -202,30 +193,9 @@ impl Database {
     pub fn open_text(&self, collection: &str, id: &str, field: &str) -> Result<TextSession> {
         let place = text::place_of(&self.schema(), (collection, id, field), TextKind::RichText)?;
         let session = TextSession::open(&self.inner.storage, place)?;
-        let mut sessions = self.sessions();
-        sessions.retain(|session| session.strong_count() > 0);
-        sessions.push(Arc::downgrade(session.inner()));
-        drop(sessions);
+        self.inner.editors.add(&session);
         self.inner.watcher.start();
         Ok(session)
-    }
-
-    fn sessions(&self) -> MutexGuard<'_, Vec<Weak<Session>>> {
-        let sessions = self.inner.sessions.lock();
-        sessions.unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Stores what editors hold, before the file is let go of; `end` closes them too.
-    fn store_texts(&self, end: bool) {
-        let sessions = self.sessions().clone();
-        for session in sessions.iter().filter_map(Weak::upgrade) {
-            if let Err(error) = session.flush() {
-                tracing::warn!(%error, "an editor's last frame could not be stored");
-            }
-            if end {
-                session.end();
-            }
-        }
     }
 
     /// The elements of a list of a live document, with their names; `None` if there is no such
@@ -327,15 +297,17 @@ impl Database {
         held(&self.inner.sync)
     }
 
-    /// Returns when every write that has returned survives a power loss, under
-    /// [`Durability::Normal`](crate::Durability::Normal) too.
+    /// Returns when every write that has returned, and what was typed into editors, survives a power
+    /// loss, under [`Durability::Normal`](crate::Durability::Normal) too.
     ///
     /// # Errors
-    /// A disk that is full or fails.
+    /// A disk that is full or fails; what keeps an editor's words from being stored, see
+    /// [`TextSession::flush`]: they are kept and shown, and everything else is on the disk.
     pub fn flush(&self) -> Result<()> {
-        self.store_texts(false);
+        let typed = self.inner.editors.flush();
         text::showing::catch_up(&self.inner.storage)?;
-        Ok(self.inner.storage.flush()?)
+        self.inner.storage.flush()?;
+        typed
     }
 
     /// Lets go of the file: everything is on the disk, no connection is open, no lock is held. For a
@@ -343,15 +315,18 @@ impl Database {
     /// [`Database::resume`]; running queries are ended.
     ///
     /// # Errors
-    /// A disk that is full or fails; the file is let go of all the same.
+    /// A disk that is full or fails; what keeps an editor's words from being stored, see
+    /// [`TextSession::flush`]: they are lost if the app ends now, else stored after
+    /// [`Database::resume`]. The file is let go of all the same.
     pub fn suspend(&self) -> Result<()> {
         self.inner.watcher.stop();
         if let Some(sync) = self.sync() {
             sync.stop(Event::Suspend);
         }
-        self.store_texts(false);
+        let typed = self.inner.editors.flush();
         self.show_texts();
-        Ok(self.inner.storage.suspend()?)
+        self.inner.storage.suspend()?;
+        typed
     }
 
     /// Takes the file up again after [`Database::suspend`].
@@ -362,24 +337,28 @@ impl Database {
         self.inner.storage.resume()?;
         self.inner.watches.all();
         self.inner.watcher.start();
+        self.inner.editors.try_again();
         if let Some(sync) = self.sync() {
             sync.resume();
         }
         Ok(())
     }
 
-    /// Closes for good, for every clone: everything is on the disk, watched queries end, calls fail
-    /// with `closed`. Closing twice is fine.
+    /// Closes for good, for every clone: everything is on the disk, editors are closed, watched queries
+    /// end, calls fail with `closed`. Closing twice is fine.
     ///
     /// # Errors
-    /// A disk that is full or fails; it is closed all the same.
+    /// What keeps an editor's words from being stored, see [`TextSession::flush`]: the database stays
+    /// open then, with that editor and its words, until they can be stored or are given up
+    /// ([`TextSession::discard`]). A disk that is full or fails; it is closed all the same.
     pub fn close(&self) -> Result<()> {
+        self.inner.editors.flush()?;
+        self.inner.editors.close()?;
         let sync = self.held_sync().take();
         if let Some(sync) = sync {
             sync.stop(Event::Close);
         }
         self.inner.watcher.stop();
-        self.store_texts(true);
         self.show_texts();
         let closed = self.inner.storage.close();
         self.inner.watches.end();
@@ -396,6 +375,11 @@ impl Database {
             Ok(()) | Err(StorageError::Suspended | StorageError::Closed) => {}
             Err(error) => tracing::warn!(%error, "texts could not be shown to queries"),
         }
+    }
+
+    /// Texts that are open.
+    pub(crate) fn editors(&self) -> &Editors {
+        &self.inner.editors
     }
 
     /// What everything else works on.

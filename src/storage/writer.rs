@@ -240,6 +240,12 @@ impl Storage {
             .store(true, std::sync::atomic::Ordering::Relaxed);
     }
 
+    /// Has the next read open the file.
+    #[cfg(test)]
+    pub(crate) fn close_idle_readers(&self) {
+        self.readers.close_idle();
+    }
+
     pub(super) fn writer(&self) -> MutexGuard<'_, Writer> {
         // A panic inside a write rolled back as it unwound; nothing of it is left here.
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)

@@ -3,6 +3,7 @@
 
 mod content;
 mod edit;
+mod editors;
 mod element;
 mod open;
 mod session;
@@ -17,8 +18,8 @@ use driftline_core::text::{TextError, TextKind};
 
 pub use content::RichText;
 pub use edit::{Offsets, TextEdit};
+pub(crate) use editors::Editors;
 pub use element::{ElementId, ListElement};
-pub(crate) use open::Session;
 pub use session::{TextNews, TextSession};
 pub use transaction::{OpenList, OpenRichText};
 

@@ -9,10 +9,10 @@ use tokio::sync::Notify;
 
 use super::failed;
 use super::state::{CLOSED, State};
-use super::untold::{Untold, difference};
+use super::untold::{Untold, changes_something};
 use crate::error::{Error, Result};
 use crate::storage::text::{Editing, News, TextPlace, refuse_readers};
-use crate::storage::{Changes, Origin, Storage};
+use crate::storage::{self, Changes, Origin, Storage};
 
 /// What is typed is stored so many milliseconds later at the latest.
 const FRAME: u64 = 16;
@@ -117,20 +117,14 @@ impl Session {
         let mut state = self.state();
         // What comes from here on raises it again.
         self.signal().dirty = false;
+        self.settle(&mut state)?;
         let editing = state.editing()?;
         let news = self.storage.read(|tx| editing.catch_up(tx))?;
         state.tell(news)
     }
 
     pub(crate) fn flush(&self) -> Result<()> {
-        let mut state = self.state();
-        if !state.editing()?.is_ahead()? {
-            return Ok(());
-        }
-        let stored = self.store(&mut state);
-        self.storage
-            .after_local_write(stored.as_ref().is_err_and(Error::is_queue_full));
-        stored
+        self.when_stored(|_| Ok(()))
     }
 
     /// Reads the text once nothing of it is ahead of the file.
@@ -138,94 +132,116 @@ impl Session {
         &self,
         read: impl FnOnce(&mut TextBody, &Untold) -> std::result::Result<T, TextError>,
     ) -> Result<T> {
-        let mut state = self.state();
-        let ahead = state.editing()?.is_ahead()?;
-        if ahead {
-            self.store(&mut state)?;
-        }
-        let untold = state.untold.clone();
-        let found = read(state.editing()?.body()?, &untold).map_err(failed);
-        drop(state);
-        if ahead {
-            self.storage.after_local_write(false);
-        }
-        found
-    }
-
-    fn store(&self, state: &mut State) -> Result<()> {
-        loop {
-            let editing = state.editing()?;
-            let news = self.storage.write_tx(Origin::Local, |tx| editing.store(tx));
-            match news {
-                Ok(News::Edits(edits)) => {
-                    editing.stored();
-                    state.failed = false;
-                    return state.tell(News::Edits(edits));
-                }
-                // On the text as it is now, in another transaction.
-                Ok(anew) => state.tell(anew)?,
-                Err(error) => {
-                    state.failed = true;
-                    self.open_again(state)?;
-                    return Err(error.into());
-                }
-            }
-        }
-    }
-
-    /// The open text is ahead of the file: it is opened anew, and what is not stored put on top.
-    fn open_again(&self, state: &mut State) -> Result<()> {
-        let editing = state.editing()?;
-        let mut unstored = editing.stored();
-        if unstored.is_empty() {
-            return Ok(());
-        }
-        unstored.append(&mut editing.body()?.unstage().map_err(failed)?);
-        let mut anew = match self.storage.read(|tx| Editing::open(tx, &self.place)) {
-            Ok(anew) => anew,
-            Err(error) => {
-                editing.keep_unstored(unstored);
-                return Err(error.into());
-            }
-        };
-        let before = editing.body()?.text().map_err(failed)?;
-        for change in unstored {
-            anew.put_back(change)?;
-        }
-        let after = anew.body()?.text().map_err(failed)?;
-        if after != before {
-            state.untold.begin_anew(difference(&before, &after));
-            self.raise(false);
-        }
-        state.editing = Some(anew);
-        Ok(())
+        self.when_stored(|state| {
+            let untold = state.untold.clone();
+            read(state.editing()?.body()?, &untold).map_err(failed)
+        })
     }
 
     pub(crate) fn close(&self) -> Result<()> {
-        match self.flush() {
-            Err(error) if error.code() == CLOSED => return Err(error),
-            other => other?,
-        }
-        self.end();
+        // At once: what is typed between the two would be lost.
+        self.when_stored(|state| {
+            state.editing = None;
+            Ok(())
+        })?;
+        self.closed();
         Ok(())
     }
 
     /// Closes without storing.
     pub(crate) fn end(&self) {
         self.state().editing = None;
+        self.closed();
+    }
+
+    fn closed(&self) {
         self.raise(true);
         self.frame.notify_one();
+    }
+
+    /// Has another frame stored, if anything is ahead of the file.
+    pub(super) fn try_again(&self) {
+        self.frame.notify_one();
+    }
+
+    /// Does `then` once nothing is ahead of the file, before anything else is typed.
+    fn when_stored<T>(&self, then: impl FnOnce(&mut State) -> Result<T>) -> Result<T> {
+        let mut state = self.state();
+        let ahead = state.editing()?.is_ahead()?;
+        let stored = match ahead {
+            true => self.store(&mut state),
+            false => Ok(()),
+        };
+        let was_too_full = stored.as_ref().is_err_and(Error::is_queue_full);
+        let done = stored.and_then(|()| then(&mut state));
+        drop(state);
+        if ahead {
+            self.storage.after_local_write(was_too_full);
+        }
+        done
+    }
+
+    fn store(&self, state: &mut State) -> Result<()> {
+        loop {
+            self.settle(state)?;
+            let editing = state.editing()?;
+            let stored = self.storage.write_tx(Origin::Local, |tx| editing.store(tx));
+            if let Ok(None) = stored {
+                editing.settled();
+            }
+            // Also where nothing was stored: it shows, and the editor's offsets are to be moved over it.
+            let heard = editing.take_heard();
+            state.untold.add(heard);
+            match stored {
+                Ok(None) => {
+                    state.failed = false;
+                    return Ok(());
+                }
+                // On the text as it is now, in another transaction.
+                Ok(Some(anew)) => state.tell(News::Anew(anew))?,
+                Err(error) => {
+                    state.failed = true;
+                    if let Err(error) = self.settle(state) {
+                        tracing::debug!(%error, "a text could not be opened anew yet");
+                    }
+                    return Err(error.into());
+                }
+            }
+        }
+    }
+
+    /// After a transaction that did not end well the text that is open has what the file lacks, and
+    /// nothing can be stored on top of that: it is opened anew, and that put on top. Where that fails it
+    /// waits as it is for the next call.
+    fn settle(&self, state: &mut State) -> Result<()> {
+        let editing = state.editing()?;
+        if !editing.is_unsettled() {
+            return Ok(());
+        }
+        let (anew, is_stored) = self.storage.read(|tx| -> storage::Result<_> {
+            let anew = Editing::open(tx, &self.place)?;
+            let is_stored = editing.is_stored_in(tx, &anew)?;
+            Ok((anew, is_stored))
+        })?;
+        if is_stored {
+            editing.settled();
+        }
+        let others = state.go_on_with(anew)?;
+        if changes_something(&others) {
+            state.untold.begin_anew(others);
+            self.raise(false);
+        }
+        Ok(())
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if let Some(editing) = &mut state.editing {
-            let stored = self.storage.write_tx(Origin::Local, |tx| editing.store(tx));
-            if let Err(error) = stored {
-                tracing::warn!(%error, "an editor's last frame could not be stored");
+        match self.flush() {
+            Err(error) if error.code() != CLOSED => {
+                tracing::warn!(%error, "what was typed last into an editor is lost");
             }
+            _ => {}
         }
         self.frame.notify_one();
     }

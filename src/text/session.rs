@@ -31,7 +31,8 @@ pub enum TextNews {
 /// A rich text that is open in an editor. Cloning shares it. Several sessions, in one process or
 /// several, may have the same text open; each undoes its own edits only.
 ///
-/// Offsets count UTF-16 units. Dropping the last clone stores what was typed.
+/// Offsets count UTF-16 units. Dropping the last clone stores what was typed; but it cannot say so if
+/// that fails, and inside a write it does: [`TextSession::close`] tells.
 #[derive(Clone)]
 pub struct TextSession {
     inner: Arc<Session>,
@@ -230,6 +231,12 @@ impl TextSession {
     /// What [`TextSession::flush`] fails with; the session stays open then.
     pub fn close(&self) -> Result<()> {
         self.inner.close()
+    }
+
+    /// Closes without storing what was typed since the last frame: for words that nothing will ever make
+    /// room for, of a document that is gone, say. [`TextSession::content`] has them until then.
+    pub fn discard(&self) {
+        self.inner.end();
     }
 }
 

@@ -47,25 +47,28 @@ impl State {
     pub(super) fn tell(&mut self, news: News) -> Result<()> {
         match news {
             News::Edits(edits) => self.untold.add(edits),
-            News::Anew(mut anew) => {
-                let before = self.editing()?.body()?;
-                let staged = before.unstage().map_err(failed)?;
-                let change = difference(
-                    &before.text().map_err(failed)?,
-                    &anew.body()?.text().map_err(failed)?,
-                );
-                let mut others = change;
-                for own in staged {
-                    let next = others.under(&own);
-                    let moved = own.over(&others);
-                    others = next;
-                    anew.body()?.stage_deltas(vec![moved]).map_err(failed)?;
-                }
-                self.editing = Some(*anew);
+            News::Anew(anew) => {
+                let others = self.go_on_with(*anew)?;
                 self.untold.begin_anew(others);
             }
         }
         Ok(())
+    }
+
+    /// Goes on with the text opened anew, and what the file does not have on top of it. Answers what
+    /// that changes for whoever sees both already. If it does not fit nothing has changed.
+    pub(super) fn go_on_with(&mut self, mut anew: Editing) -> Result<Delta> {
+        let before = self.editing()?;
+        let now = anew.body()?.text().map_err(failed)?;
+        let mut others = difference(&before.text_in_file()?, &now);
+        for own in before.ahead()? {
+            let next = others.under(&own);
+            let moved = own.over(&others);
+            others = next;
+            anew.body()?.stage_deltas(vec![moved]).map_err(failed)?;
+        }
+        self.editing = Some(anew);
+        Ok(others)
     }
 
     /// Makes edits by the offsets of an editor that may not have been told everything.

@@ -243,6 +243,13 @@ pub(super) fn difference(before: &str, after: &str) -> Delta {
         .insert(String::from_iter(part(&new)), Default::default())
 }
 
+/// Whether a change is one.
+pub(super) fn changes_something(change: &Delta) -> bool {
+    let stays =
+        |step: &Step| matches!(step, Step::Retain { attributes, .. } if attributes.is_empty());
+    !change.steps().iter().all(stays)
+}
+
 fn utf16(text: &str) -> u32 {
     text.encode_utf16().count() as u32
 }

@@ -312,14 +312,21 @@ impl Device {
         self.process().is_some_and(Process::is_alive)
     }
 
-    /// Closes the database as an app does; the process goes on.
+    /// Closes the database as an app does; the process goes on. Words that cannot be stored, into a letter
+    /// that is gone or onto a full disk, are given up.
     ///
     /// # Errors
-    /// What [`Database::close`] says; it is closed all the same.
+    /// What [`Database::close`] says then; it is closed all the same.
     pub fn close(&mut self) -> driftline::Result<()> {
-        match self.open.take() {
-            Some(open) => open.database.close(),
-            None => Ok(()),
+        let Some(open) = self.open.take() else {
+            return Ok(());
+        };
+        match open.database.close() {
+            Err(_) if !open.editors.is_empty() => {
+                open.editors.values().for_each(TextSession::discard);
+                open.database.close()
+            }
+            closed => closed,
         }
     }
 

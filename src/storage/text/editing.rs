@@ -4,7 +4,7 @@ use driftline_core::id::OpId;
 use driftline_core::merge::TextState;
 use driftline_core::op::{Change, ChangeKind, Refusal, TextEdit, Update, refusal};
 use driftline_core::text::guard::{self, Check};
-use driftline_core::text::{Delta, Mark, Step, TextBody, TextError};
+use driftline_core::text::{Delta, Mark, TextBody, TextError};
 
 use super::super::attach;
 use super::super::error::{Result, StorageError};
@@ -26,8 +26,20 @@ pub(crate) struct Editing {
     open: OpenText,
     /// What the document said of the text when it was last looked at.
     seen: Option<TextState>,
-    /// Edits that Yrs has and whose transaction has not ended yet.
-    unstored: Vec<Delta>,
+    /// What Yrs has of a transaction that has not ended, or not well.
+    unsettled: Option<Unsettled>,
+    /// What others did that was taken in while storing and nobody has asked for yet.
+    heard: Vec<Delta>,
+}
+
+/// Edits of which it is not known that they are in the file.
+#[derive(Default)]
+struct Unsettled {
+    changes: Vec<Delta>,
+    /// What takes each of them back.
+    inverses: Vec<Delta>,
+    /// The op they were to become, once it was drawn.
+    op: Option<OpId>,
 }
 
 /// What happened to a text since it was last looked at.
@@ -56,7 +68,8 @@ impl Editing {
             opening,
             open,
             seen: stored.shown.texts.get(place.field).cloned(),
-            unstored: Vec::new(),
+            unsettled: None,
+            heard: Vec::new(),
         })
     }
 
@@ -147,56 +160,80 @@ impl Editing {
     }
 
     /// Stores what was edited since the last time, in one op of its own, on top of what the file has
-    /// got meanwhile.
-    pub(crate) fn store(&mut self, tx: &WriteTx<'_>) -> Result<News> {
+    /// got meanwhile. Answers the text opened anew, with nothing stored, if what is open is not a part of
+    /// it.
+    pub(crate) fn store(&mut self, tx: &WriteTx<'_>) -> Result<Option<Box<Editing>>> {
         if tx.storage().is_attaching() {
             attach::turn_at(tx, self.place.collection, &self.place.document)?;
         }
         let stored = live(tx, &self.place)?;
-        let news = self.follow(tx, &stored)?;
-        if let News::Edits(_) = &news
-            && let Some(edited) = self.body()?.commit()?
-        {
-            self.unstored = edited.changes;
-            self.write(tx, stored, edited.update)?;
+        match self.follow(tx, &stored)? {
+            News::Edits(edits) => self.heard.extend(edits),
+            News::Anew(anew) => return Ok(Some(anew)),
         }
-        Ok(news)
+        if self.body()?.is_staged() {
+            self.unsettled = Some(Unsettled::default());
+            if let Some(edited) = self.body()?.commit()? {
+                self.unsettled = Some(Unsettled {
+                    changes: edited.changes,
+                    inverses: edited.inverses,
+                    op: None,
+                });
+                self.write(tx, stored, edited.update)?;
+            }
+        }
+        Ok(None)
     }
 
-    /// The transaction has ended; answers what is in the file only if it was committed.
-    pub(crate) fn stored(&mut self) -> Vec<Delta> {
-        std::mem::take(&mut self.unstored)
+    /// What others did that storing took in, whether or not it ended well.
+    pub(crate) fn take_heard(&mut self) -> Vec<Delta> {
+        std::mem::take(&mut self.heard)
     }
 
-    /// What could not be stored waits for the next attempt.
-    pub(crate) fn keep_unstored(&mut self, unstored: Vec<Delta>) {
-        self.unstored = unstored;
+    /// What was to be stored is in the file.
+    pub(crate) fn settled(&mut self) {
+        self.unsettled = None;
+    }
+
+    /// Whether a transaction did not end well: the text is to be opened anew before anything else.
+    pub(crate) fn is_unsettled(&self) -> bool {
+        self.unsettled.is_some()
+    }
+
+    /// Whether what was to be stored is in the file all the same, seen in the text opened anew.
+    pub(crate) fn is_stored_in(&self, tx: &ReadTx<'_>, anew: &Editing) -> Result<bool> {
+        let Some(op) = self.unsettled.as_ref().and_then(|unsettled| unsettled.op) else {
+            return Ok(false);
+        };
+        let open = &anew.open;
+        if open.pending.contains(&op) || open.marks.iter().any(|mark| mark.last == op) {
+            return Ok(true);
+        }
+        let Some(seen) = &anew.seen else {
+            return Ok(false);
+        };
+        let base = crdt::load(tx.conn(), &self.place, seen.root, 0)?;
+        Ok(base.tail.iter().any(|tail| tail.op == op))
     }
 
     /// Whether something shows that the file does not have.
     pub(crate) fn is_ahead(&mut self) -> Result<bool> {
-        Ok(!self.unstored.is_empty() || self.body()?.is_staged())
+        Ok(self.is_unsettled() || self.body()?.is_staged())
     }
 
-    /// Puts an edit that could not be stored on top of what the file has now; where it does not fit
-    /// any more its words go to the end.
-    pub(crate) fn put_back(&mut self, change: Delta) -> Result<()> {
-        let words: String = change
-            .steps()
-            .iter()
-            .filter_map(|step| match step {
-                Step::Insert { text, .. } => Some(text.as_str()),
-                _ => None,
-            })
-            .collect();
-        let body = self.body()?;
-        if body.stage_deltas(vec![change]).is_err() {
-            let end = body.units()?;
-            body.stage_deltas(vec![
-                Delta::new().retain(end).insert(words, Default::default()),
-            ])?;
-        }
-        Ok(())
+    /// What shows and the file does not have, in order.
+    pub(crate) fn ahead(&mut self) -> Result<Vec<Delta>> {
+        let unsettled = self.unsettled.as_ref();
+        let mut ahead = unsettled.map_or_else(Vec::new, |unsettled| unsettled.changes.clone());
+        ahead.extend_from_slice(self.body()?.staged());
+        Ok(ahead)
+    }
+
+    /// The text without that.
+    pub(crate) fn text_in_file(&mut self) -> Result<String> {
+        let unsettled = self.unsettled.as_ref();
+        let inverses = unsettled.map_or_else(Vec::new, |unsettled| unsettled.inverses.clone());
+        Ok(self.body()?.text_before(&inverses)?)
     }
 
     fn write(&mut self, tx: &WriteTx<'_>, stored: StoredDocument, update: Vec<u8>) -> Result<()> {
@@ -220,6 +257,9 @@ impl Editing {
         self.seen = shown.cloned();
         let text = self.seen.as_ref().ok_or(TextError::Broken)?;
         self.open.marks.clone_from(&text.marks);
+        if let Some(unsettled) = &mut self.unsettled {
+            unsettled.op = Mark::of(&self.open.marks, writer).map(|mark| mark.last);
+        }
         self.open
             .pending
             .extend(write.finish()?.map(|queued| queued.op));

@@ -1,5 +1,6 @@
 //! Texts and lists in transactions: edited, read back, queried, refused.
 
+mod leaving;
 mod lists;
 mod sessions;
 

@@ -1,6 +1,7 @@
 //! One's own edits: staged, told to Yrs, taken back.
 
 use super::super::TextError;
+use super::super::action::Actions;
 use super::super::delta::Delta;
 use super::super::history::History;
 use super::super::plan::{OffsetUnit, TextChange, check_delta, plan};
@@ -73,35 +74,48 @@ impl TextBody {
     /// Tells Yrs of all that is staged, as one update; answers nothing if nothing is.
     ///
     /// # Errors
-    /// If the update would be too large or Yrs fails; the text is then [`TextError::Broken`].
+    /// If the update would be too large or Yrs fails; the text is then [`TextError::Broken`], and what
+    /// is staged stays so, for this text opened anew.
     pub fn commit(&mut self) -> Result<Option<Edited>, TextError> {
-        let staged = std::mem::take(&mut self.staged);
         // What was typed and taken back again says nothing.
-        if staged.actions.is_empty() {
+        if self.staged.actions.is_empty() {
+            self.staged = Staged::default();
             return Ok(None);
         }
-        let (text, limits) = (&self.text, &self.limits.guard);
+        let (text, limits, staged) = (&self.text, &self.limits.guard, &self.staged);
         let update = self.document.author(limits, |txn| {
             for action in staged.actions.iter() {
                 action.perform(text, txn);
             }
         })?;
+        let staged = std::mem::take(&mut self.staged);
         Ok(Some(Edited {
             update,
             changes: staged.changes,
+            inverses: staged.inverses,
         }))
     }
 
-    /// Takes back what is staged and answers it, in order: to be staged on this text opened anew.
+    /// What is staged, in order, each on what the one before left.
+    pub fn staged(&self) -> &[Delta] {
+        &self.staged.changes
+    }
+
+    /// The text as it was before what is staged, and before the last commits, whose `inverses` these
+    /// are in order.
     ///
     /// # Errors
-    /// If the text is [`TextError::Broken`].
-    pub fn unstage(&mut self) -> Result<Vec<Delta>, TextError> {
-        let staged = std::mem::take(&mut self.staged);
-        let mut shown = self.take_shown()?;
-        staged.take_off(&mut shown)?;
-        self.shown = Some(shown);
-        Ok(staged.changes)
+    /// If the text is [`TextError::Broken`]; if they are of other commits.
+    pub fn text_before(&self, inverses: &[Delta]) -> Result<String, TextError> {
+        let mut shown = match &self.shown {
+            Some(shown) => shown.clone(),
+            None => self.look()?,
+        };
+        self.staged.take_off(&mut shown)?;
+        for inverse in inverses.iter().rev() {
+            shown.apply(inverse, &mut Actions::default())?;
+        }
+        Ok(shown.text())
     }
 
     /// Whether something shows that Yrs has not been told of.

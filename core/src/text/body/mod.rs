@@ -45,6 +45,8 @@ pub struct Edited {
     pub update: Vec<u8>,
     /// The changes in the order they were made, each on what the one before left.
     pub changes: Vec<Delta>,
+    /// What takes each of them back.
+    pub inverses: Vec<Delta>,
 }
 
 /// An open rich text.
