@@ -6,50 +6,79 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The names that a guard may have.
+/// What a guard may be.
+#[derive(Default)]
 struct Tests {
-    functions: HashSet<String>,
-    modules: HashSet<String>,
+    /// Folders, file and modules of each test, and last its name.
+    paths: Vec<Vec<String>>,
+    /// Crash scenarios, by name.
+    scenarios: HashSet<String>,
 }
 
 impl Tests {
     fn of(root: &Path) -> Tests {
-        let mut tests = Tests {
-            functions: HashSet::new(),
-            modules: HashSet::new(),
-        };
+        let mut tests = Tests::default();
         for folder in ["core", "src", "server", "tests", "simulation"] {
-            tests.read(&root.join(folder));
+            tests.read(&root.join(folder), &mut Vec::new());
+        }
+        let scenarios = root.join("simulation/src/crash/scenarios");
+        for entry in fs::read_dir(scenarios).unwrap() {
+            let text = fs::read_to_string(entry.unwrap().path()).unwrap();
+            let quoted = text.split('"').skip(1).step_by(2).map(str::to_owned);
+            tests.scenarios.extend(quoted);
         }
         tests
     }
 
-    fn read(&mut self, place: &Path) {
-        if let Some(stem) = place.file_stem() {
-            self.modules.insert(stem.to_string_lossy().into_owned());
-        }
+    fn read(&mut self, place: &Path, within: &mut Vec<String>) {
+        let Some(stem) = place.file_stem() else {
+            return;
+        };
+        within.push(stem.to_string_lossy().into_owned());
         if place.is_dir() {
             let inside = fs::read_dir(place).unwrap();
-            inside.for_each(|entry| self.read(&entry.unwrap().path()));
-            return;
+            inside.for_each(|entry| self.read(&entry.unwrap().path(), within));
+        } else if place.extension().is_some_and(|extension| extension == "rs") {
+            self.take(&fs::read_to_string(place).unwrap(), within);
         }
-        if place.extension().is_none_or(|extension| extension != "rs") {
-            return;
-        }
-        for line in fs::read_to_string(place).unwrap().lines() {
-            let mut line = line.trim_start();
+        within.pop();
+    }
+
+    /// Takes the tests of a file: functions below an attribute that makes them tests.
+    fn take(&mut self, text: &str, within: &[String]) {
+        let mut modules: Vec<(usize, String)> = Vec::new();
+        let mut is_test = false;
+        for line in text.lines() {
+            let depth = line.len() - line.trim_start().len();
+            let mut line = line.trim();
+            if line.starts_with("#[") {
+                is_test |= line.starts_with("#[test]") || line.starts_with("#[tokio::test");
+                continue;
+            }
             for word in ["pub ", "async "] {
                 line = line.strip_prefix(word).unwrap_or(line);
             }
-            if let Some(rest) = line.strip_prefix("fn ") {
-                let name = rest.split(['(', '<']).next().unwrap_or(rest);
-                self.functions.insert(name.to_owned());
+            if let Some(name) = line
+                .strip_prefix("mod ")
+                .and_then(|rest| rest.strip_suffix(" {"))
+            {
+                modules.retain(|(outer, _)| *outer < depth);
+                modules.push((depth, name.to_owned()));
+            } else if let Some(rest) = line.strip_prefix("fn ") {
+                if std::mem::take(&mut is_test) {
+                    let name = rest.split(['(', '<']).next().unwrap_or(rest);
+                    let inner = modules.iter().filter(|(outer, _)| *outer < depth);
+                    let inner = inner.map(|(_, module)| module.as_str());
+                    let outer = within.iter().map(String::as_str);
+                    let path = outer.chain(inner).chain([name]);
+                    self.paths.push(path.map(str::to_owned).collect());
+                }
             }
         }
     }
 
-    /// Whether a guard is there: its last part a test, or a module of tests; the parts before it
-    /// modules. A star stands for the rest of a name.
+    /// Whether a guard is there: a test, by its name and some of what it lies in; all tests that lie in
+    /// something, by a star or by its name; or a crash scenario.
     fn have(&self, guard: &str) -> bool {
         let parts: Vec<&str> = guard
             .split(['/', ':'])
@@ -58,14 +87,23 @@ impl Tests {
         let Some((last, path)) = parts.split_last() else {
             return false;
         };
-        // A suite is called by its folder or, in tests/flows, by its program's name.
-        let path_stands = path.iter().all(|part| self.modules.contains(*part));
-        let stands = match last.strip_suffix('*') {
-            Some("") => !path.is_empty(),
-            Some(prefix) => self.functions.iter().any(|name| name.starts_with(prefix)),
-            None => self.functions.contains(*last) || self.modules.contains(*last),
+        let lies_in = |test: &[String], modules: &[&str]| {
+            let mut outer = test.iter();
+            modules
+                .iter()
+                .all(|module| outer.any(|name| name == module))
         };
-        path_stands && stands
+        let stands = |test: &Vec<String>| {
+            let Some((name, within)) = test.split_last() else {
+                return false;
+            };
+            match last.strip_suffix('*') {
+                Some(start) => lies_in(within, path) && name.starts_with(start),
+                None => lies_in(within, path) && name == last || lies_in(within, &parts),
+            }
+        };
+        let named = !path.is_empty() || !last.starts_with('*');
+        named && self.paths.iter().any(stands) || self.scenarios.contains(guard)
     }
 
     /// Whether a schedule of the design's review, such as K7, has a test.
@@ -75,8 +113,8 @@ impl Tests {
             format!("{}{number}_", kind.to_lowercase()),
             format!("{}{number:0>2}_", kind.to_lowercase()),
         ];
-        let is_test = |name: &String| forms.iter().any(|form| name.starts_with(form));
-        self.functions.iter().any(is_test)
+        let mut names = self.paths.iter().filter_map(|path| path.last());
+        names.any(|name| forms.iter().any(|form| name.starts_with(form)))
     }
 }
 
@@ -131,15 +169,25 @@ fn every_guard_of_a_promise_is_there() {
 
 #[test]
 fn a_guard_that_is_not_there_is_noticed() {
-    let tests = Tests {
-        functions: HashSet::from(["a_write_is_kept".to_owned(), "k07_a_retry".to_owned()]),
-        modules: HashSet::from(["flows".to_owned(), "network".to_owned()]),
-    };
+    let mut tests = Tests::default();
+    let within = ["tests", "flows", "network"].map(str::to_owned);
+    let text = "#[test]\npub fn a_write_is_kept() {}\nfn helps() {}\n#[cfg(test)]\nmod inner {\n    #[test]\n    \
+                #[ignore]\n    fn k07_a_retry() {}\n}\n#[tokio::test]\nasync fn last() {}\n";
+    tests.take(text, &within);
+    tests.scenarios.insert("write-normal".to_owned());
     assert!(tests.have("flows::network::a_write_is_kept"));
     assert!(tests.have("flows::network::*") && tests.have("flows::a_write_*"));
+    assert!(tests.have("network") && tests.have("network::inner") && tests.have("flows::last"));
+    assert!(tests.have("network::inner::k07_a_retry") && tests.have("write-normal"));
     assert!(!tests.have("flows::network::a_write_is_lost"));
     assert!(!tests.have("flows::elsewhere::a_write_is_kept"));
-    assert!(!tests.have("flows::b_*"));
+    assert!(
+        !tests.have("network::flows::a_write_is_kept"),
+        "the other way round"
+    );
+    assert!(!tests.have("network::helps"), "it is no test");
+    assert!(!tests.have("inner::last") && !tests.have("write-full"));
+    assert!(!tests.have("flows::b_*") && !tests.have("*"));
     assert!(tests.have_schedule("K7") && !tests.have_schedule("K8"));
     let (named, schedules) = guards("| a | b | K7, `flows::x` and S10 |\nnot `a` row\n");
     assert_eq!(
