@@ -36,6 +36,10 @@ pub enum Mutant {
     CounterForgets,
     /// An update brings a deleted document back.
     UpdateRevivesDeleted,
+    /// The server keeps no tombstone of what was deleted.
+    TombstoneForgotten,
+    /// A device keeps no tombstone of what was deleted.
+    TombstoneForgottenOnDevice,
     /// A late write lands in whatever generation there is.
     GenerationIgnored,
     /// A delete takes an update away that it had not seen.
@@ -102,10 +106,14 @@ pub enum Mutant {
     IdsNotAboveTheLast,
     /// Watchers are not told of what the server sent.
     NotNotified,
+    /// Watchers are told before the commit, and not again.
+    NotifiedBeforeCommit,
     /// A commit that reports an error counts as undone.
     FailedCommitTrusted,
     /// A copy of a file goes on under the original's writer.
     WriterKept,
+    /// After a loss of power that took writes a file goes on under their writer.
+    WriterKeptAfterPowerLoss,
     /// A commit under Full does not wait for the disk.
     NormalInsteadOfFull,
     /// What an earlier process left in the log counts as being on the disk.
@@ -145,6 +153,8 @@ impl Mutant {
         Mutant::RemoveTakesUnseen,
         Mutant::CounterForgets,
         Mutant::UpdateRevivesDeleted,
+        Mutant::TombstoneForgotten,
+        Mutant::TombstoneForgottenOnDevice,
         Mutant::GenerationIgnored,
         Mutant::UpdateWinsForgotten,
         Mutant::DocumentMergedByField,
@@ -178,8 +188,10 @@ impl Mutant {
         Mutant::JoinsWhatWasSent,
         Mutant::IdsNotAboveTheLast,
         Mutant::NotNotified,
+        Mutant::NotifiedBeforeCommit,
         Mutant::FailedCommitTrusted,
         Mutant::WriterKept,
+        Mutant::WriterKeptAfterPowerLoss,
         Mutant::NormalInsteadOfFull,
         Mutant::LogTrusted,
         Mutant::SetAsideForgotten,
@@ -229,6 +241,8 @@ impl Mutant {
             Mutant::RemoveTakesUnseen => "a removal takes away what its author had not seen",
             Mutant::CounterForgets => "an increment replaces the sum",
             Mutant::UpdateRevivesDeleted => "an update brings a deleted document back",
+            Mutant::TombstoneForgotten => "the server keeps no tombstone of what was deleted",
+            Mutant::TombstoneForgottenOnDevice => "a device keeps no tombstone of what was deleted",
             Mutant::GenerationIgnored => "a late write lands in whatever generation there is",
             Mutant::UpdateWinsForgotten => "a delete takes an update away that it had not seen",
             Mutant::DocumentMergedByField => {
@@ -282,8 +296,12 @@ impl Mutant {
             Mutant::JoinsWhatWasSent => "a write joins one that was sent already",
             Mutant::IdsNotAboveTheLast => "a clock that goes back draws smaller ids",
             Mutant::NotNotified => "watchers are not told of what the server sent",
+            Mutant::NotifiedBeforeCommit => "watchers are told before the commit, and not again",
             Mutant::FailedCommitTrusted => "a commit that reports an error counts as undone",
             Mutant::WriterKept => "a copy of a file goes on under the original's writer",
+            Mutant::WriterKeptAfterPowerLoss => {
+                "after a loss of power that took writes a file goes on under their writer"
+            }
             Mutant::NormalInsteadOfFull => "a commit under Full does not wait for the disk",
             Mutant::LogTrusted => {
                 "what an earlier process left in the log counts as being on the disk"

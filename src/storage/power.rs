@@ -8,6 +8,7 @@
 
 use driftline_core::environment::Ids;
 use driftline_core::id::BootId;
+use driftline_core::mutant::{Mutant, planted};
 use rusqlite::Connection;
 
 use super::error::Result;
@@ -45,7 +46,8 @@ pub(super) fn note(
     let within = Within::begin(conn)?;
     let session = i64::from(boot.0);
     let noted = meta::get::<i64>(conn, meta::key::UNSETTLED)?;
-    if noted.is_some_and(|noted| noted != session) {
+    let elsewhen = noted.is_some_and(|noted| noted != session);
+    if elsewhen && !planted(Mutant::WriterKeptAfterPowerLoss) {
         tracing::warn!("the system was restarted while writes were not on the disk");
         meta::set(conn, meta::key::WRITER, random_writer(ids))?;
     }

@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use driftline_core::fold::BaseImage;
 use driftline_core::id::{CollectionId, DocumentId, FieldId, OpId};
 use driftline_core::merge::DocumentState;
+use driftline_core::mutant::{Mutant, planted};
 use driftline_core::value::Value;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
@@ -377,6 +378,10 @@ fn write_tombstone(
     state: &DocumentState,
     now: i64,
 ) -> Result<Place> {
+    if planted(Mutant::TombstoneForgottenOnDevice) {
+        delete_tombstone(conn, collection, id)?;
+        return Ok(Place::Nowhere);
+    }
     let mut statement = conn.prepare_cached(
         "INSERT INTO _dl_tombstones (collection, id, state, version, at) VALUES (?1, ?2, ?3, ?4, ?5) \
          ON CONFLICT DO UPDATE SET state = excluded.state, version = excluded.version",

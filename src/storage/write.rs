@@ -386,6 +386,11 @@ impl<'c> WriteTx<'c> {
         Ok(held)
     }
 
+    /// What it has changed so far.
+    pub(super) fn changes(&self) -> Changes {
+        self.changes.borrow().clone()
+    }
+
     pub(super) fn commit(mut self) -> std::result::Result<Changes, FailedCommit> {
         let local = self.changes.borrow().origin == Origin::Local;
         let end = match planted(Mutant::AckBeforeCommit) && local && self.now.mono % 4 == 0 {

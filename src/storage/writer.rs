@@ -104,6 +104,10 @@ impl Storage {
                 return Err(error);
             }
         };
+        let told_before = planted(Mutant::NotifiedBeforeCommit);
+        if told_before {
+            self.hooks.committed(&tx.changes());
+        }
         let committed = tx.commit();
         let in_doubt = committed.is_err() && connection.conn.is_autocommit();
         if committed.is_err() {
@@ -146,7 +150,7 @@ impl Storage {
         }
         drop(writer);
         drop(entered);
-        let untold = planted(Mutant::NotNotified) && origin == Origin::Remote;
+        let untold = told_before || planted(Mutant::NotNotified) && origin == Origin::Remote;
         if !changes.is_empty() && !untold {
             self.hooks.committed(&changes);
         }

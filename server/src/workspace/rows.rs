@@ -2,6 +2,7 @@
 
 use driftline_core::id::{CollectionId, DocumentId, FieldId, OpId, Version};
 use driftline_core::merge::{self, DocumentState, History, Linked, Record, Verdict};
+use driftline_core::mutant::{Mutant, planted};
 use driftline_core::op::{Refusal, refusal};
 use driftline_core::protocol::{DocumentResult, OpResult, Outcome};
 
@@ -53,7 +54,8 @@ impl merge::Workspace for Rows<'_> {
         collection: CollectionId,
         document: &DocumentId,
     ) -> Result<Option<DocumentState>, StoreError> {
-        self.rows.document(collection, document)
+        let found = self.rows.document(collection, document)?;
+        Ok(found.filter(|found| found.is_alive() || !planted(Mutant::TombstoneForgotten)))
     }
 
     fn record(&mut self, op: OpId) -> Result<Option<Record>, StoreError> {

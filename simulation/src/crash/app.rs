@@ -6,7 +6,7 @@ use serde_json::json;
 use super::model::Told;
 use super::schemas::STRICT_BODY;
 use super::world::{Ended, Step, World, is_settled};
-use crate::machine::WORKSPACE;
+use crate::machine::{Fate, WORKSPACE, Weather};
 
 /// A field of a document.
 pub(super) type Place<'a> = (&'a str, &'a str, &'a str);
@@ -20,7 +20,25 @@ pub(super) enum Leaving {
     Drop(&'static [u32]),
 }
 
+/// Answers take their time.
+struct Slow(u64);
+
+impl Weather for Slow {
+    fn request(&mut self, _: usize) -> Fate {
+        Fate::Arrives(0)
+    }
+
+    fn answer(&mut self, _: usize) -> Fate {
+        Fate::Arrives(self.0)
+    }
+}
+
 impl World {
+    /// From now on an answer takes so long.
+    pub(super) fn answers_take(&self, millis: u64) {
+        self.network.set_weather(Box::new(Slow(millis)));
+    }
+
     /// A write that leaves a mark: it counts and has a document of its own, all in one transaction.
     pub(super) fn write(&mut self, number: u32) -> Step {
         self.write_with(number, "short", |_| Ok(()))
@@ -157,9 +175,14 @@ impl World {
     /// Takes a marked write back.
     pub(super) fn discard(&mut self, number: u32) -> Step {
         let Some(id) = self.queued(number)? else {
+            self.comes_to(
+                false,
+                &format!("discarding write {number}, which is not queued"),
+            );
             return Ok(());
         };
         let (told, _) = self.call(|database| database.outbox().discard(&id))?;
+        self.comes_to(told == Told::Done, &format!("discarding write {number}"));
         for mark in &mut self.model.marks {
             // One that failed may still be sent; one that may have been discarded may be gone.
             mark.discarded |= mark.number == number && told != Told::Failed;
@@ -170,9 +193,14 @@ impl World {
     /// Tries a refused write again.
     pub(super) fn retry(&mut self, number: u32) -> Step {
         let Some(id) = self.queued(number)? else {
+            self.comes_to(
+                false,
+                &format!("retrying write {number}, which is not queued"),
+            );
             return Ok(());
         };
-        self.call(|database| database.outbox().retry(&id).map(drop))?;
+        let (told, _) = self.call(|database| database.outbox().retry(&id).map(drop))?;
+        self.comes_to(told == Told::Done, &format!("retrying write {number}"));
         self.unless_ended()
     }
 

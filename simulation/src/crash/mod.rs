@@ -14,6 +14,7 @@ mod scenarios;
 mod schemas;
 mod verify;
 mod world;
+mod writer;
 
 pub use point::{Ending, Point};
 pub use report::{Failure, Report};

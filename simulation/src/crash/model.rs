@@ -75,6 +75,11 @@ impl Model {
         });
     }
 
+    /// What the app was told of the write that left the last mark.
+    pub(super) fn last_told(&self) -> Option<Told> {
+        self.marks.last().map(|mark| mark.told)
+    }
+
     pub(super) fn field(&mut self, document: &str, field: &str, value: Json, told: Told) {
         let key = (document.to_owned(), field.to_owned());
         self.fields

@@ -172,10 +172,13 @@ fn prepare(scenario: &'static Scenario, schemas: &Schemas) -> Result<Prepared, S
     if (scenario.run)(&mut world).is_err() {
         return Err(failed("does not end well without a fault"));
     }
-    if let Some(sql) = scenario.comes_to
-        && !comes_to(&world, scenario.victim, sql)?
-    {
-        return Err(failed(&format!("does not come to {sql}")));
+    for (whose, sql) in scenario.comes_to {
+        if !comes_to(&world, *whose, sql)? {
+            return Err(failed(&format!("does not come to {sql}")));
+        }
+    }
+    if let Some(missed) = world.missed.first() {
+        return Err(failed(&format!("does not come to {missed}")));
     }
     let calls = recorded.get().map(Recording::calls).unwrap_or_default();
     end(&mut world, scenario.victim, Ending::Stop);
@@ -191,10 +194,10 @@ fn prepare(scenario: &'static Scenario, schemas: &Schemas) -> Result<Prepared, S
     })
 }
 
-/// Whether the victim's file says so.
-fn comes_to(world: &World, victim: Victim, sql: &str) -> Result<bool, String> {
+/// Whether the file of one of them says so.
+fn comes_to(world: &World, whose: Victim, sql: &str) -> Result<bool, String> {
     let ask = |file: &Connection| file.query_row(sql, (), |row| row.get::<_, bool>(0));
-    let said = match victim {
+    let said = match whose {
         Victim::Device => vec![world.device.with_file(ask)?],
         Victim::Server => world.server.with_files(ask)?,
     };

@@ -33,8 +33,8 @@ pub struct Scenario {
     pub(super) unclean: bool,
     /// What happens now.
     pub(super) run: fn(&mut World) -> Step,
-    /// SQL on the victim's file that says whether it came to what the scenario is about.
-    pub(super) comes_to: Option<&'static str>,
+    /// SQL on the file of one of them that says whether it came to what the scenario is about.
+    pub(super) comes_to: &'static [(Victim, &'static str)],
 }
 
 impl Scenario {
@@ -51,7 +51,7 @@ impl Scenario {
             prepare,
             unclean: false,
             run,
-            comes_to: None,
+            comes_to: &[],
         }
     }
 
@@ -71,10 +71,10 @@ impl Scenario {
         Scenario { setup, ..self }
     }
 
-    /// Without a fault this must be true at the end, lest it try something else one day.
-    const fn coming_to(self, sql: &'static str) -> Scenario {
+    /// Without a fault all of this must be true at the end, lest it try something else one day.
+    const fn coming_to(self, all: &'static [(Victim, &'static str)]) -> Scenario {
         Scenario {
-            comes_to: Some(sql),
+            comes_to: all,
             ..self
         }
     }

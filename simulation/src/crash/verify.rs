@@ -9,6 +9,7 @@ use super::model::Documents;
 use super::point::Ending;
 use super::scenarios::Victim;
 use super::world::{Ended, World, is_settled};
+use super::writer::{self, Written};
 
 /// Simulated time in which everything must have met once nothing is in the way: several rounds of
 /// the slowest retry.
@@ -44,13 +45,22 @@ fn verify_device(world: &mut World, ending: Ending) -> Result<(), String> {
     if lossy {
         world.model.forget_lost(&found, &held);
     }
-    Ok(())
+    writer::is_another(world)
 }
 
 fn end_device(world: &mut World, ending: Ending) {
     world.widget = None;
     match (ending, ending.loss()) {
-        (_, Some(loss)) => world.device.power_loss(loss),
+        (_, Some(loss)) => {
+            // What is acknowledged under `Full` is never lost.
+            let normal = world.setup().durability == Durability::Normal;
+            let before = normal.then(|| Written::in_file_of(&world.device)).flatten();
+            world.device.power_loss(loss);
+            if let Some(before) = before {
+                let after = Written::in_file_of(&world.device);
+                world.retired.extend(before.retired_by(after.as_ref()));
+            }
+        }
         (Ending::Stop, None) => {
             if let Some(process) = world.device.process() {
                 process.disarm();

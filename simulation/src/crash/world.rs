@@ -68,6 +68,10 @@ pub(super) struct World {
     /// The files of another day.
     pub(super) backup: Image,
     setup: Setup,
+    /// Writers under which a loss of power took something: nobody may know what they wrote last.
+    pub(super) retired: BTreeSet<i64>,
+    /// What a scenario is about and did not come to.
+    pub(super) missed: Vec<String>,
     /// What is done to the next process of whoever meets faults, before it opens anything.
     pub(super) on_start: Option<OnStart>,
     /// Whose process that is.
@@ -121,6 +125,8 @@ impl World {
             model: from.model.clone(),
             backup: from.backup.clone(),
             setup,
+            retired: BTreeSet::new(),
+            missed: Vec::new(),
             on_start: None,
             victim: Victim::Device,
             seed,
@@ -140,6 +146,8 @@ impl World {
             model: self.model.clone(),
             backup: self.backup.clone(),
             setup: self.setup,
+            retired: self.retired.clone(),
+            missed: Vec::new(),
             on_start: None,
             victim: self.victim,
             seed,
@@ -155,6 +163,7 @@ impl World {
             self.server.disk.fingerprint(),
         );
         (disks, self.tasks.now(), lossy).hash(&mut hasher);
+        self.retired.hash(&mut hasher);
         format!("{:?}", self.model).hash(&mut hasher);
         hasher.finish()
     }
@@ -252,6 +261,14 @@ impl World {
             Ok(())
         } else {
             Err(Ended)
+        }
+    }
+
+    /// Says what the scenario is about, and whether it came to it. A fault may keep it from that, nothing
+    /// else.
+    pub(super) fn comes_to(&mut self, reached: bool, what: &str) {
+        if !reached {
+            self.missed.push(what.to_owned());
         }
     }
 

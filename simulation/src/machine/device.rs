@@ -205,7 +205,9 @@ impl Device {
         };
         self.options.seed = self.options.seed.wrapping_add(1);
         let database = Database::open(config)?;
-        let watched = self.watches.then(|| Watched::begin(&database)).flatten();
+        let hurries = self.options.number % 2 == 1;
+        let watched = self.watches.then(|| Watched::begin(&database, hurries));
+        let watched = watched.flatten();
         self.open = Some(Open {
             editors: BTreeMap::new(),
             watched,
@@ -393,11 +395,18 @@ impl Device {
         &self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, String> {
-        let process = Process::start(&self.disk, 0);
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
-        Connection::open_with_flags_and_vfs(FILE, flags, process.vfs())
-            .and_then(|file| work(&file))
-            .map_err(|error| format!("the device's file cannot be read: {error}"))
+        on_disk(&self.disk, work)
+    }
+
+    /// The same on a copy: opening a file puts it in order.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn with_copy<T>(
+        &self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, String> {
+        on_disk(&Disk::from_image(&self.disk.image(), 0), work)
     }
 
     /// What is wrong with its file, if there is one, looked at by another process.
@@ -416,6 +425,17 @@ impl Device {
             said => Err(format!("the device's file is damaged: {said}")),
         }
     }
+}
+
+fn on_disk<T>(
+    disk: &Disk,
+    work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> Result<T, String> {
+    let process = Process::start(disk, 0);
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
+    Connection::open_with_flags_and_vfs(FILE, flags, process.vfs())
+        .and_then(|file| work(&file))
+        .map_err(|error| format!("the device's file cannot be read: {error}"))
 }
 
 /// A value as the server's own JSON has it. Bytes do not occur here.

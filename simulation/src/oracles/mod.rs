@@ -16,6 +16,8 @@ mod o10_convergence;
 mod o11_tidy;
 mod o12_status;
 mod o13_isolation;
+mod o14_liveness;
+mod o15_integrity;
 mod o16_panic;
 mod o17_order;
 mod o18_content;
@@ -30,7 +32,9 @@ mod view;
 pub use history::{Histories, History, LogRow, VersionSeen};
 pub use o01_base::base_is_the_servers;
 pub use o02_model::{log_follows_the_model, placed_in_time, states_agree};
-pub use o03_acknowledged::{acknowledged_is_queued, failed_changed_nothing, undone_stays_undone};
+pub use o03_acknowledged::{
+    acknowledged_is_queued, failed_changed_nothing, lost_a_suffix, undone_stays_undone,
+};
 pub use o04_leaving::{Farewells, nothing_left_without_a_reason};
 pub use o05_once::{counted_once, named_once, names_all};
 pub use o06_own_writes::{
@@ -39,7 +43,9 @@ pub use o06_own_writes::{
 pub use o07_groups::groups_are_whole;
 pub use o08_cursor::cursor_goes_on;
 pub use o09_generations::no_resurrection;
-pub use o10_convergence::{all_show_the_same, words_are_there, words_are_there_once};
+pub use o10_convergence::{
+    all_show_the_same, texts_are_the_servers, words_are_there, words_are_there_once,
+};
 pub use o11_tidy::nothing_is_left_over;
 pub use o12_status::{
     replaced_changes_nothing, status_tells_the_truth, watched_shows_what_is_there,
@@ -47,11 +53,15 @@ pub use o12_status::{
 pub use o13_isolation::{
     CANARY, no_canary, not_unwelcome, refused, says_nothing_private, written_by_its_author,
 };
+pub use o14_liveness::{Standing, all_arrive, listeners_hear, time_passed, works};
+pub use o15_integrity::{sound, what_was_said_stays};
 pub use o16_panic::{nothing_panicked, server_answers};
 pub use o17_order::{Push, nothing_was_overtaken, sends_in_order};
 pub use o18_content::{says_the_same, stands_for_the_unseen};
 pub use o19_ledger::{losses_are_kept, losses_are_told, typed_words_are_told};
-pub use o20_copies::{made_on_leaving, set_aside_first, writes_under_its_own_name};
+pub use o20_copies::{
+    Retired, made_on_leaving, set_aside_first, writes_under_another, writes_under_its_own_name,
+};
 pub use o21_memory::{held_little, left_little, took_little};
 pub use o22_limits::{quota_holds, quota_is_told, refused_for_quota, room_is_used};
 pub use view::{Documents, FileView, Key, QueueState, Queued};

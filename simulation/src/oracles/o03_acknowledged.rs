@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use driftline_core::id::OpId;
 use driftline_core::value::Value;
 
-use super::{FileView, Judgement, object};
+use super::{FileView, Histories, Judgement, object};
 
 const ORACLE: &str = "O3 acknowledged";
 
@@ -57,10 +57,47 @@ pub fn undone_stays_undone(
     Ok(())
 }
 
+/// Under `Normal` a loss of power takes the last commits, never one before another that is there.
+pub fn lost_a_suffix(before: &FileView, view: &FileView, histories: &Histories) -> Judgement {
+    let lost = |id: &OpId| !view.holds(*id) && !histories.ever_named(*id);
+    let ids: Vec<OpId> = before.queue.iter().map(|queued| queued.id).collect();
+    let Some(first) = ids.iter().copied().filter(lost).min() else {
+        return Ok(());
+    };
+    match ids.iter().find(|id| **id > first && view.holds(**id)) {
+        Some(id) => object(
+            ORACLE,
+            format!("the loss of power took {first} and left {id}"),
+        ),
+        None => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oracles::testing::{id, update, view_with};
+    use crate::oracles::testing::{self, id, update, view_with, wrote};
+
+    #[test]
+    fn a_loss_of_power_that_takes_one_before_another_is_refused() {
+        let queue = |ids: &[u8]| {
+            let ops: Vec<_> = ids.iter().map(|n| (*n, update("a", "x"))).collect();
+            view_with(&ops)
+        };
+        let before = queue(&[1, 2, 3]);
+        let histories = testing::histories(&[]);
+        assert_eq!(
+            lost_a_suffix(&before, &queue(&[1, 2, 3]), &histories),
+            Ok(())
+        );
+        assert_eq!(lost_a_suffix(&before, &queue(&[1]), &histories), Ok(()));
+        assert_eq!(lost_a_suffix(&before, &queue(&[]), &histories), Ok(()));
+        assert!(lost_a_suffix(&before, &queue(&[1, 3]), &histories).is_err());
+        assert!(lost_a_suffix(&before, &queue(&[2, 3]), &histories).is_err());
+        // The first is with the server.
+        let named = testing::histories(&[wrote(1, "a", "x")]);
+        assert_eq!(lost_a_suffix(&before, &queue(&[2, 3]), &named), Ok(()));
+    }
 
     #[test]
     fn a_write_that_is_not_there_or_was_not_to_be_is_refused() {

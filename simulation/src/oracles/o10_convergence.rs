@@ -33,6 +33,24 @@ pub fn all_show_the_same(
     Ok(())
 }
 
+/// Devices show of every text what the server makes of its updates.
+pub fn texts_are_the_servers(
+    shown: &BTreeMap<String, Json>,
+    texts: impl IntoIterator<Item = (String, String)>,
+    field: &str,
+) -> Judgement {
+    for (place, text) in texts {
+        let there = shown.get(&place).and_then(|document| document.get(field));
+        if there.is_some_and(|there| there.as_str() != Some(&text)) {
+            return object(
+                ORACLE,
+                format!("{place} says {text} on the server and {there:?} on devices"),
+            );
+        }
+    }
+    Ok(())
+}
+
 /// No word occurs twice in a text. Words are written once each, in brackets; those that `again` knows
 /// were put in again by an app.
 pub fn words_are_there_once(text: &str, place: &str, again: impl Fn(&str) -> bool) -> Judgement {
@@ -77,6 +95,18 @@ mod tests {
         assert!(all_show_the_same(&one, &other, "both").is_err());
         other.clear();
         assert!(all_show_the_same(&one, &other, "both").is_err());
+    }
+
+    #[test]
+    fn a_text_that_says_something_else_on_the_server_is_refused() {
+        let shown = BTreeMap::from([("1/a".to_owned(), json!({"words": "[x]", "count": 1}))]);
+        let judged = |place: &str, text: &str| {
+            texts_are_the_servers(&shown, [(place.to_owned(), text.to_owned())], "words")
+        };
+        assert_eq!(judged("1/a", "[x]"), Ok(()));
+        assert_eq!(judged("1/deleted", "[y]"), Ok(()));
+        assert!(judged("1/a", "[x][y]").is_err());
+        assert!(judged("1/a", "").is_err());
     }
 
     #[test]

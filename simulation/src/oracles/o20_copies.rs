@@ -1,7 +1,10 @@
-//! O20: copies of files. Before a file takes up another history it is copied aside, whole; and a file that
-//! was copied to another machine writes under a name of its own.
+//! O20: copies of files. Before a file takes up another history it is copied aside, whole; a file that
+//! was copied to another machine writes under a name of its own; and so does one that a loss of power put
+//! back to what it was before.
 
 use std::collections::BTreeSet;
+
+use driftline_core::id::OpId;
 
 use super::{FileView, Judgement, object};
 
@@ -51,10 +54,74 @@ pub fn writes_under_its_own_name(view: &FileView, others: &BTreeSet<u64>) -> Jud
     }
 }
 
+/// A writer whose last text the file may have forgotten, and somebody else may have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retired {
+    writer: u64,
+    /// Ops that are left of its time.
+    left: BTreeSet<OpId>,
+}
+
+impl Retired {
+    /// What a loss of power under `Normal` leaves to nobody: the writer of the file as it was `before`, if
+    /// an op was `lost`.
+    pub fn by_a_loss(
+        before: &FileView,
+        view: &FileView,
+        lost: impl Fn(OpId) -> bool,
+    ) -> Option<Retired> {
+        let took = |queued: &super::Queued| !view.holds(queued.id) && lost(queued.id);
+        let writer = before.writer.filter(|_| before.queue.iter().any(took))?;
+        let left = view.queue.iter().map(|queued| queued.id).collect();
+        Some(Retired { writer, left })
+    }
+}
+
+/// No op that came since says text under a writer that is retired.
+pub fn writes_under_another(view: &FileView, retired: &[Retired]) -> Judgement {
+    for Retired { writer, left } in retired {
+        let since = view.queue.iter().filter(|op| !left.contains(&op.id));
+        for op in since {
+            let mut texts = op
+                .body
+                .changes
+                .iter()
+                .flat_map(|change| change.texts.iter());
+            if texts.any(|(_, edit)| edit.writer == *writer) {
+                return object(
+                    ORACLE,
+                    format!(
+                        "a loss of power took text of {writer}, and {} goes on under it",
+                        op.id
+                    ),
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oracles::testing::{self, update, view_with, wrote};
+    use crate::oracles::testing::{self, id, typed, update, view_with, wrote};
+
+    #[test]
+    fn text_under_the_writer_of_what_a_loss_of_power_took_is_refused() {
+        let mut before = view_with(&[(1, typed("a", 7)), (2, typed("a", 7))]);
+        before.writer = Some(7);
+        let left = view_with(&[(1, typed("a", 7))]);
+        assert_eq!(Retired::by_a_loss(&before, &left, |_| false), None);
+        assert_eq!(Retired::by_a_loss(&before, &before, |_| true), None);
+        let retired = Retired::by_a_loss(&before, &left, |lost| lost == id(2));
+        let retired: Vec<Retired> = retired.into_iter().collect();
+        assert_eq!(retired.len(), 1);
+        assert_eq!(writes_under_another(&left, &retired), Ok(()));
+        let another = view_with(&[(1, typed("a", 7)), (3, typed("a", 8))]);
+        assert_eq!(writes_under_another(&another, &retired), Ok(()));
+        let on = view_with(&[(1, typed("a", 7)), (3, typed("a", 7))]);
+        assert!(writes_under_another(&on, &retired).is_err());
+    }
 
     #[test]
     fn a_file_that_begins_anew_without_a_whole_copy_is_refused() {

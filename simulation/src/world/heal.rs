@@ -12,9 +12,7 @@ use super::script::Act;
 use super::site::Site;
 use super::watch::Watcher;
 use crate::machine::{Device, TokenTrouble, workspace_file};
-use crate::oracles::{self, Judgement, object};
-
-const LIVENESS: &str = "O14 liveness";
+use crate::oracles::{self, Judgement, Standing, object};
 
 /// Simulated time in which all must have met once nothing is in the way: several rounds of the
 /// slowest retry.
@@ -106,20 +104,22 @@ impl World<'_> {
     }
 
     fn listeners_hear(&mut self) -> Judgement {
-        let listened: Vec<bool> = self.sites.iter().map(listens).collect();
+        let before = self.standings();
         let head = self.histories.current.head();
         self.pass(NEWS_MS)?;
         self.look()?;
-        for (site, listened) in self.sites.iter().zip(listened) {
-            if listened && listens(site) && site.view.cursor.version < head {
-                let (number, version) = (site.number, site.view.cursor.version);
-                return object(
-                    LIVENESS,
-                    format!("s{number} listens, stands at {version} and has not heard of {head}"),
-                );
-            }
-        }
-        Ok(())
+        oracles::listeners_hear(&before, &self.standings(), head)
+    }
+
+    /// How every machine stands.
+    fn standings(&self) -> Vec<Standing> {
+        let standing = |site: &Site| Standing {
+            number: site.number,
+            version: site.view.cursor.version,
+            settled: is_settled(site),
+            listens: listens(site),
+        };
+        self.sites.iter().map(standing).collect()
     }
 
     fn put_right(&mut self) -> Judgement {
@@ -129,9 +129,8 @@ impl World<'_> {
             process.disarm();
         }
         self.start_server()?;
-        if self.server.process().is_none() {
-            return object(LIVENESS, "the server does not start");
-        }
+        let started = self.server.process().ok_or("it has no process");
+        oracles::works(started, "starting the server")?;
         for at in 0..self.sites.len() {
             self.mend(at);
             self.sites[at].device.tokens.set(TokenTrouble::NONE);
@@ -144,13 +143,9 @@ impl World<'_> {
                 // Before anything is sent, as after every step.
                 self.look_at(at)?;
                 let program = self.sites[at].program(companion);
-                let Some(database) = program.database() else {
-                    return object(LIVENESS, format!("s{at} does not open"));
-                };
-                let resumed = database.resume().map_err(|error| error.code());
-                if resumed.is_err() {
-                    return object(LIVENESS, format!("s{at} does not resume: {resumed:?}"));
-                }
+                let database = program.database().ok_or("it is not open");
+                let database = oracles::works(database, &format!("opening s{at}"))?;
+                oracles::works(database.resume(), &format!("resuming s{at}"))?;
                 if let Some(sync) = program.sync() {
                     sync.token_changed();
                     sync.resume();
@@ -170,10 +165,8 @@ impl World<'_> {
             let settled = self
                 .tasks
                 .run_until(deadline, || sites.iter().all(is_settled));
-            match settled {
-                Err(_) => return object(LIVENESS, "a task spins"),
-                Ok(false) => break,
-                Ok(true) => {}
+            if !oracles::time_passed(settled)? {
+                break;
             }
             self.look()?;
             let head = self.histories.current.head();
@@ -194,22 +187,11 @@ impl World<'_> {
         }
         self.look()?;
         let head = self.histories.current.head();
-        let odd = self
-            .sites
-            .iter()
-            .find(|site| !is_settled(site) || site.view.cursor.version != head);
-        match odd {
-            None => Ok(()),
-            Some(site) => object(
-                LIVENESS,
-                format!(
-                    "s{} does not arrive at version {head}: {:?}; {:?}",
-                    site.number,
-                    site.device.sync().map(driftline::Sync::status),
-                    self.last_words(site)
-                ),
-            ),
-        }
+        oracles::all_arrive(&self.standings(), head, |number| {
+            let site = &self.sites[number];
+            let status = site.device.sync().map(driftline::Sync::status);
+            format!("{status:?}; {:?}", self.last_words(site))
+        })
     }
 
     /// What a device says of one more try.
@@ -233,22 +215,15 @@ impl World<'_> {
 
     /// What all show is the same, on devices and on the server.
     fn compare(&self) -> Judgement {
-        let served = match self.server.documents() {
-            Ok(served) => served,
-            Err(error) => return object("O15 integrity", error),
-        };
+        let served = oracles::sound(self.server.documents(), "the server")?;
         if let Some(watcher) = &self.server_watcher {
-            match watcher.table() {
-                Ok(table) => oracles::states_agree(&self.histories.current.documents(), &table)?,
-                Err(error) => return object("O15 integrity", error),
-            }
+            let table = oracles::sound(watcher.table(), "the server")?;
+            oracles::states_agree(&self.histories.current.documents(), &table)?;
         }
         let mut first: Option<(usize, BTreeMap<String, serde_json::Value>)> = None;
         for site in &self.sites {
-            let shown = match site.device.documents() {
-                Ok(shown) => shown,
-                Err(error) => return object("O15 integrity", format!("s{}: {error}", site.number)),
-            };
+            let shown = site.device.documents();
+            let shown = oracles::sound(shown, &format!("s{}", site.number))?;
             let whose = format!("s{} and the server", site.number);
             oracles::all_show_the_same(&shown, &served, &whose)?;
             oracles::nothing_is_left_over(&site.view, site.device.disk.used())?;
@@ -267,20 +242,8 @@ impl World<'_> {
         let (Some((_, shown)), Some(watcher)) = (first, &self.server_watcher) else {
             return Ok(());
         };
-        let texts = match watcher.texts() {
-            Ok(texts) => texts,
-            Err(error) => return object("O15 integrity", error),
-        };
-        for (place, text) in texts {
-            let there = shown.get(&place).and_then(|document| document.get("words"));
-            if there.is_some_and(|there| there.as_str() != Some(&text)) {
-                return object(
-                    "O10 convergence",
-                    format!("{place} says {text} on the server and {there:?} on devices"),
-                );
-            }
-        }
-        Ok(())
+        let texts = oracles::sound(watcher.texts(), "the server")?;
+        oracles::texts_are_the_servers(&shown, texts, "words")
     }
 
     fn check_words(&self, shown: &BTreeMap<String, serde_json::Value>) -> Judgement {
@@ -319,10 +282,7 @@ impl World<'_> {
         let Some(watcher) = &self.server_watcher else {
             return Ok(());
         };
-        let told = match watcher.loss_numbers() {
-            Ok(told) => told,
-            Err(error) => return object("O15 integrity", error),
-        };
+        let told = oracles::sound(watcher.loss_numbers(), "the server")?;
         for site in &self.sites {
             let Some(Ok((device, kept))) = site.watcher.as_ref().map(Watcher::losses_kept) else {
                 continue;
@@ -339,10 +299,10 @@ impl World<'_> {
         let deadline = self.tasks.now() + PATIENCE_MS;
         let sites = &self.sites;
         let alone = |site: &Site| site.programs().filter(|program| syncs(program)).count() <= 1;
-        match self.tasks.run_until(deadline, || sites.iter().all(alone)) {
-            Ok(true) => self.look(),
-            Ok(false) => object("O12 status", "two programs of one file both sync it"),
-            Err(_) => object(LIVENESS, "a task spins"),
+        let one_each = self.tasks.run_until(deadline, || sites.iter().all(alone));
+        match oracles::time_passed(one_each)? {
+            true => self.look(),
+            false => object("O12 status", "two programs of one file both sync it"),
         }
     }
 
@@ -354,14 +314,10 @@ impl World<'_> {
                 // What it says does not matter: the file is looked at.
                 let _ = companion.close();
             }
-            if let Err(error) = site.device.close() {
-                let number = site.number;
-                return object(LIVENESS, format!("s{number} does not close: {error}"));
-            }
+            let whose = format!("s{}", site.number);
+            oracles::works(site.device.close(), &format!("closing {whose}"))?;
             site.kill_all();
-            if let Err(error) = site.device.check() {
-                return object("O15 integrity", error);
-            }
+            oracles::sound(site.device.check(), &whose)?;
             for file in site.device.disk.files() {
                 let bytes = site.device.disk.read(&file).unwrap_or_default();
                 oracles::no_canary(&bytes, &file)?;
@@ -373,10 +329,7 @@ impl World<'_> {
             let bytes = self.server.disk.read(&file).unwrap_or_default();
             oracles::no_canary(&bytes, &file)?;
         }
-        match self.server.check() {
-            Ok(()) => Ok(()),
-            Err(error) => object("O15 integrity", error),
-        }
+        oracles::sound(self.server.check(), "the server")
     }
 }
 

@@ -13,7 +13,7 @@ use super::{World, logs};
 use crate::machine::workspace_file;
 use crate::model::{Accepted, Model};
 use crate::oracles::{
-    self, FileView, Histories, History, Judgement, Known, LogRow, Violation, object,
+    self, FileView, History, Judgement, Known, LogRow, Retired, Violation, object,
 };
 use crate::panics;
 
@@ -155,17 +155,13 @@ impl World<'_> {
         let told = self.sites.iter().map(|site| site.view.cursor);
         let told = told.filter(|cursor| present.has(*cursor));
         let told = told.map(|cursor| cursor.version).max().unwrap_or(0);
-        match self.may_be_lost.take().map(|sure| sure.max(told)) {
-            _ if left >= head => Ok(()),
-            Some(sure) if left >= sure => {
-                self.histories.forget_after(left);
-                self.remodel(left, &rejected)
-            }
-            _ => object(
-                "O15 integrity",
-                format!("the server had {head} versions, the loss of power left {left}"),
-            ),
+        let told = self.may_be_lost.take().map(|sure| sure.max(told));
+        oracles::what_was_said_stays(head, left, told)?;
+        if left >= head {
+            return Ok(());
         }
+        self.histories.forget_after(left);
+        self.remodel(left, &rejected)
     }
 
     fn judge_log(&mut self, served: Served) -> Judgement {
@@ -308,7 +304,14 @@ impl World<'_> {
         let mut before = std::mem::take(&mut site.view);
         if std::mem::take(&mut site.lossy) {
             // What was lost is the end of what there was.
-            lost_a_suffix(&before, &view, &self.histories)?;
+            oracles::lost_a_suffix(&before, &view, &self.histories)?;
+            let present = &self.histories.current;
+            let stands = view.cursor.version;
+            let in_base = |id| present.named(id).is_some_and(|named| named <= stands);
+            let excused = |id| site.farewells.excused.contains(&id);
+            let lost = |id| !in_base(id) && !excused(id);
+            let retired = Retired::by_a_loss(&before, &view, lost);
+            site.retired.extend(retired);
             before = FileView::default();
         }
         self.trace.line(format_args!(
@@ -360,6 +363,7 @@ impl World<'_> {
                 |id| self.wire.was_sent_in_full(machine, id),
             )?;
         }
+        oracles::writes_under_another(&view, &site.retired)?;
         if site.device.options.host_token {
             oracles::writes_under_its_own_name(&view, &site.kin)?;
         }
@@ -475,20 +479,4 @@ fn in_short(body: &OpBody) -> String {
         }
     }
     said
-}
-
-/// Under `Normal` a loss of power takes the last commits, never one before another that is there.
-fn lost_a_suffix(before: &FileView, view: &FileView, histories: &Histories) -> Judgement {
-    let lost = |id: &OpId| !view.holds(*id) && !histories.ever_named(*id);
-    let ids: Vec<OpId> = before.queue.iter().map(|queued| queued.id).collect();
-    let Some(first) = ids.iter().copied().filter(lost).min() else {
-        return Ok(());
-    };
-    match ids.iter().find(|id| **id > first && view.holds(**id)) {
-        Some(id) => object(
-            "O3 acknowledged",
-            format!("the loss of power took {first} and left {id}"),
-        ),
-        None => Ok(()),
-    }
 }

@@ -7,7 +7,7 @@ use driftline_simvfs::{Image, Process};
 
 use super::watch::Watcher;
 use crate::machine::Device;
-use crate::oracles::{Farewells, FileView, Queued};
+use crate::oracles::{Farewells, FileView, Queued, Retired};
 
 /// A device's file.
 pub(super) const FILE: &str = "/device/app.db";
@@ -33,6 +33,8 @@ pub(super) struct Site {
     pub(super) values: u32,
     /// The power went while commits may have been lost, and nobody looked since.
     pub(super) lossy: bool,
+    /// Writers that a loss of power left to nobody.
+    pub(super) retired: Vec<Retired>,
     /// Something may fail on its disk soon. Nobody else keeps the file open while a program writes:
     /// what a failed commit left comes to light when the file is opened anew.
     pub(super) fragile: bool,
@@ -68,6 +70,7 @@ impl Site {
             backup: None,
             values: 0,
             lossy: false,
+            retired: Vec::new(),
             fragile: false,
             met: 0,
             held: 0,
@@ -147,5 +150,6 @@ impl Site {
         self.waiting.clear();
         self.unknown = None;
         self.lossy = false;
+        self.retired.clear();
     }
 }

@@ -2,7 +2,7 @@
 
 use driftline::{Durability, NewDocument};
 
-use super::{Scenario, nothing, settled};
+use super::{Scenario, Victim, nothing, settled};
 use crate::crash::world::{Setup, Step, World};
 
 const NORMAL: Setup = Setup {
@@ -16,7 +16,8 @@ pub(super) const ALL: &[Scenario] = &[
     Scenario::of_device("group", settled, group),
     Scenario::of_device("write-normal", settled, write_and_flush).with(NORMAL),
     Scenario::of_device("bulk", settled, bulk),
-    Scenario::of_device("keystrokes", settled, keystrokes),
+    Scenario::of_device("keystrokes", settled, keystrokes)
+        .coming_to(&[(Victim::Device, "SELECT count(*) = 2 FROM _dl_outbox")]),
     Scenario::of_device("deletes", settled, deletes),
     Scenario::of_device("open-after-a-kill", unfinished, open_and_write).after_a_kill(),
     Scenario::of_device("open-after-a-kill-normal", unfinished, open_and_write)
@@ -28,10 +29,15 @@ pub(super) const ALL: &[Scenario] = &[
         host_token: true,
         ..Setup::PLAIN
     }),
-    Scenario::of_device("schema-upgrade", unsent, open_and_write).with(Setup {
-        newer_schema: true,
-        ..Setup::PLAIN
-    }),
+    Scenario::of_device("schema-upgrade", unsent, open_and_write)
+        .with(Setup {
+            newer_schema: true,
+            ..Setup::PLAIN
+        })
+        .coming_to(&[(
+            Victim::Device,
+            "SELECT max(version) = 2 FROM _dl_migrations WHERE kind = 'schema'",
+        )]),
     Scenario::of_device("drop-all", unsent, drop_all),
     Scenario::of_device("discard", unsent, discard),
 ];

@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 
-use super::{Scenario, nothing, settled};
+use super::{Scenario, Victim, nothing, settled};
 use crate::crash::app::Leaving;
 use crate::crash::world::{Setup, Step, World};
 
@@ -16,7 +16,10 @@ const HOST_TOKEN: Setup = Setup {
 };
 
 /// A file that does not fit the host's token forgets the one that it knew.
-const A_COPY: &str = "SELECT length(value) = 16 FROM _dl_meta WHERE key = 'host_token'";
+const A_COPY: (Victim, &str) = (
+    Victim::Device,
+    "SELECT length(value) = 16 FROM _dl_meta WHERE key = 'host_token'",
+);
 
 pub(super) const ALL: &[Scenario] = &[
     Scenario::of_device("sign-out", unsent, sign_out),
@@ -25,13 +28,19 @@ pub(super) const ALL: &[Scenario] = &[
     Scenario::of_device("attach", nothing, attach).with(GUEST),
     Scenario::of_device("attach-and-sync", guests_work, attach_and_sync)
         .with(GUEST)
-        .coming_to("SELECT count(*) = 0 FROM _dl_meta WHERE key IN ('attach', 'guest')"),
+        .coming_to(&[(
+            Victim::Device,
+            "SELECT count(*) = 0 FROM _dl_meta WHERE key IN ('attach', 'guest')",
+        )]),
     Scenario::of_device("restored-copy", put_back, open_and_meet)
         .with(HOST_TOKEN)
-        .coming_to(A_COPY),
+        .coming_to(&[A_COPY]),
     Scenario::of_device("two-processes", settled, two_processes)
-        .coming_to("SELECT term >= 2 FROM _dl_syncer"),
-    Scenario::of_device("private-upgrade", of_the_first_build, open_and_meet),
+        .coming_to(&[(Victim::Device, "SELECT term >= 2 FROM _dl_syncer")]),
+    Scenario::of_device("private-upgrade", of_the_first_build, open_and_meet).coming_to(&[(
+        Victim::Device,
+        "SELECT count(*) > 1 FROM _dl_migrations WHERE kind = 'tables'",
+    )]),
 ];
 
 /// Writes that the server has not heard of.

@@ -1,6 +1,6 @@
 //! The server's disk fails; the device is well and goes on trying.
 
-use super::{Scenario, others, settled};
+use super::{Scenario, Victim, others, settled};
 use crate::crash::world::{Setup, Step, World};
 
 const STRICT: Setup = Setup {
@@ -13,12 +13,28 @@ const SNAPSHOTS: Setup = Setup {
     ..Setup::PLAIN
 };
 
+/// A write, and what it was tried again as.
+const REFUSED_TWICE: (Victim, &str) = (
+    Victim::Server,
+    "SELECT count(*) >= 2 FROM verdicts WHERE code IS NOT NULL",
+);
+const LOSSES: (Victim, &str) = (Victim::Server, "SELECT count(*) > 0 FROM losses");
+/// What others wrote did not come as the 20 versions that it was.
+const A_SNAPSHOT: (Victim, &str) = (
+    Victim::Device,
+    "SELECT max(received) < 20 FROM _dl_sync_runs",
+);
+
 pub(super) const ALL: &[Scenario] = &[
     Scenario::of_server("server-first-start", unsent, push),
     Scenario::of_server("server-commit", settled, push),
-    Scenario::of_server("server-verdicts", settled, verdicts).with(STRICT),
-    Scenario::of_server("server-conflicts", contested, push),
-    Scenario::of_server("server-snapshot", others_wrote, first_sync).with(SNAPSHOTS),
+    Scenario::of_server("server-verdicts", settled, verdicts)
+        .with(STRICT)
+        .coming_to(&[REFUSED_TWICE]),
+    Scenario::of_server("server-conflicts", contested, push).coming_to(&[LOSSES]),
+    Scenario::of_server("server-snapshot", others_wrote, first_sync)
+        .with(SNAPSHOTS)
+        .coming_to(&[A_SNAPSHOT]),
     Scenario::of_server("server-stop", settled, stop),
 ];
 
@@ -70,6 +86,7 @@ fn others_wrote(world: &mut World) -> Step {
         for number in 0..10 {
             let id = format!("theirs-{number}");
             database.write(|tx| tx.insert_with_id("notes", &id, [("title", "theirs")]))?;
+            database.write(|tx| tx.update("notes", &id, [("body", "more")]).map(drop))?;
         }
         Ok(())
     })

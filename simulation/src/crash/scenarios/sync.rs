@@ -2,7 +2,7 @@
 
 use driftline::{Durability, LossFilter};
 
-use super::{Scenario, nothing, others, settled};
+use super::{Scenario, Victim, nothing, others, settled};
 use crate::crash::world::{Setup, Step, World};
 
 const NORMAL: Setup = Setup {
@@ -19,22 +19,48 @@ const SNAPSHOTS: Setup = Setup {
 };
 
 /// What others wrote did not come as the 19 versions that it was.
-const A_SNAPSHOT: &str = "SELECT max(received) < 19 FROM _dl_sync_runs";
+const A_SNAPSHOT: (Victim, &str) = (
+    Victim::Device,
+    "SELECT max(received) < 19 FROM _dl_sync_runs",
+);
+/// Of six writes of a field (and the insert of its document) some were sent together, not all.
+const JOINED: (Victim, &str) = (
+    Victim::Server,
+    "SELECT count(*) BETWEEN 3 AND 6 FROM log WHERE touched GLOB '*1,\"a\",*'",
+);
+const LOSSES: (Victim, &str) = (Victim::Server, "SELECT count(*) > 0 FROM losses");
+/// What was tried again is refused again; what was discarded is gone.
+const RETRIED: (Victim, &str) = (
+    Victim::Device,
+    "SELECT count(*) = 1 FROM _dl_outbox WHERE state = 1 AND retry_of IS NOT NULL",
+);
+const REFUSED_TWICE: (Victim, &str) = (
+    Victim::Server,
+    "SELECT count(*) >= 2 FROM verdicts WHERE code IS NOT NULL",
+);
+const WITHDRAWN: (Victim, &str) = (
+    Victim::Server,
+    "SELECT count(*) > 0 FROM verdicts WHERE code = 'withdrawn'",
+);
 
 pub(super) const ALL: &[Scenario] = &[
     Scenario::of_device("push", settled, push),
     Scenario::of_device("push-normal", settled, push).with(NORMAL),
     Scenario::of_device("pull", others_wrote, pull),
-    Scenario::of_device("joined-between-pages", settled, joined_between_pages),
-    Scenario::of_device("conflicts", contested, conflicts),
+    Scenario::of_device("joined-between-pages", settled, joined_between_pages).coming_to(&[JOINED]),
+    Scenario::of_device("conflicts", contested, conflicts).coming_to(&[LOSSES]),
     Scenario::of_device("ledger", lost, ledger),
-    Scenario::of_device("quarantine", settled, quarantine).with(STRICT),
-    Scenario::of_device("quarantined-group", settled, quarantined_group).with(STRICT),
-    Scenario::of_device("withdraw", settled, withdraw),
+    Scenario::of_device("quarantine", settled, quarantine)
+        .with(STRICT)
+        .coming_to(&[RETRIED, REFUSED_TWICE]),
+    Scenario::of_device("quarantined-group", settled, quarantined_group)
+        .with(STRICT)
+        .coming_to(&[REFUSED_TWICE]),
+    Scenario::of_device("withdraw", settled, withdraw).coming_to(&[WITHDRAWN]),
     Scenario::of_device("first-sync", others_only, first_sync),
     Scenario::of_device("snapshot", others_wrote, pull_and_write)
         .with(SNAPSHOTS)
-        .coming_to(A_SNAPSHOT),
+        .coming_to(&[A_SNAPSHOT]),
     Scenario::of_device("history-changed", history_lost, history_changed),
 ];
 
@@ -135,12 +161,16 @@ fn ledger(world: &mut World) -> Step {
     world.serve()?;
     world.open()?;
     let losses = world.app(|database| database.ledger().query(&LossFilter::default(), 10))?;
+    let mut restored = 0;
     for loss in losses.unwrap_or_default().iter().take(2) {
-        world.app(|database| database.ledger().restore(loss.id))?;
+        let done = world.app(|database| database.ledger().restore(loss.id))?;
+        restored += u32::from(done.is_some());
     }
+    world.comes_to(restored == 2, "restoring what was lost");
     world.sync()?;
     let end_of_time = i64::MAX / 2;
-    world.app(|database| database.ledger().prune(end_of_time))?;
+    let pruned = world.app(|database| database.ledger().prune(end_of_time))?;
+    world.comes_to(pruned.is_some_and(|rows| rows > 0), "pruning the ledger");
     world.write(10)
 }
 
@@ -183,9 +213,11 @@ fn withdraw(world: &mut World) -> Step {
     }
     world.discard(11)?;
     world.connect()?;
-    // Some are under way by now.
-    world.sync_for(1)?;
+    // The server has decided, and nobody has heard of it.
+    world.answers_take(500);
+    world.sync_for(100)?;
     world.discard(12)?;
+    world.answers_take(0);
     world.sync()
 }
 
@@ -233,5 +265,9 @@ fn history_changed(world: &mut World) -> Step {
     world.write(10)?;
     world.sync()?;
     world.write(11)?;
-    world.sync()
+    world.sync()?;
+    let set_aside = |file: &String| file.contains(".aside-");
+    let aside = world.device.disk.files().iter().any(set_aside);
+    world.comes_to(aside, "setting a copy of the file aside");
+    Ok(())
 }

@@ -1,6 +1,6 @@
 //! Texts and lists that people write together.
 
-use super::{Scenario, others, settled};
+use super::{Scenario, Victim, others, settled};
 use crate::crash::app::Place;
 use crate::crash::world::{Setup, Step, World};
 use driftline::{Database, Durability};
@@ -22,24 +22,34 @@ const SNAPSHOTS: Setup = Setup {
     ..TEXTS
 };
 
+/// A text is more than the updates that came.
+const A_STATE: (Victim, &str) = (
+    Victim::Device,
+    "SELECT count(*) > 0 FROM _dl_crdt WHERE marks IS NOT NULL",
+);
+
 pub(super) const ALL: &[Scenario] = &[
     Scenario::of_device("text", with_texts, text).with(TEXTS),
     Scenario::of_device("editor", with_texts, editor).with(TEXTS),
     Scenario::of_device("editor-normal", with_texts, editor).with(NORMAL),
     Scenario::of_device("text-sync", both_typed, meet).with(TEXTS),
+    Scenario::of_device("text-sync-normal", both_typed, meet).with(NORMAL),
     Scenario::of_device("text-fold", others_typed_much, meet)
         .with(TEXTS)
-        .coming_to("SELECT count(*) > 0 FROM _dl_crdt WHERE marks IS NOT NULL"),
+        .coming_to(&[A_STATE]),
     Scenario::of_device("text-refused", with_texts, refused)
         .with(STRICT)
-        .coming_to("SELECT count(*) > 0 FROM _dl_losses"),
+        .coming_to(&[(Victim::Device, "SELECT count(*) > 0 FROM _dl_losses")]),
     Scenario::of_device("text-snapshot", both_typed, meet)
         .with(SNAPSHOTS)
-        .coming_to("SELECT count(*) > 0 FROM _dl_crdt WHERE marks IS NOT NULL"),
+        .coming_to(&[A_STATE]),
     Scenario::of_server("server-texts", with_texts, meet).with(TEXTS),
     Scenario::of_server("server-fold", unfolded, fold)
         .with(TEXTS)
-        .coming_to("SELECT count(*) > 0 FROM texts WHERE state IS NOT NULL"),
+        .coming_to(&[(
+            Victim::Server,
+            "SELECT count(*) > 0 FROM texts WHERE state IS NOT NULL",
+        )]),
 ];
 
 const STORY: Place<'static> = ("pages", "page", "story");
@@ -73,6 +83,7 @@ fn text(world: &mut World) -> Step {
 fn editor(world: &mut World) -> Step {
     world.open()?;
     let Some(editor) = world.edit(STORY)? else {
+        world.comes_to(false, "an open text");
         return Ok(());
     };
     world.type_in(&editor, STORY, &["gentoo", "adelie"])?;
