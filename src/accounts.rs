@@ -46,6 +46,9 @@ pub struct Attached {
 
 /// The file of an account and a workspace in `folder`; of a guest without an account. Each pair has
 /// its own, the name tells neither of the two, and it is fit for every file system.
+///
+/// A guest's file keeps its name when it is attached to an account. An app with guests opens what
+/// [`find_file`](crate::find_file) finds instead: under the account's own name it would open an empty file.
 pub fn file_for(folder: impl AsRef<Path>, account: Option<&str>, workspace: &str) -> PathBuf {
     let name = driftline_core::digest::file_name(account, workspace);
     folder.as_ref().join(format!("driftline-{name}.db"))
@@ -139,7 +142,8 @@ impl Database {
     /// Makes a guest's file `account`'s replica of `workspace`: each of its documents is queued as an
     /// insert. It may be called again, by another process too: what is queued already is not queued
     /// twice, and the same document of a copy of the file is the same write. From the first call on
-    /// the file is opened with this account and workspace.
+    /// the file is opened with this account and workspace; it stays where it is, and
+    /// [`find_file`](crate::find_file) finds it there.
     ///
     /// # Errors
     /// `wrong_account`, `wrong_workspace`: the file is another one's; a file that cannot be written.

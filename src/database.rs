@@ -263,8 +263,9 @@ impl Database {
     /// Begins to sync. A database has one connection; connecting again replaces it.
     ///
     /// # Errors
-    /// A file without an account; no active provider; certificates that cannot be read. A running
-    /// connection then goes on.
+    /// A file without an account; no active provider; `bad_address`: the server's address, or the
+    /// workspace's name in it, cannot be used; certificates that cannot be read. A running connection
+    /// then goes on.
     pub fn connect(&self, config: SyncConfig) -> Result<Sync> {
         let inner = &self.inner;
         let provider = engine::provider(&inner.storage, &inner.environment, &config)?;

@@ -50,6 +50,7 @@
     )
 )]
 
+mod account_files;
 mod accounts;
 mod bulk;
 mod config;
@@ -74,6 +75,7 @@ mod transaction;
 pub mod transport;
 mod watch;
 
+pub use account_files::find_file;
 pub use accounts::{Attached, SignOut, SignedOut, file_for};
 pub use bulk::{BulkFailure, NewDocument};
 pub use config::{Config, Durability, HostToken};

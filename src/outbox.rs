@@ -103,7 +103,10 @@ impl Database {
 }
 
 impl Outbox {
-    /// Counts the queue.
+    /// Counts the queue. The schema's `[limits]` say how much it takes (`max_queue_ops`,
+    /// `max_queue_bytes`; what is in quarantine counts too); [`SyncEvent::Capacity`](crate::SyncEvent)
+    /// tells a connected app that it is nearly full, and a write that does not fit fails with
+    /// `queue_full`, connected or not.
     ///
     /// # Errors
     /// A file that cannot be read.

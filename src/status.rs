@@ -17,11 +17,11 @@ pub enum SyncEvent {
         /// How many bytes, before compression.
         bytes: usize,
     },
-    /// The server answered a request with ops.
+    /// The server answered a request with ops. What it neither accepted nor rejected is sent again.
     PushFinished {
-        /// Ops accepted.
+        /// Ops of this request that it accepted.
         accepted: usize,
-        /// Ops rejected; they are in quarantine.
+        /// Ops of this request that it rejected; they are in quarantine.
         rejected: usize,
     },
     /// The server rejected an op.
@@ -75,6 +75,10 @@ pub enum SyncEvent {
         in_ms: i64,
     },
     /// The queue is full or nearly so; writes are or will be refused.
+    ///
+    /// Told when the queue becomes four fifths full and for each write that it is too full for, while a
+    /// connection is there to be subscribed to (paused or offline too). Without one, a write that does
+    /// not fit fails with `queue_full`, and [`Outbox::size`](crate::Outbox::size) says how much is queued.
     Capacity {
         /// Ops queued.
         ops: u64,

@@ -15,7 +15,8 @@ use crate::transport::Transport;
 /// Supplies tokens. Called when none is held, shortly before one expires, and once after the server
 /// refused one; never twice at the same time.
 pub trait TokenProvider: Send + std::marker::Sync {
-    /// A token for this account, fresh if possible.
+    /// A token for this account, fresh if possible. One that no header can hold (a line break at its
+    /// end, say) is not sent: the status says [`Cause::BadToken`].
     fn token(&self) -> BoxFuture<Result<String, TokenError>>;
 }
 

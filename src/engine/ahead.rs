@@ -147,6 +147,8 @@ impl Driver {
             ..self.ended_now("done", self.run.clone())
         };
         ahead.run_began_at.1 += received;
+        // All of them, or nothing would have been sent ahead.
+        let pushed = Some(flight.sent.len());
         let (done, mut stored) = oneshot::channel();
         let store = self.store.clone();
         self.connection.environment.executor.spawn(
@@ -176,7 +178,7 @@ impl Driver {
         let taken = taken.unwrap_or_else(|_| Err(gone()));
         let moved = matches!(taken, Ok(Taken::Whole(_)));
         self.ahead = moved.then_some(ahead);
-        let answer = self.taken(taken, false, false, false);
+        let answer = self.taken(taken, pushed, false, false, false);
         self.settle(answer);
         self.ahead = None;
         if self.flight.is_none() {

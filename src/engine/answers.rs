@@ -1,7 +1,10 @@
 //! What comes back: one transaction an answer, then the machine and the subscribers are told.
 
+use std::collections::HashSet;
+
+use driftline_core::id::OpId;
 use driftline_core::op::refusal::READ_ONLY;
-use driftline_core::protocol::{Cursor, Quota, SyncResponse};
+use driftline_core::protocol::{Cursor, Outcome as Verdict, Quota, SyncResponse};
 use driftline_core::sync::{Answer, Event, Purpose, State};
 use driftline_core::time::Contact;
 
@@ -9,6 +12,7 @@ use super::driver::{Driver, Flight, Outcome};
 use super::exchange::{self, Failed};
 use super::requests::wrong_account;
 use super::store::Taken;
+use crate::provider::ProviderMode;
 use crate::status::SyncEvent;
 use crate::storage::StorageError;
 use crate::storage::apply::{Applied, PageError};
@@ -84,12 +88,18 @@ impl Driver {
                 failed.status, failed.code, failed.detail
             )
         });
+        let failed = failed.clone().behind(self.mode());
         tracing::debug!(status = failed.status, code = %failed.code, detail = %failed.detail, "sync request failed");
         Answer::Failed {
             status: failed.status,
-            code: failed.code.clone(),
+            code: failed.code,
             retry_after: failed.retry_after,
         }
+    }
+
+    /// Who authenticates.
+    pub(super) fn mode(&self) -> ProviderMode {
+        self.connection.provider.registered().mode
     }
 
     /// A failed sync leaves a row as well, unless it is the file that fails.
@@ -208,6 +218,7 @@ impl Driver {
             .filter(|r| is_decided(&r.outcome))
             .count();
         let turns_in_circles = !flight.sent.is_empty() && decided == 0;
+        let pushed = self.accepted_of(flight, &response);
         let run = self.ended_now("done", self.run.clone());
         let plain = self.is_plain(flight, &response);
         let taken = self
@@ -218,19 +229,46 @@ impl Driver {
             // versions that the server has lost, behind a cursor that it still has.
             self.accepted.clear();
         }
-        self.taken(taken, has_more, take_snapshot, turns_in_circles)
+        self.taken(taken, pushed, has_more, take_snapshot, turns_in_circles)
+    }
+
+    /// How many of the ops that a push carried its answer accepts, those not counted that were known to
+    /// be; `None` of a request without ops.
+    pub(super) fn accepted_of(&self, flight: &Flight, response: &SyncResponse) -> Option<usize> {
+        if flight.sent.is_empty() {
+            return None;
+        }
+        let sent: HashSet<&OpId> = flight.sent.iter().collect();
+        let accepted = response.results.iter().filter(|result| {
+            matches!(result.outcome, Verdict::Accepted { .. })
+                && sent.contains(&result.id)
+                && !self.accepted.contains(&result.id)
+        });
+        Some(accepted.count())
+    }
+
+    /// The end of a push is told with its answer, whatever a page brings later.
+    fn push_ended(&self, pushed: Option<usize>, applied: &Applied) {
+        if let Some(accepted) = pushed {
+            self.shared.emit(SyncEvent::PushFinished {
+                accepted,
+                rejected: applied.quarantined.len(),
+            });
+        }
     }
 
     /// What the machine is told of an answer that was stored, or was not.
     pub(super) fn taken(
         &mut self,
         taken: Result<Taken, StorageError>,
+        pushed: Option<usize>,
         has_more: bool,
         take_snapshot: bool,
         turns_in_circles: bool,
     ) -> Answer {
         match taken {
             Ok(Taken::Whole(applied)) => {
+                self.push_ended(pushed, &applied);
                 self.after_apply(applied, false);
                 if turns_in_circles {
                     // Not one op was decided: asking again at once would turn in circles.
@@ -247,6 +285,7 @@ impl Driver {
                 }
             }
             Ok(Taken::ResultsOnly(applied)) => {
+                self.push_ended(pushed, &applied);
                 self.after_apply(applied, false);
                 // A file that is receiving another base takes no page: where the beginning was stored
                 // although its commit had failed, asking again would never end.
@@ -323,13 +362,6 @@ impl Driver {
         if !applied.moved.left.is_empty() || !applied.quarantined.is_empty() {
             self.report_soon();
         }
-        let left = applied.moved.left.len();
-        if left + applied.quarantined.len() > 0 {
-            self.shared.emit(SyncEvent::PushFinished {
-                accepted: left,
-                rejected: applied.quarantined.len(),
-            });
-        }
         for (op, refusal) in &applied.quarantined {
             // A token that is no JWT told nobody what it allows.
             if refusal.code == READ_ONLY
@@ -387,10 +419,9 @@ impl Driver {
     }
 }
 
-fn is_decided(outcome: &driftline_core::protocol::Outcome) -> bool {
-    use driftline_core::protocol::Outcome as O;
+fn is_decided(outcome: &Verdict) -> bool {
     matches!(
         outcome,
-        O::Accepted { .. } | O::Rejected { .. } | O::Unknown
+        Verdict::Accepted { .. } | Verdict::Rejected { .. } | Verdict::Unknown
     )
 }

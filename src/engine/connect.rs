@@ -61,7 +61,7 @@ fn listen(storage: &Storage, shared: &Weak<Shared>) {
     let told = shared.clone();
     storage.hooks().on_capacity(move |capacity| {
         if let Some(shared) = told.upgrade() {
-            let full = capacity.is_exceeded_by(1);
+            let full = capacity.refused || capacity.is_exceeded_by(1);
             shared.emit(SyncEvent::Capacity {
                 ops: capacity.ops,
                 bytes: capacity.bytes,
@@ -74,7 +74,8 @@ fn listen(storage: &Storage, shared: &Weak<Shared>) {
 /// What `config` wants to sync with: checked before a running connection is given up for it.
 ///
 /// # Errors
-/// A file without an account; no active provider; certificates that cannot be read.
+/// A file without an account; no active provider; an address that cannot be asked; certificates that cannot
+/// be read.
 pub(crate) fn provider(
     storage: &Storage,
     environment: &Environment,
@@ -89,6 +90,11 @@ pub(crate) fn provider(
     let builtin = DriftlineProvider::new(&config.url, transport(environment, config)?)
         .with_form(config.form)
         .with_auth(config.auth.clone());
+    builtin
+        .check_address(&storage.workspace()?)
+        .map_err(|error| {
+            crate::Error::other("bad_address", Fault::App, Retry::No, error.to_string())
+        })?;
     Ok(Arc::new(Registered::new(Box::new(builtin))?))
 }
 

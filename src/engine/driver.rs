@@ -427,7 +427,7 @@ impl Driver {
     }
 
     fn ask_token(&self) -> BoxFuture<Result<String, TokenError>> {
-        if self.connection.provider.registered().mode == ProviderMode::Gateway {
+        if self.mode() == ProviderMode::Gateway {
             return Box::pin(std::future::ready(Ok(String::new())));
         }
         let source = Arc::clone(&self.connection.config.token);
@@ -447,7 +447,17 @@ impl Driver {
     }
 
     pub(super) fn token_arrived(&mut self, result: Result<String, TokenError>) {
+        let registered = self.connection.provider.registered();
         match result {
+            Ok(token) if !registered.auth.takes(&token) => {
+                self.shared.emit(SyncEvent::Error {
+                    code: "bad_token".to_owned(),
+                    message:
+                        "the app's token holds a line break or something else that no header can"
+                            .to_owned(),
+                });
+                self.tell(Event::BadToken);
+            }
             Ok(token) => {
                 let expires = super::token::expiry(
                     &token,

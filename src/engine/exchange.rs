@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use driftline_core::id::OpId;
+use driftline_core::protocol::failure::code;
 use driftline_core::protocol::{
     self, Encoded, Form, HoldsValues, LiveFrame, SentOp, SnapshotFrame, SyncRequest, SyncResponse,
     When, WireError, limits,
@@ -12,7 +13,7 @@ use driftline_core::schema::Schema;
 use driftline_core::sync::PROVIDER_FAILED;
 use driftline_core::time::Reading;
 
-use crate::provider::{Message, ProviderError};
+use crate::provider::{Message, ProviderError, ProviderMode};
 use crate::storage::StorageError;
 use crate::storage::outbox::Queued;
 use crate::transport::{LiveMessage, TransportError};
@@ -37,6 +38,18 @@ impl Failed {
             code: String::new(),
             retry_after: None,
             detail: detail.into(),
+        }
+    }
+
+    /// The same behind a gateway: no token is at fault there, and none can be asked for.
+    pub(super) fn behind(self, mode: ProviderMode) -> Failed {
+        match (mode, self.status) {
+            (ProviderMode::Gateway, 401) => Failed {
+                status: 403,
+                code: code::FORBIDDEN.to_owned(),
+                ..self
+            },
+            _ => self,
         }
     }
 

@@ -20,7 +20,7 @@ impl Driver {
             Word::Opened => self.tell(Event::LiveOpened),
             Word::Refused(ProviderError::NotOffered) => self.tell(Event::LiveNotOffered),
             Word::Refused(error) => {
-                let failed = Failed::from(error);
+                let failed = Failed::from(error).behind(self.mode());
                 self.tell(Event::LiveClosed {
                     status: failed.status,
                     code: failed.code,

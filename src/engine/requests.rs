@@ -42,6 +42,9 @@ impl Driver {
             Ok(flight) => {
                 self.will_prepare(&flight);
                 self.machine.sent(flight.sent.clone());
+                if matches!(flight.way, Way::Socket { .. }) {
+                    self.machine.sent_by_socket();
+                }
                 self.flight = Some(flight);
                 None
             }

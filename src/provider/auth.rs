@@ -52,6 +52,11 @@ impl AuthTemplate {
         })
     }
 
+    /// Whether a header can hold `token`.
+    pub(crate) fn takes(&self, token: &str) -> bool {
+        http::HeaderValue::from_str(&self.fill(token).1).is_ok()
+    }
+
     /// The header for `token`.
     pub(crate) fn fill(&self, token: &str) -> (String, String) {
         (self.header.clone(), self.value.replace(TOKEN, token))

@@ -7,10 +7,14 @@ use driftline_core::protocol::{self, Failure, Form, limits};
 
 use super::{AuthTemplate, Live, Message, ProviderError, ProviderRequest, SyncProvider};
 use crate::environment::BoxFuture;
+use crate::transport::address::absolute;
 use crate::transport::{Body, HttpRequest, HttpResponse, Transport, TransportError};
 
 /// A failure's body explains; more of it explains nothing more.
 const LARGEST_FAILURE: usize = 64 << 10;
+
+/// The longest name of a workspace that the protocol knows.
+const LONGEST_WORKSPACE: usize = 63;
 
 /// What a server without a snapshot or a live socket answers there: HTTP's own word for it.
 const NOT_IMPLEMENTED: u16 = 501;
@@ -48,6 +52,27 @@ impl DriftlineProvider {
     pub fn with_auth(mut self, auth: AuthTemplate) -> DriftlineProvider {
         self.auth = auth;
         self
+    }
+
+    /// Whether its address and the workspace's name make addresses that can be asked.
+    pub(crate) fn check_address(&self, workspace: &str) -> Result<(), TransportError> {
+        let unusable = |why: &str| TransportError::BadAddress(why.to_owned());
+        if self.url.contains(['?', '#']) {
+            return Err(unusable("it ends with a query or a fragment"));
+        }
+        absolute(&self.address(workspace, "sync"), false)?;
+        let letter = |c: char| c.is_ascii_alphanumeric();
+        let fits = workspace.len() <= LONGEST_WORKSPACE
+            && workspace.starts_with(letter)
+            && workspace
+                .chars()
+                .all(|c| letter(c) || matches!(c, '-' | '_'));
+        match fits {
+            true => Ok(()),
+            false => Err(unusable(
+                "a workspace's name in it is a letter or digit, then up to 62 letters, digits, - and _",
+            )),
+        }
     }
 
     fn address(&self, workspace: &str, endpoint: &str) -> String {

@@ -220,6 +220,8 @@ impl From<TransportError> for ProviderError {
         match error {
             TransportError::NoSockets => ProviderError::NotOffered,
             TransportError::Host(detail) => ProviderError::Failed(detail),
+            // Asking again does not help: nobody was asked.
+            error @ TransportError::BadAddress(_) => ProviderError::Failed(error.to_string()),
             other => ProviderError::Unreachable(other.to_string()),
         }
     }

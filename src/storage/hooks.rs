@@ -89,6 +89,8 @@ pub(crate) struct Capacity {
     pub(crate) bytes: u64,
     pub(crate) max_ops: u64,
     pub(crate) max_bytes: u64,
+    /// Whether a write was just refused for it: nothing smaller need have been tried.
+    pub(crate) refused: bool,
 }
 
 impl Capacity {

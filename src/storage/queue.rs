@@ -268,7 +268,10 @@ impl Storage {
             .told
             .swap(capacity.is_high_with(0), Ordering::Relaxed);
         if was_too_full || (capacity.is_high_with(0) && !told) {
-            self.hooks().capacity(&capacity);
+            self.hooks().capacity(&Capacity {
+                refused: was_too_full,
+                ..capacity
+            });
         }
     }
 
@@ -280,6 +283,7 @@ impl Storage {
             bytes: known.bytes,
             max_ops: limits.max_queue_ops.into(),
             max_bytes: limits.max_queue_bytes,
+            refused: false,
         }
     }
 

@@ -1,5 +1,5 @@
 use super::{Fixture, fixture};
-use crate::{Config, Database, Transaction, Value};
+use crate::{Config, Database, State, SyncConfig, Transaction, Value};
 
 type Call = fn(&mut Transaction<'_>, &str) -> crate::Result<()>;
 
@@ -206,6 +206,54 @@ fn a_mistake_in_a_configuration_is_named() {
         0,
         "no file was made"
     );
+}
+
+#[test]
+fn an_address_that_cannot_be_asked_is_refused_when_connecting() {
+    let db = fixture();
+    let connect = |db: &Fixture, url: &str| {
+        db.connect(SyncConfig::new(url, || Ok("t.o.k".to_owned())))
+            .map(drop)
+    };
+    // Nobody is there; that is found out later, and is no mistake.
+    connect(&db, "http://127.0.0.1:1/base/").unwrap();
+    let running = db.sync().unwrap();
+    for url in [
+        "",
+        " ",
+        "not a url",
+        "secret.example.com",
+        "secret.example.com:4100",
+        "/secret",
+        "ftp://secret.example.com",
+        "ws://secret.example.com",
+        "http://",
+        "http:///secret",
+        "http://ann:secret@example.com",
+        "https://secret.example.com?a=b",
+        "https://secret.example.com/#a",
+        "https://secret.example.com/\n",
+        "https://-secret-.example.com",
+    ] {
+        let error = connect(&db, url).unwrap_err();
+        assert_eq!(error.code(), "bad_address", "{url:?}: {error}");
+        assert_eq!(error.fault(), crate::Fault::App);
+        assert!(error.to_string().contains("address"), "{error}");
+        assert!(!error.to_string().contains("secret"), "{error}");
+    }
+    assert_ne!(running.status().state, State::Stopped, "it goes on");
+    let named = |workspace: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = super::config(&dir, super::SCHEMA);
+        config.workspace = workspace.to_owned();
+        let db = Database::open(config).unwrap();
+        connect(&Fixture { db, dir }, "http://127.0.0.1:1")
+    };
+    named("camp_2-north").unwrap();
+    for workspace in ["our notes", "a/b", "a?b", "..", "_a", "\u{e9}"] {
+        let error = named(workspace).unwrap_err();
+        assert_eq!(error.code(), "bad_address", "{workspace}: {error}");
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! How bytes reach a server. The built-in transport is one implementation; a host may bring its own.
 
+pub(crate) mod address;
 #[cfg(feature = "network")]
 mod builtin;
 pub mod callback;
@@ -135,7 +136,7 @@ pub enum TransportError {
     #[error("no trusted connection: {0}")]
     Tls(String),
     /// The address or a header cannot be used; trying again does not help.
-    #[error("the address or a header cannot be used: {0}")]
+    #[error("the server's address or a header cannot be used: {0}")]
     BadAddress(String),
     /// The upgrade to a socket was refused.
     #[error("the socket was refused with status {status}")]

@@ -166,8 +166,9 @@ fn a_gateway_needs_no_token_and_a_template_says_where_one_goes() {
         Ok("t.o.k".to_owned())
     });
     let sync = device.db.connect(asks).unwrap();
-    // The server behind it asks for one all the same: that is its gateway's to fix.
-    wait_for(&sync, |s| s.cause == Cause::TokenNeeded);
+    // The server behind it asks for one all the same: that is its gateway's to fix, and no token's fault.
+    let status = wait_for(&sync, |s| s.state == State::Blocked);
+    assert_eq!(status.cause, Cause::Forbidden);
     assert_eq!(device.token_calls.load(Ordering::SeqCst), 0);
     let auths = gateway.auths.lock().unwrap();
     assert!(auths.iter().all(Option::is_none), "{auths:?}");

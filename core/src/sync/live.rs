@@ -12,6 +12,8 @@ const STABLE_AFTER: i64 = 30_000;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Live {
     pub(super) phase: LivePhase,
+    /// The number of the token that it was last opened with.
+    pub(super) token: u32,
     backoff: Backoff,
 }
 

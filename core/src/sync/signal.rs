@@ -50,6 +50,8 @@ pub enum Event {
     },
     /// The callback failed.
     NoToken,
+    /// The callback returned a token that no request can carry.
+    BadToken,
     /// The app has a new token and wants it used.
     TokenChanged,
     /// The request in flight was answered, and the answer applied if it was a page.

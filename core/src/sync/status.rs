@@ -50,11 +50,13 @@ pub enum Cause {
     AskingToken,
     /// The server refuses the token, or the app has none.
     TokenNeeded,
+    /// What the app gave as a token cannot be sent: no header can hold it (a line break, say).
+    BadToken,
     /// The token is of another account than this file.
     WrongAccount,
     /// The workspace does not exist for this token.
     NoWorkspace,
-    /// Access is refused.
+    /// Access is refused; behind a gateway also if that does not know the user.
     Forbidden,
     /// The server was restored; base is being fetched anew, the old file was copied aside.
     HistoryChanged,

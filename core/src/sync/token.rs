@@ -1,6 +1,7 @@
 //! Tokens: asked for when needed, refreshed before they expire, once after a 401, one call at a
 //! time.
 
+use super::Cause;
 use crate::mutant::{Mutant, planted};
 
 /// Refresh this long before a token expires.
@@ -19,8 +20,8 @@ pub(super) enum Token {
     Held { expires: Option<i64>, fresh: bool },
     /// The server refused it: one call for a fresh one.
     Stale,
-    /// The server refused a fresh one, or the callback failed.
-    Refused { ask_again: i64 },
+    /// The server refused a fresh one, the callback failed, or what it returned cannot be sent.
+    Refused { ask_again: i64, cause: Cause },
 }
 
 impl Token {
@@ -36,7 +37,7 @@ impl Token {
             Token::Missing | Token::Stale => true,
             Token::Asking { .. } => false,
             Token::Held { expires, .. } => expires.is_some_and(|at| at - BEFORE_EXPIRY <= now),
-            Token::Refused { ask_again } => ask_again <= now,
+            Token::Refused { ask_again, .. } => ask_again <= now,
         }
     }
 
@@ -46,6 +47,7 @@ impl Token {
             Token::Held { fresh: false, .. } => Token::Stale,
             Token::Held { fresh: true, .. } => Token::Refused {
                 ask_again: now + ASK_AGAIN_AFTER,
+                cause: Cause::TokenNeeded,
             },
             other => other,
         }
@@ -66,10 +68,11 @@ impl Token {
         }
     }
 
-    /// The callback failed.
-    pub(super) fn failed(now: i64) -> Token {
+    /// The callback failed, or returned what cannot be sent.
+    pub(super) fn failed(now: i64, cause: Cause) -> Token {
         Token::Refused {
             ask_again: now + ASK_AGAIN_AFTER / 15,
+            cause,
         }
     }
 

@@ -1,20 +1,23 @@
 //! A connection through its public words, to the reference server behind a provider.
 
+mod calls;
+mod events;
 mod status;
 mod waiting;
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use driftline_core::ledger::Loss;
 use driftline_core::protocol::{self, Form, SnapshotFrame, SyncRequest};
 use tokio::sync::mpsc;
 
 use super::{Fixture, fixture};
 use crate::environment::BoxFuture;
-use crate::provider::{Message, ProviderError, ProviderMode, ProviderRequest, SyncProvider};
+use crate::provider::{Live, Message, ProviderError, ProviderMode, ProviderRequest, SyncProvider};
 use crate::storage::testing::{Server, Time};
-use crate::transport::{Body, BorrowingFuture, TransportError};
-use crate::{Providers, Status, Sync, SyncConfig};
+use crate::transport::{Body, BorrowingFuture, LiveMessage, LiveReceiver, TransportError};
+use crate::{Providers, Status, Sync, SyncConfig, TokenError};
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -28,15 +31,33 @@ enum Line {
     Down,
     /// They are never answered.
     Frozen,
+    /// They are refused with a status, a code, and for how many milliseconds.
+    Refuses(u16, &'static str, Option<u64>),
 }
 
-/// The reference server as a backend that knows its users by itself. Clones share everything.
+/// The reference server as a backend. Clones share the server.
 #[derive(Clone)]
-struct Backend(Arc<Mutex<World>>);
+struct Backend {
+    world: Arc<Mutex<World>>,
+    mode: ProviderMode,
+}
 
 struct World {
     server: Server,
     line: Line,
+    /// How many versions an answer brings at most.
+    most: usize,
+    /// Told to whoever has not acknowledged them.
+    losses: Vec<Loss>,
+    /// Pushes and pulls.
+    requests: usize,
+    /// The headers they carried.
+    auths: Vec<Option<(String, String)>>,
+    /// How often the provider was told of another network.
+    networks: usize,
+    /// Whether a subscription is offered, and the last one's other end.
+    subscribes: bool,
+    listener: Option<mpsc::UnboundedSender<LiveMessage>>,
     /// The pieces of a snapshot as they come; without, it is not offered.
     snapshot: Option<mpsc::UnboundedReceiver<Vec<u8>>>,
 }
@@ -44,15 +65,26 @@ struct World {
 impl Backend {
     fn new() -> Backend {
         let schema = driftline_core::schema::Schema::parse(super::SCHEMA).unwrap();
-        Backend(Arc::new(Mutex::new(World {
+        let world = World {
             server: Server::new(Arc::new(schema), Time::new()),
             line: Line::Up,
+            most: usize::MAX,
+            losses: Vec::new(),
+            requests: 0,
+            auths: Vec::new(),
+            networks: 0,
+            subscribes: false,
+            listener: None,
             snapshot: None,
-        })))
+        };
+        Backend {
+            world: Arc::new(Mutex::new(world)),
+            mode: ProviderMode::Gateway,
+        }
     }
 
     fn world(&self) -> MutexGuard<'_, World> {
-        self.0.lock().unwrap()
+        self.world.lock().unwrap()
     }
 
     fn line(&self, line: Line) {
@@ -68,35 +100,62 @@ impl Backend {
 
     /// A database of account `ann`, connected.
     fn device(&self) -> (Fixture, Sync) {
-        let db = fixture();
-        let sync = self.connect(&db);
-        (db, sync)
+        self.device_with(|_| {})
     }
 
-    fn connect(&self, db: &Fixture) -> Sync {
+    fn device_with(&self, change: impl FnOnce(&mut SyncConfig)) -> (Fixture, Sync) {
+        let mut config = self.config(|| Ok("t.o.k".to_owned()));
+        change(&mut config);
+        connected(config)
+    }
+
+    fn device_asking(
+        &self,
+        token: impl Fn() -> Result<String, TokenError> + Send + std::marker::Sync + 'static,
+    ) -> (Fixture, Sync) {
+        connected(self.config(token))
+    }
+
+    fn config(
+        &self,
+        token: impl Fn() -> Result<String, TokenError> + Send + std::marker::Sync + 'static,
+    ) -> SyncConfig {
         let providers = Providers::new();
         providers.register("reference", self.clone()).unwrap();
         providers.activate("reference").unwrap();
-        let asked = || panic!("a gateway needs no token");
-        let mut config = SyncConfig::with_providers(providers, asked);
+        let mut config = SyncConfig::with_providers(providers, token);
         config.settings.pace = 0;
         config.deadline = Duration::from_millis(500);
-        db.connect(config).unwrap()
+        config
     }
 
     fn carry(&self, request: &ProviderRequest) -> BoxFuture<Result<Message, ProviderError>> {
-        assert_eq!(request.auth, None);
         let mut world = self.world();
+        world.requests += 1;
+        world.auths.push(request.auth.clone());
         match world.line {
             Line::Frozen => Box::pin(std::future::pending()),
             Line::Down => {
                 let down = ProviderError::Unreachable("down by the test".to_owned());
                 Box::pin(std::future::ready(Err(down)))
             }
+            Line::Refuses(status, code, retry_after_ms) => {
+                let refused = ProviderError::Refused {
+                    status,
+                    code: code.to_owned(),
+                    retry_after_ms,
+                    message: String::new(),
+                };
+                Box::pin(std::future::ready(Err(refused)))
+            }
             Line::Up => {
                 let request: SyncRequest =
                     protocol::decode(Form::Json, &request.message.bytes).unwrap();
-                let answer = world.server.answer(&request, usize::MAX).unwrap();
+                let most = world.most;
+                let mut answer = world.server.answer(&request, most).unwrap();
+                let losses = world.losses.iter();
+                let told = losses.filter(|loss| loss.number > request.losses_ack);
+                answer.losses = told.cloned().collect();
                 let answer = Message::plain(protocol::encode(Form::Json, &answer));
                 Box::pin(std::future::ready(Ok(answer)))
             }
@@ -106,7 +165,7 @@ impl Backend {
 
 impl SyncProvider for Backend {
     fn mode(&self) -> ProviderMode {
-        ProviderMode::Gateway
+        self.mode
     }
 
     fn push(&self, request: ProviderRequest) -> BoxFuture<Result<Message, ProviderError>> {
@@ -121,6 +180,37 @@ impl SyncProvider for Backend {
         let body = self.world().snapshot.take();
         let body = body.map(|pieces| -> Box<dyn Body> { Box::new(Pieces(pieces)) });
         Box::pin(std::future::ready(body.ok_or(ProviderError::NotOffered)))
+    }
+
+    fn subscribe(&self, _: ProviderRequest) -> BoxFuture<Result<Live, ProviderError>> {
+        let mut world = self.world();
+        if !world.subscribes {
+            return Box::pin(std::future::ready(Err(ProviderError::NotOffered)));
+        }
+        let (listener, told) = mpsc::unbounded_channel();
+        world.listener = Some(listener);
+        Box::pin(std::future::ready(Ok(Live {
+            sender: None,
+            receiver: Box::new(Told(told)),
+        })))
+    }
+
+    fn network_changed(&self) {
+        self.world().networks += 1;
+    }
+}
+
+fn connected(config: SyncConfig) -> (Fixture, Sync) {
+    let db = fixture();
+    let sync = db.connect(config).unwrap();
+    (db, sync)
+}
+
+struct Told(mpsc::UnboundedReceiver<LiveMessage>);
+
+impl LiveReceiver for Told {
+    fn receive(&mut self) -> BorrowingFuture<'_, Result<Option<LiveMessage>, TransportError>> {
+        Box::pin(async { Ok(self.0.recv().await) })
     }
 }
 

@@ -19,7 +19,7 @@ impl Machine {
                 sendable,
                 take_snapshot,
             } => {
-                self.succeeded(&flight.sent);
+                self.succeeded(flight.token, &flight.sent);
                 self.dirty = sendable;
                 if flight.purpose == Purpose::CatchUp && !has_more {
                     self.bootstrap = Phase::AskFates;
@@ -33,14 +33,14 @@ impl Machine {
                 }
             }
             Answer::SnapshotComplete => {
-                self.succeeded(&[]);
+                self.succeeded(flight.token, &[]);
                 self.bootstrap = match planted(Mutant::BootstrapWithoutCatchUp) {
                     true => Phase::AskFates,
                     false => Phase::CatchUp,
                 };
             }
             Answer::Swapped { sendable } => {
-                self.succeeded(&[]);
+                self.succeeded(flight.token, &[]);
                 self.bootstrap = Phase::None;
                 self.history_changed = false;
                 self.dirty = sendable;
@@ -60,8 +60,8 @@ impl Machine {
         }
     }
 
-    fn succeeded(&mut self, sent: &[OpId]) {
-        self.token = self.token.proven();
+    fn succeeded(&mut self, token: u32, sent: &[OpId]) {
+        self.token_proven(token);
         self.trouble = Cause::None;
         self.pulling.reset();
         if !sent.is_empty() {
@@ -83,7 +83,7 @@ impl Machine {
         self.pull = true;
         match reaction.state {
             StateOnFailure::TokenNeeded => {
-                self.token = self.token.refused(now);
+                self.token_refused(now, flight.token, actions);
                 self.at_once = true;
                 return;
             }
@@ -139,11 +139,12 @@ impl Machine {
         status: u16,
         code: &str,
         retry_after: Option<u64>,
+        actions: &mut Vec<Action>,
     ) {
         let jitter = self.jitter();
         self.live.closed(now, retry_after, jitter);
         match status {
-            401 => self.token = self.token.refused(now),
+            401 => self.token_refused(now, self.live.token, actions),
             // What a request would meet as well; the next poll finds it with its cause.
             403 | 404 | 426 => {
                 let reaction = react(status, code);
@@ -153,6 +154,28 @@ impl Machine {
                 }
             }
             _ => {}
+        }
+    }
+}
+
+impl Machine {
+    /// Something that was sent with the token of this number succeeded.
+    pub(super) fn token_proven(&mut self, number: u32) {
+        if number == self.tokens {
+            self.token = self.token.proven();
+        }
+    }
+
+    /// Something that was sent with the token of this number was answered 401. A request and a socket
+    /// may both have gone out with a token that ended meanwhile: the later word of that says nothing of
+    /// the token that came upon the earlier.
+    fn token_refused(&mut self, now: i64, number: u32, actions: &mut Vec<Action>) {
+        if number == self.tokens {
+            self.token = self.token.refused(now);
+        } else if self.live.is_up() && self.live.token == number {
+            // Whatever goes over it is refused again.
+            self.close_live(actions);
+            self.live.retry_at_once();
         }
     }
 }

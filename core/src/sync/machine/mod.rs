@@ -55,6 +55,8 @@ struct Flight {
     purpose: Purpose,
     only: Option<OpId>,
     sent: Vec<OpId>,
+    /// The number of the token it was sent with.
+    token: u32,
 }
 
 /// Decides when to do what. One per connected database.
@@ -65,6 +67,8 @@ pub struct Machine {
     online: bool,
     background: bool,
     token: Token,
+    /// How many tokens have come: the last one's number.
+    tokens: u32,
     live: Live,
     bootstrap: Phase,
     history_changed: bool,
@@ -91,6 +95,7 @@ impl Machine {
             online: true,
             background: false,
             token: Token::Missing,
+            tokens: 0,
             live: Live::default(),
             bootstrap: Phase::None,
             history_changed: false,
@@ -132,6 +137,13 @@ impl Machine {
                 self.isolation.forget(gone);
             }
             flight.sent = ops;
+        }
+    }
+
+    /// Tells that the request in flight goes over the live socket, and so with the token of that.
+    pub fn sent_by_socket(&mut self) {
+        if let Some(flight) = &mut self.flight {
+            flight.token = self.live.token;
         }
     }
 
@@ -199,8 +211,12 @@ impl Machine {
                     self.want_sync();
                 }
             }
-            Event::Token { expires } => self.token = self.token.arrived(expires),
-            Event::NoToken => self.token = Token::failed(now),
+            Event::Token { expires } => {
+                self.token = self.token.arrived(expires);
+                self.tokens = self.tokens.wrapping_add(1);
+            }
+            Event::NoToken => self.token = Token::failed(now, Cause::TokenNeeded),
+            Event::BadToken => self.token = Token::failed(now, Cause::BadToken),
             Event::TokenChanged => {
                 self.token = Token::Missing;
                 self.explicit();
@@ -208,7 +224,7 @@ impl Machine {
             Event::Answered(answer) => self.answered(now, answer, actions),
             Event::LiveOpened => {
                 self.live.opened(now);
-                self.token = self.token.proven();
+                self.token_proven(self.live.token);
                 if planted(Mutant::LiveWithoutPull) {
                     return;
                 }
@@ -219,7 +235,7 @@ impl Machine {
                 status,
                 code,
                 retry_after,
-            } => self.live_closed(now, status, &code, retry_after),
+            } => self.live_closed(now, status, &code, retry_after, actions),
             Event::LiveNotOffered => self.live.not_offered(),
             Event::FrameApplied => {
                 self.live.heard(now);
@@ -279,6 +295,7 @@ impl Machine {
             && self.live.may_open(now)
         {
             self.live.phase = LivePhase::Opening;
+            self.live.token = self.tokens;
             actions.push(Action::OpenLive);
         }
     }
@@ -292,6 +309,7 @@ impl Machine {
             purpose: plan.purpose,
             only: plan.only,
             sent: Vec::new(),
+            token: self.tokens,
         });
         actions.push(Action::Request(plan));
     }

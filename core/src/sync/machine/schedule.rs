@@ -19,7 +19,7 @@ impl Machine {
         if may_have_live && (self.blocked.is_none() || self.live.is_up()) {
             moments.extend(self.live.next_wake());
         }
-        if let Token::Refused { ask_again } = self.token
+        if let Token::Refused { ask_again, .. } = self.token
             && self.online
         {
             moments.push(ask_again);

@@ -35,7 +35,7 @@ impl Machine {
         }
         match (self.blocked, self.token) {
             (Some((cause, _)), _) => (State::Blocked, cause),
-            (None, Token::Refused { .. }) => (State::Blocked, Cause::TokenNeeded),
+            (None, Token::Refused { cause, .. }) => (State::Blocked, cause),
             (None, Token::Asking { .. } | Token::Missing | Token::Stale) => {
                 (State::Waiting, Cause::AskingToken)
             }

@@ -2,6 +2,7 @@
 
 mod ops;
 mod stops;
+mod tokens;
 
 use super::*;
 use crate::id::OpId;
