@@ -22,7 +22,7 @@ fn main() {
 }
 
 /// The files by number, 1 and up without a gap.
-fn numbered(directory: &Path) -> Result<BTreeMap<u32, PathBuf>, String> {
+pub(crate) fn numbered(directory: &Path) -> Result<BTreeMap<u32, PathBuf>, String> {
     let mut files = BTreeMap::new();
     for entry in fs::read_dir(directory).map_err(|error| error.to_string())? {
         let path = entry.map_err(|error| error.to_string())?.path();

@@ -48,19 +48,26 @@ impl Clock for SystemClock {
     }
 }
 
-/// Milliseconds since the system started, sleep included.
-#[cfg(any(target_os = "linux", target_os = "android"))]
+/// Milliseconds since the system started, sleep included: a write before eight hours of sleep was made
+/// eight hours ago, and must not be placed behind what others wrote meanwhile.
+#[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
 fn uptime_millis() -> Option<i64> {
-    let text = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    #[cfg(not(target_vendor = "apple"))]
+    let clock = rustix::time::ClockId::Boottime;
+    // Apple's CLOCK_MONOTONIC goes on while the system sleeps; the one of `Instant` does not.
+    #[cfg(target_vendor = "apple")]
+    let clock = rustix::time::ClockId::Monotonic;
+    let since = rustix::time::clock_gettime(clock);
     Some(
-        text.tv_sec
+        since
+            .tv_sec
             .saturating_mul(1000)
-            .saturating_add(text.tv_nsec / 1_000_000),
+            .saturating_add(since.tv_nsec / 1_000_000),
     )
 }
 
 /// Elsewhere the process's own monotonic clock stands in; each process is then its own session.
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
 fn uptime_millis() -> Option<i64> {
     None
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use driftline_core::id::DocumentId;
 use driftline_core::op::{Change, ChangeKind};
 
-use super::{SCHEMA, config, fixture, path};
+use super::{SCHEMA, config, fixture};
 use crate::storage::{LocalWrite, Origin, StorageError};
 use crate::{Database, Durability, Value};
 
@@ -132,25 +132,6 @@ fn the_log_is_moved_in_the_background() {
     }
     assert!(size("notes.db") > before);
     db.close().unwrap();
-}
-
-#[test]
-fn a_returned_write_survives_under_normal_once_flushed() {
-    let dir = tempfile::tempdir().unwrap();
-    let db = Database::open(config(&dir, SCHEMA).with_durability(Durability::Normal)).unwrap();
-    let id = db
-        .write(|tx| tx.insert("birds", [("species", "Adelie")]))
-        .unwrap()
-        .to_string();
-    db.flush().unwrap();
-    // What a power loss would leave: the files as they are now.
-    let copy = tempfile::tempdir().unwrap();
-    for name in ["notes.db", "notes.db-wal"] {
-        std::fs::copy(dir.path().join(name), copy.path().join(name)).unwrap();
-    }
-    assert!(path(&copy).exists());
-    let copied = Database::open(config(&copy, SCHEMA)).unwrap();
-    assert!(copied.get("birds", &id).unwrap().is_some());
 }
 
 #[test]

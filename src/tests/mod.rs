@@ -8,6 +8,7 @@ mod coalesce;
 mod files;
 mod inserts;
 mod lifecycle;
+mod numbering;
 mod power;
 mod provenance;
 mod queries;
