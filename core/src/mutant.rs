@@ -88,6 +88,20 @@ pub enum Mutant {
     OutboxApart,
     /// A write joins an earlier one although a page came between.
     JoinsAcrossAPage,
+    /// The last document of a group shows and is not queued.
+    MemberNotQueued,
+    /// The last element of an add or remove shows and is not queued.
+    ElementNotQueued,
+    /// A write joins an earlier one of which it does not write all again.
+    JoinsInPart,
+    /// Text that is authored again takes nothing out any more.
+    RemovalNotAuthoredAgain,
+    /// What only takes text out is taken in by nobody.
+    RemovalNotTakenIn,
+    /// The status does not follow what is written.
+    WritesNotTold,
+    /// The status says that all is done after a failure.
+    FailureNotTold,
     /// The cursor moves in a transaction of its own, before the page.
     CursorApart,
     /// An op leaves the queue when it is accepted, before base has it.
@@ -179,6 +193,13 @@ impl Mutant {
         Mutant::AckBeforeCommit,
         Mutant::OutboxApart,
         Mutant::JoinsAcrossAPage,
+        Mutant::MemberNotQueued,
+        Mutant::ElementNotQueued,
+        Mutant::JoinsInPart,
+        Mutant::RemovalNotAuthoredAgain,
+        Mutant::RemovalNotTakenIn,
+        Mutant::WritesNotTold,
+        Mutant::FailureNotTold,
         Mutant::CursorApart,
         Mutant::VerdictEarly,
         Mutant::RejectedForgotten,
@@ -285,6 +306,19 @@ impl Mutant {
             Mutant::AckBeforeCommit => "a write returns although it was rolled back",
             Mutant::OutboxApart => "document and queue entry are two transactions",
             Mutant::JoinsAcrossAPage => "a write joins an earlier one although a page came between",
+            Mutant::MemberNotQueued => "the last document of a group shows and is not queued",
+            Mutant::ElementNotQueued => {
+                "the last element of an add or remove shows and is not queued"
+            }
+            Mutant::JoinsInPart => {
+                "a write joins an earlier one of which it does not write all again"
+            }
+            Mutant::RemovalNotAuthoredAgain => {
+                "text that is authored again takes nothing out any more"
+            }
+            Mutant::RemovalNotTakenIn => "what only takes text out is taken in by nobody",
+            Mutant::WritesNotTold => "the status does not follow what is written",
+            Mutant::FailureNotTold => "the status says that all is done after a failure",
             Mutant::CursorApart => "the cursor moves in a transaction of its own, before the page",
             Mutant::VerdictEarly => {
                 "an op leaves the queue when it is accepted, before base has it"

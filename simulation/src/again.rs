@@ -43,7 +43,7 @@ pub(crate) fn differing(
 fn chosen(first: u64, hashes: &Hashes) -> Hashes {
     let again = hashes
         .iter()
-        .filter(|(seed, _)| (*seed - first) % ONE_IN == 0);
+        .filter(|(seed, _)| (*seed - first).is_multiple_of(ONE_IN));
     again.map(|(seed, hash)| (*seed, *hash)).collect()
 }
 

@@ -359,7 +359,8 @@ impl Driver {
                 applied.quarantined.len()
             )
         });
-        if !applied.moved.left.is_empty() || !applied.quarantined.is_empty() {
+        let queue_moved = !applied.moved.left.is_empty() || !applied.quarantined.is_empty();
+        if queue_moved || applied.versions > 0 {
             self.report_soon();
         }
         for (op, refusal) in &applied.quarantined {

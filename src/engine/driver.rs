@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use driftline_core::id::{OpId, Version};
+use driftline_core::mutant::{Mutant, planted};
 use driftline_core::protocol::{Cursor, Quota, SyncResponse};
 use driftline_core::sync::{Action, Cause, Event, Machine, Purpose};
 use futures_util::FutureExt;
@@ -252,7 +253,10 @@ impl Driver {
                     self.tell(Event::Wake);
                     self.candidate();
                     let now = self.now();
-                    self.report_due |= self.report_by.is_some_and(|by| by <= now);
+                    if self.report_by.is_some_and(|by| by <= now) {
+                        // From here on it waits for a rest, and nobody has to be woken for it.
+                        (self.report_due, self.report_by) = (true, None);
+                    }
                 }
                 Happening::Progress => self.report_soon(),
                 Happening::Rest => {
@@ -512,6 +516,9 @@ impl Driver {
 
     /// Has the status told before long, once for all that happens until then.
     pub(super) fn report_soon(&mut self) {
+        if planted(Mutant::WritesNotTold) {
+            return;
+        }
         let within = REPORTS_WITHIN.max(self.report_took * REPORTS_PART);
         let by = self.now() + within;
         self.report_by.get_or_insert(by);
@@ -520,7 +527,12 @@ impl Driver {
     /// Looks up what the file says, and publishes.
     pub(super) fn report(&mut self) {
         self.clock_offset = self.store.contact().map(|c| c.clock_offset());
-        self.report_at(self.store.version());
+        // A file that cannot be read now stands where it stood.
+        let version = match self.store.cursor() {
+            Ok(cursor) => cursor.version,
+            Err(_) => self.shared.status().version,
+        };
+        self.report_at(version);
     }
 
     /// Fills in what only the driver knows, and publishes.

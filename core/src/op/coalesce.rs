@@ -2,6 +2,7 @@
 
 use super::{Change, ChangeKind, Op, OpBody};
 use crate::id::OpId;
+use crate::mutant::{Mutant, planted};
 use crate::protocol::limits::MAX_COVERS;
 
 /// Whether `later`, the file's next op on the document, makes `earlier` superfluous: both update
@@ -21,7 +22,7 @@ pub fn absorbs(later: &OpBody, earlier: &OpBody) -> bool {
         && old
             .registers
             .iter()
-            .all(|(field, _)| new.registers.get(field).is_some())
+            .all(|(field, _)| new.registers.get(field).is_some() || planted(Mutant::JoinsInPart))
 }
 
 /// Lets `later` stand for `earlier` as well. It keeps its id and content, takes over the earlier

@@ -1,6 +1,7 @@
 //! Two texts next to each other: one with everything in it, one without what was left out.
 
 use super::delta::{Attributes, Delta, Step};
+use crate::mutant::{Mutant, planted};
 
 /// Which of the two texts holds a piece.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -54,7 +55,9 @@ impl Alignment {
                     });
                 }
                 Step::Delete { len } => walk.pass(len, |walk, held, len| match held {
-                    Held::Both if keep => walk.kept.push(Step::Delete { len }),
+                    Held::Both if keep && !planted(Mutant::RemovalNotAuthoredAgain) => {
+                        walk.kept.push(Step::Delete { len })
+                    }
                     Held::Both => {
                         walk.put(Held::Kept, len);
                         walk.kept.push(retain(len));

@@ -23,6 +23,7 @@ use super::mark::Mark;
 use super::renumber::{Anew, Names, Neighbours};
 use super::{MAX_WRITER, TextError, TextKind};
 use crate::id::OpId;
+use crate::mutant::{Mutant, planted};
 
 /// One pending op's update.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -271,7 +272,9 @@ impl Elements {
             clock: self.kept.next(self.kept.writer())?,
             changes: Vec::new(),
         };
-        for gone in before.iter().filter(|id| !remain.contains(id)) {
+        let is_gone =
+            |id: &&ElementId| !remain.contains(id) && !planted(Mutant::RemovalNotAuthoredAgain);
+        for gone in before.iter().filter(is_gone) {
             draft.remove(self.name(*gone));
         }
         for (at, (id, json)) in after.iter().enumerate() {

@@ -17,6 +17,7 @@ use yrs::{
 
 use super::guard::{self, Checked, CheckedState, GuardLimits, Refused};
 use super::{Mark, TextError, TextKind};
+use crate::mutant::{Mutant, planted};
 
 /// The document behind a text field.
 pub(super) struct Document {
@@ -172,6 +173,10 @@ impl Document {
 }
 
 fn feed(txn: &mut TransactionMut<'_>, bytes: &[u8]) -> Result<(), TextError> {
+    // An update without blocks only takes out.
+    if planted(Mutant::RemovalNotTakenIn) && bytes.first() == Some(&0) {
+        return Ok(());
+    }
     let update = Update::decode_v1(bytes).map_err(|_| TextError::Broken)?;
     txn.apply_update(update).map_err(|_| TextError::Broken)
 }

@@ -99,6 +99,14 @@ impl Link {
         Ok(self.network.fates(self.device, request))
     }
 
+    /// Sends a request, and notes what came of it.
+    async fn ask(self, request: HttpRequest) -> Sent<HttpResponse> {
+        let (network, device) = (self.network.clone(), self.device);
+        let sent = self.exchange(request).await;
+        network.told(device, sent.as_ref().ok().map(|answer| answer.status));
+        sent
+    }
+
     async fn exchange(self, request: HttpRequest) -> Sent<HttpResponse> {
         let (going, coming) = self.fates(&request)?;
         let mut request = request;
@@ -140,7 +148,7 @@ impl Link {
 
 impl Transport for Link {
     fn request(&self, request: HttpRequest) -> BoxFuture<Sent<HttpResponse>> {
-        Box::pin(self.clone().exchange(request))
+        Box::pin(self.clone().ask(request))
     }
 
     fn connect(&self, request: HttpRequest) -> BoxFuture<Sent<LiveSocket>> {

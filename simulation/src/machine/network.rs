@@ -154,6 +154,10 @@ impl Network {
         self.state().weather.answered(device, status, body);
     }
 
+    pub(super) fn told(&self, device: usize, status: Option<u16>) {
+        self.state().weather.told(device, status);
+    }
+
     pub(super) fn handshake(&self, device: usize) -> u64 {
         self.state().weather.handshake(device)
     }

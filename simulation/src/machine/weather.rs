@@ -42,6 +42,8 @@ pub trait Weather: Send {
     fn sent(&mut self, _device: usize, _request: &HttpRequest) {}
     /// An answer as the server made it.
     fn answered(&mut self, _device: usize, _status: u16, _body: &[Vec<u8>]) {}
+    /// What a device was told in the end of a request: its status, or that nothing came.
+    fn told(&mut self, _device: usize, _status: Option<u16>) {}
     /// How long a further piece of an answer takes to a device.
     fn piece(&mut self, _device: Option<usize>) -> u64 {
         0

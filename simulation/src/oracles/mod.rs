@@ -6,6 +6,7 @@ mod history;
 mod o01_base;
 mod o02_model;
 mod o03_acknowledged;
+mod o03_asked;
 mod o04_leaving;
 mod o05_once;
 mod o06_own_writes;
@@ -35,6 +36,7 @@ pub use o02_model::{log_follows_the_model, placed_in_time, states_agree};
 pub use o03_acknowledged::{
     acknowledged_is_queued, failed_changed_nothing, lost_a_suffix, undone_stays_undone,
 };
+pub use o03_asked::{Ask, Asked, covers_what_was_asked, say_what_was_asked, says_what_was_asked};
 pub use o04_leaving::{Farewells, nothing_left_without_a_reason};
 pub use o05_once::{counted_once, named_once, names_all};
 pub use o06_own_writes::{
@@ -44,11 +46,12 @@ pub use o07_groups::groups_are_whole;
 pub use o08_cursor::cursor_goes_on;
 pub use o09_generations::no_resurrection;
 pub use o10_convergence::{
-    all_show_the_same, texts_are_the_servers, words_are_there, words_are_there_once,
+    all_show_the_same, texts_are_the_servers, words_are_gone, words_are_there, words_are_there_once,
 };
 pub use o11_tidy::nothing_is_left_over;
 pub use o12_status::{
-    replaced_changes_nothing, status_tells_the_truth, watched_shows_what_is_there,
+    counts_are_told, idle_has_nothing_to_send, idle_heard_no_failure, replaced_changes_nothing,
+    state_has_its_cause, status_tells_the_truth, watched_shows_what_is_there,
 };
 pub use o13_isolation::{
     CANARY, no_canary, not_unwelcome, refused, says_nothing_private, written_by_its_author,

@@ -80,6 +80,22 @@ pub fn words_are_there<'w>(
     }
 }
 
+/// None of these words is in the text: each was there, was taken out, and that was acknowledged and
+/// accepted.
+pub fn words_are_gone<'w>(
+    text: &str,
+    words: impl IntoIterator<Item = &'w str>,
+    place: &str,
+) -> Judgement {
+    match words.into_iter().find(|word| text.contains(word)) {
+        None => Ok(()),
+        Some(word) => object(
+            ORACLE,
+            format!("{place} still says {word}, which was taken out: {text}"),
+        ),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -113,6 +129,12 @@ mod tests {
     fn a_lost_word_is_refused() {
         assert_eq!(words_are_there("[a][b]", ["[b]", "[a]"], "t"), Ok(()));
         assert!(words_are_there("[a]", ["[b]"], "t").is_err());
+    }
+
+    #[test]
+    fn a_word_that_was_taken_out_and_is_there_is_refused() {
+        assert_eq!(words_are_gone("[a]", ["[b]"], "t"), Ok(()));
+        assert!(words_are_gone("[a][b]", ["[b]"], "t").is_err());
     }
 
     #[test]

@@ -5,9 +5,10 @@ use driftline_core::id::OpId;
 use driftline_simvfs::Random;
 
 use super::World;
+use super::schema::PAPERS;
 use super::script::Act;
 use super::write::draw_document;
-use crate::oracles::{self, Judgement, QueueState};
+use crate::oracles::{self, Ask, Asked, Judgement, QueueState, Queued};
 
 impl World<'_> {
     /// Takes a step.
@@ -153,12 +154,29 @@ impl World<'_> {
                 NewDocument::from(fields).with_id(id.replace(['p', 'q'], "n"))
             })
             .collect();
+        let asked = documents.iter().map(|document| {
+            let fields = [1, 2].into_iter().zip(&document.fields);
+            let fields = fields.map(|(field, (_, value))| (field, value.clone()));
+            let id = document.id.clone().unwrap_or_default();
+            ((PAPERS, id), Ask::Insert(fields.collect()))
+        });
+        let asked: Asked = asked.collect();
+        let before = self.sites[at].view.clone();
         let result = database.write_bulk("papers", documents);
         drop(database);
         let failed = result.is_err();
         self.trace
             .line(format_args!("    s{at} bulk failed: {failed}"));
-        Ok(())
+        let looked = self.sites[at].watcher.is_some() && !self.sites[at].fragile;
+        self.look_at(at)?;
+        let site = &self.sites[at];
+        if failed || !looked || site.watcher.is_none() {
+            return Ok(());
+        }
+        let new = site.view.queue.iter();
+        let new: Vec<&Queued> = new.filter(|op| !before.holds(op.id)).collect();
+        let what = format!("a bulk of s{at}");
+        oracles::say_what_was_asked(&asked, &new, &self.schemas.app, &what)
     }
 
     /// The ids in a machine's queue or quarantine.

@@ -8,10 +8,11 @@ use driftline_core::id::OpId;
 use driftline_simvfs::Random;
 
 use super::World;
+use super::asking::WORDS;
 use super::schema::LETTERS;
 use super::words::Typed;
 use super::write::{draw_gap, letter};
-use crate::oracles::{self, Judgement, Queued};
+use crate::oracles::{self, Ask, Asked, Judgement, Queued};
 
 /// What became of the words of a text while somebody typed.
 struct Keys {
@@ -51,11 +52,12 @@ impl World<'_> {
         };
         self.trace
             .line(format_args!("    s{at} edits {id}: {}", keys.done));
-        keys.gone
-            .into_iter()
-            .for_each(|word| self.words.taken_out(word));
+        for word in &keys.gone {
+            let typed = Typed::taken_out(&id, WORDS.0, word);
+            self.words.may_be(&typed);
+        }
         keys.back.iter().for_each(|word| self.words.restored(word));
-        self.store_keys(at, companion, (&id, &session), keys.put)
+        self.store_keys(at, companion, (&id, &session), &keys)
     }
 
     /// Stores what was typed, and judges what the file says right after it.
@@ -64,7 +66,7 @@ impl World<'_> {
         at: usize,
         companion: bool,
         (id, session): (&str, &TextSession),
-        put: Option<String>,
+        keys: &Keys,
     ) -> Judgement {
         let queue = self.sites[at].view.queue.iter();
         let before: BTreeSet<OpId> = queue.map(|queued| queued.id).collect();
@@ -75,28 +77,25 @@ impl World<'_> {
         self.look_at(at)?;
         let site = &self.sites[at];
         let watched = site.watcher.is_some() && site.program(companion).is_alive();
-        let Some(word) = put.filter(|_| stored.is_ok() && watched) else {
+        if stored.is_err() || !watched {
             return Ok(());
-        };
+        }
         let what = format!("an editor of s{at}");
-        oracles::acknowledged_is_queued(&before, &site.view, &what)?;
-        let edits_it = |queued: &&Queued| {
-            let mut changes = queued.body.changes.iter();
-            let here = changes.any(|change| {
-                change.collection == LETTERS
-                    && change.document.as_str() == id
-                    && !change.texts.is_empty()
-            });
-            here && !before.contains(&queued.id)
+        let new = site.view.queue.iter();
+        let new: Vec<&Queued> = new.filter(|op| !before.contains(&op.id)).collect();
+        let said = Ask::Edit(WORDS.1, keys.put.clone().unwrap_or_default());
+        let asked: Asked = vec![((LETTERS, id.to_owned()), said)];
+        let op = match oracles::says_what_was_asked(&asked, &new, &self.schemas.app, &what) {
+            Ok(op) => op,
+            Err(violation) if keys.put.is_some() => return Err(violation),
+            // What was taken back may not have been stored yet.
+            Err(_) => return Ok(()),
         };
-        if let Some(op) = site.view.queue.iter().find(edits_it).map(|op| op.id) {
-            let (document, field) = (id.to_owned(), "words");
-            let typed = Typed::Put {
-                document,
-                field,
-                word,
-            };
-            self.words.put(op, typed);
+        if let Some(word) = &keys.put {
+            self.words.said(op, Typed::put(id, WORDS.0, word));
+        }
+        for word in &keys.gone {
+            self.words.said(op, Typed::taken_out(id, WORDS.0, word));
         }
         Ok(())
     }

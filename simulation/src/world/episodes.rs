@@ -1,9 +1,10 @@
 //! What takes several steps in a row, and would hardly come about by chance.
 
-use driftline::{Durability, State, Transaction};
+use driftline::{Durability, State};
 use driftline_simvfs::{Fault, Random};
 
 use super::World;
+use super::asking::Asking;
 use super::heal::syncs;
 use super::schema::STRICT_BODY;
 use super::script::Act;
@@ -236,7 +237,7 @@ impl World<'_> {
         let title = self.sites[at].value();
         self.write(at, random, |tx| {
             tx.update("letters", letter, [("title", title.as_str())])?;
-            Ok(Done::wrote(true))
+            Ok(Done::default())
         })?;
         self.meet_soon(&[at])
     }
@@ -268,32 +269,25 @@ impl World<'_> {
             if tx.get("letters", letter)?.is_none() {
                 return Ok(Done::default());
             }
-            let mut text = tx.rich_text("letters", letter, "words")?;
-            let found = text.read()?.text().find(word);
-            let Some(begin) = found else {
+            let Some(begin) = tx.words(letter)?.find(word) else {
                 return Ok(Done::default());
             };
-            text.delete(begin as u32, word.len() as u32)?;
-            Ok(Done::typing(Typed::TakenOut(word.to_owned())))
+            tx.take_word(letter, begin, word.len())?;
+            Ok(Done::typing(Typed::taken_out(letter, "words", word)))
         })?;
         self.look()
     }
 }
 
 /// Types a word of its own at the end of a letter.
-fn type_at_the_end(tx: &mut Transaction<'_>, letter: &str, value: &str) -> driftline::Result<Done> {
+fn type_at_the_end(tx: &mut Asking<'_, '_>, letter: &str, value: &str) -> driftline::Result<Done> {
     if tx.get("letters", letter)?.is_none() {
         tx.insert_with_id("letters", letter, [("title", value)])?;
     }
     let word = format!("[{value}]");
-    let mut text = tx.rich_text("letters", letter, "words")?;
-    let end = text.read()?.text().len();
-    text.insert(end as u32, &word)?;
-    Ok(Done::typing(Typed::Put {
-        document: letter.to_owned(),
-        field: "words",
-        word,
-    }))
+    let end = tx.words(letter)?.len();
+    tx.type_word(letter, end, &word)?;
+    Ok(Done::typing(Typed::put(letter, "words", &word)))
 }
 
 /// What was judged on the way.

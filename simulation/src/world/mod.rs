@@ -5,6 +5,7 @@
 //! everything is put right, and all must meet within bounded time.
 
 mod acts;
+mod asking;
 mod campaign;
 mod editor;
 mod episodes;
@@ -19,6 +20,7 @@ mod schema;
 mod script;
 mod shrink;
 mod site;
+mod statuses;
 mod swarm;
 mod trace;
 mod watch;
@@ -283,6 +285,7 @@ impl<'s> World<'s> {
         self.look()?;
         self.pass(random.below(60) as i64)?;
         self.look()?;
+        self.judge_statuses()?;
         self.watched_queries()?;
         oracles::took_little(heap::most() - held)
     }

@@ -49,6 +49,9 @@ words = { id = 2, kind = "rich_text" }
 items = { id = 3, kind = "list" }
 "#;
 
+/// The collection whose documents merge as a whole.
+pub(super) const PAPERS: u16 = 3;
+
 /// The collection whose documents are written together.
 pub const TWINS: u16 = 4;
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use driftline_core::id::OpId;
 use driftline_simvfs::{Image, Process};
 
+use super::statuses::Steady;
 use super::watch::Watcher;
 use crate::machine::Device;
 use crate::oracles::{Farewells, FileView, Queued, Retired};
@@ -52,6 +53,8 @@ pub(super) struct Site {
     pub(super) undone: BTreeSet<String>,
     /// Writers of the machines that it was copied from.
     pub(super) kin: BTreeSet<u64>,
+    /// Since when its status has had nothing to follow.
+    pub(super) steady: Option<Steady>,
 }
 
 impl Site {
@@ -79,6 +82,7 @@ impl Site {
             untold: BTreeSet::new(),
             undone: BTreeSet::new(),
             kin: BTreeSet::new(),
+            steady: None,
         }
     }
 
@@ -151,5 +155,6 @@ impl Site {
         self.unknown = None;
         self.lossy = false;
         self.retired.clear();
+        self.steady = None;
     }
 }

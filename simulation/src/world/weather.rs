@@ -37,6 +37,8 @@ struct Sky {
     requests: Vec<(usize, Vec<u8>)>,
     /// What no message may say, and one does.
     leak: Judgement,
+    /// Devices whose last request came to nothing.
+    unlucky: BTreeSet<usize>,
     /// Devices that the server answered that it failed, with the status.
     failed: Vec<(usize, u16)>,
 }
@@ -94,6 +96,7 @@ impl Climate {
             trace,
             requests: Vec::new(),
             leak: Ok(()),
+            unlucky: BTreeSet::new(),
             failed: Vec::new(),
         })))
     }
@@ -144,6 +147,11 @@ impl Climate {
     /// What some message said that none may.
     pub(super) fn judged(&self) -> Judgement {
         std::mem::replace(&mut self.sky().leak, Ok(()))
+    }
+
+    /// Whether the last that a device was told of a request is that it came to nothing.
+    pub(super) fn failed_last(&self, device: usize) -> bool {
+        self.sky().unlucky.contains(&device)
     }
 
     /// To whom the server said that it failed since this was asked last.
@@ -344,6 +352,14 @@ impl Weather for Climate {
         ));
     }
 
+    fn told(&mut self, device: usize, status: Option<u16>) {
+        let unlucky = &mut self.sky().unlucky;
+        match status {
+            Some(200..300) => unlucky.remove(&device),
+            _ => unlucky.insert(device),
+        };
+    }
+
     fn piece(&mut self, device: Option<usize>) -> u64 {
         let mut sky = self.sky();
         let rate = sky.rates.slow_piece;
@@ -366,6 +382,8 @@ impl Weather for Climate {
 
     fn frame(&mut self, device: usize, way: Way, bytes: &[u8]) -> FrameFate {
         let mut sky = self.sky();
+        // A request may have gone by the socket since.
+        sky.unlucky.remove(&device);
         let fate = match way == Way::Up && sky.is_filtered(bytes) {
             true => FrameFate::Breaks,
             false => sky.frame(device, way),

@@ -2,22 +2,21 @@
 
 use std::collections::BTreeSet;
 
-use driftline::{Result, TextEdit, Transaction, Value};
+use driftline::{Result, Value};
 use driftline_core::id::OpId;
 use driftline_simvfs::Random;
 
 use super::World;
+use super::asking::Asking;
 use super::look::TWIN_IDS;
 use super::schema::STRICT_BODY;
 use super::script::Act;
 use super::words::Typed;
-use crate::oracles::{self, Judgement, Key};
+use crate::oracles::{self, Asked, Judgement, Key, Queued};
 
 /// What a write did, by its own word.
 #[derive(Default)]
 pub(super) struct Done {
-    /// Whether it wrote anything.
-    pub(super) wrote: bool,
     /// Registers, and what they show now.
     pub(super) shows: Vec<(Key, u16, Value)>,
     /// What became of a text or list.
@@ -25,25 +24,17 @@ pub(super) struct Done {
 }
 
 impl Done {
-    pub(super) fn wrote(wrote: bool) -> Done {
-        Done {
-            wrote,
-            ..Done::default()
-        }
-    }
-
     pub(super) fn typing(typed: Typed) -> Done {
         Done {
             typed: Some(typed),
-            ..Done::wrote(true)
+            ..Done::default()
         }
     }
 
     fn showing(key: Key, field: u16, value: &str) -> Done {
         Done {
-            typed: None,
-            wrote: true,
             shows: vec![(key, field, Value::Text(value.to_owned()))],
+            ..Done::default()
         }
     }
 }
@@ -73,10 +64,12 @@ impl World<'_> {
         let letters_go = self.swarm.letters_go && draw.clone().one_in(3);
         let judged = match act {
             Act::Delete if letters_go => self.write(at, random, |tx| {
-                Ok(Done::wrote(tx.delete("letters", &letter(&mut draw))?))
+                tx.delete("letters", &letter(&mut draw))?;
+                Ok(Done::default())
             }),
             Act::Restore if letters_go => self.write(at, random, |tx| {
-                Ok(Done::wrote(tx.restore("letters", &letter(&mut draw))?))
+                tx.restore("letters", &letter(&mut draw))?;
+                Ok(Done::default())
             }),
             Act::Insert => self.write(at, random, |tx| {
                 let mut fields = vec![("title", value.as_str())];
@@ -98,13 +91,13 @@ impl World<'_> {
             }),
             Act::Increment => self.write(at, random, |tx| {
                 tx.increment("notes", &note(&mut draw), "count", 1 + draw.below(9) as i64)?;
-                Ok(Done::wrote(true))
+                Ok(Done::default())
             }),
             Act::Add => self.write(at, random, |tx| {
                 let (collection, id) = with_tags(&mut draw);
                 let element = format!("e{}", draw.below(ELEMENTS));
-                tx.add_to_set(collection, &id, "tags", [element, value.clone()])?;
-                Ok(Done::wrote(true))
+                tx.add_to_set(collection, &id, "tags", vec![element, value.clone()])?;
+                Ok(Done::default())
             }),
             Act::Remove => self.write(at, random, |tx| {
                 let (collection, id) = with_tags(&mut draw);
@@ -113,15 +106,16 @@ impl World<'_> {
                     let there = document.set("tags").unwrap_or_default();
                     elements.extend(draw.pick(there).cloned());
                 }
-                let before = tx.size();
                 tx.remove_from_set(collection, &id, "tags", elements)?;
-                Ok(Done::wrote(tx.size() > before))
+                Ok(Done::default())
             }),
             Act::Delete => self.write(at, random, |tx| {
-                Ok(Done::wrote(tx.delete(collection, &id)?))
+                tx.delete(collection, &id)?;
+                Ok(Done::default())
             }),
             Act::Restore => self.write(at, random, |tx| {
-                Ok(Done::wrote(tx.restore(collection, &id)?))
+                tx.restore(collection, &id)?;
+                Ok(Done::default())
             }),
             Act::Twins => self.write(at, random, |tx| {
                 for id in TWIN_IDS {
@@ -150,15 +144,15 @@ impl World<'_> {
                 if draw.one_in(4) {
                     return type_words(tx, &mut draw, &value);
                 }
-                Ok(Done::wrote(true))
+                Ok(Done::default())
             }),
             Act::Place => self.write(at, random, |tx| {
                 let id = note(&mut draw);
                 let other = tx.get("notes", &note(&mut draw))?;
                 let after = other.as_ref().and_then(|document| document.text("place"));
-                let place = tx.order_key_between(after, None)?;
+                let place = tx.order_key_after(after)?;
                 tx.update("notes", &id, [("place", place)])?;
-                Ok(Done::wrote(true))
+                Ok(Done::default())
             }),
             Act::Text if self.swarm.editors && draw.clone().one_in(2) => {
                 self.edit_text(at, &value, &mut draw)
@@ -177,16 +171,16 @@ impl World<'_> {
             Act::Long => self.write(at, random, |tx| {
                 let body = format!("{value} {}", "long ".repeat(STRICT_BODY));
                 tx.insert_with_id(collection, &id, [("body", body)])?;
-                Ok(Done::wrote(true))
+                Ok(Done::default())
             }),
             Act::Refused => self.write(at, random, |tx| {
                 match draw.below(4) {
-                    0 => tx.update(collection, &id, [("colour", "red")]).map(drop),
-                    1 => tx.update(collection, &id, [("title", 7)]).map(drop),
+                    0 => tx.update(collection, &id, [("colour", "red")]),
+                    1 => tx.update(collection, &id, [("title", 7)]),
                     2 => tx.insert_with_id(collection, &"x".repeat(300), [("title", "x")]),
                     _ => tx.insert_with_id(collection, &id, [("body", "x".repeat(2 << 20))]),
                 }?;
-                Ok(Done::wrote(true))
+                Ok(Done::default())
             }),
             Act::Aborted => self.write(at, random, |tx| {
                 tx.insert_with_id(collection, &id, [("title", value.as_str())])?;
@@ -202,7 +196,7 @@ impl World<'_> {
         &mut self,
         at: usize,
         random: &mut Random,
-        work: impl FnOnce(&mut Transaction<'_>) -> Result<Done>,
+        work: impl FnOnce(&mut Asking<'_, '_>) -> Result<Done>,
     ) -> Judgement {
         let companion = random.one_in(2);
         if self.sites[at].fragile {
@@ -216,19 +210,21 @@ impl World<'_> {
             Some(database) if program.is_alive() => database.clone(),
             _ => return Ok(()),
         };
-        let before: BTreeSet<OpId> = site.view.queue.iter().map(|queued| queued.id).collect();
+        let queue = site.view.queue.clone();
+        let before: BTreeSet<OpId> = queue.iter().map(|queued| queued.id).collect();
         let looked = site.watcher.is_some();
         if self.sites[at].fragile {
             self.sites[at].watcher = None;
         }
-        let mut done = Done::default();
+        let (mut done, mut asked) = (Done::default(), Asked::new());
+        let schema = &self.schemas.app;
         let result = database.write(|tx| {
-            done = work(tx)?;
+            done = work(&mut Asking::new(tx, schema, &mut asked))?;
             Ok(())
         });
         drop(database);
-        if let Some(Typed::TakenOut(word)) = &done.typed {
-            self.words.taken_out(word.clone());
+        if let Some(typed) = &done.typed {
+            self.words.may_be(typed);
         }
         let alive = self.sites[at].program(companion).is_alive();
         self.told(at, &result);
@@ -243,11 +239,14 @@ impl World<'_> {
         match result {
             // A process that ended in the call told nobody anything.
             _ if !alive || site.watcher.is_none() => Ok(()),
-            Ok(()) if done.wrote => {
+            Ok(()) if !asked.is_empty() => {
                 oracles::acknowledged_is_queued(&before, &site.view, &what)?;
-                let new = site.view.queue.iter().find(|op| !before.contains(&op.id));
-                if let (Some(new), Some(typed)) = (new, done.typed) {
-                    self.words.put(new.id, typed);
+                let new = site.view.queue.iter();
+                let new: Vec<&Queued> = new.filter(|op| !before.contains(&op.id)).collect();
+                let op = oracles::says_what_was_asked(&asked, &new, schema, &what)?;
+                oracles::covers_what_was_asked(&queue, &new)?;
+                if let Some(typed) = done.typed {
+                    self.words.said(op, typed);
                 }
                 oracles::written_shows(&site.view, &done.shows)
             }
@@ -307,68 +306,53 @@ fn with_tags(random: &mut Random) -> (&'static str, String) {
 }
 
 /// Types a word of its own into a letter, or deletes some.
-fn type_words(tx: &mut Transaction<'_>, random: &mut Random, value: &str) -> Result<Done> {
+fn type_words(tx: &mut Asking<'_, '_>, random: &mut Random, value: &str) -> Result<Done> {
     let id = letter(random);
     if tx.get("letters", &id)?.is_none() {
         tx.insert_with_id("letters", &id, [("title", value)])?;
     }
-    let mut text = tx.rich_text("letters", &id, "words")?;
     // At a place between two words, or a word as it is: words stay whole.
-    let said = text.read()?.text().to_owned();
+    let said = tx.words(&id)?;
     let gap = draw_gap(&said, random);
     let word = said.get(gap..).and_then(|rest| rest.find(']'));
     if let Some(end) = word.filter(|_| random.one_in(6)) {
-        text.edit([TextEdit::format(
-            gap as u32,
-            end as u32 + 1,
-            [("note", value)],
-        )])?;
-        return Ok(Done::wrote(true));
+        tx.mark_word(&id, (gap, end + 1), value)?;
+        return Ok(Done::default());
     }
     Ok(Done::typing(match word {
         Some(end) if random.one_in(4) => {
-            text.delete(gap as u32, end as u32 + 1)?;
-            Typed::TakenOut(said.get(gap..=gap + end).unwrap_or_default().to_owned())
+            tx.take_word(&id, gap, end + 1)?;
+            let word = said.get(gap..=gap + end).unwrap_or_default();
+            Typed::taken_out(&id, "words", word)
         }
         _ => {
             let word = format!("[{value}]");
-            text.insert(gap as u32, &word)?;
-            Typed::Put {
-                document: id,
-                field: "words",
-                word,
-            }
+            tx.type_word(&id, gap, &word)?;
+            Typed::put(&id, "words", &word)
         }
     }))
 }
 
 /// Inserts, moves or removes an element of a letter's list.
-fn edit_list(tx: &mut Transaction<'_>, random: &mut Random, value: &str) -> Result<Done> {
+fn edit_list(tx: &mut Asking<'_, '_>, random: &mut Random, value: &str) -> Result<Done> {
     let id = letter(random);
     if tx.get("letters", &id)?.is_none() {
         tx.insert_with_id("letters", &id, [("title", value)])?;
     }
-    let mut list = tx.list("letters", &id, "items")?;
-    let elements = list.read()?;
+    let elements = tx.items(&id)?;
     let chosen = elements.get(random.below(elements.len()));
-    match (chosen, random.below(4)) {
+    Ok(Done::typing(match (chosen, random.below(4)) {
         (Some(element), 0) => {
-            list.remove(element.id)?;
-            Ok(Done::typing(Typed::TakenOut(element.json.clone())))
+            tx.remove_item(&id, element.id)?;
+            Typed::taken_out(&id, "items", &element.json)
         }
         (Some(element), 1) => {
-            list.move_to(element.id, random.below(elements.len()) as u32)?;
-            Ok(Done::wrote(true))
+            tx.move_item(&id, element.id, random.below(elements.len()))?;
+            Typed::Moved(element.json.clone())
         }
         _ => {
-            let at = random.below(elements.len() + 1) as u32;
-            let word = format!("\"{value}\"");
-            list.insert(at, [&word])?;
-            Ok(Done::typing(Typed::Put {
-                document: id,
-                field: "items",
-                word,
-            }))
+            tx.put_item(&id, random.below(elements.len() + 1), value)?;
+            Typed::put(&id, "items", &format!("\"{value}\""))
         }
-    }
+    }))
 }

@@ -20,6 +20,21 @@ pub(crate) struct Queued {
     pub(crate) absorbed: Option<(OpId, u64)>,
 }
 
+/// Leaves a part of what shows out of the op, where a fault says so.
+fn leave_out_what_is_planted(body: &mut OpBody) {
+    if planted(Mutant::MemberNotQueued) && body.changes.len() > 1 {
+        body.changes.pop();
+    }
+    if planted(Mutant::ElementNotQueued) {
+        for change in &mut body.changes {
+            let lists = change.adds.iter_mut().chain(change.removes.iter_mut());
+            for (_, list) in lists.filter(|(_, list)| list.len() > 1) {
+                list.pop();
+            }
+        }
+    }
+}
+
 impl LocalWrite<'_> {
     /// Ends the transaction: rows and op are written, the commit is next. `None` if nothing is queued.
     pub(crate) fn finish(mut self) -> Result<Option<Queued>> {
@@ -66,6 +81,7 @@ impl LocalWrite<'_> {
         if planted(Mutant::OutboxApart) {
             self.tx.conn().execute_batch("COMMIT; BEGIN IMMEDIATE")?;
         }
+        leave_out_what_is_planted(&mut body);
         let op = Op {
             id: head.op,
             written: self.tx.now(),

@@ -1,6 +1,7 @@
 //! What the machine says of itself: a state, and the cause it rests in it.
 
 use super::{Machine, Mode};
+use crate::mutant::{Mutant, planted};
 use crate::sync::bootstrap::Phase;
 use crate::sync::token::Token;
 use crate::sync::{Cause, State, Status};
@@ -49,7 +50,9 @@ impl Machine {
                 },
             ),
             _ if self.flight.is_some() => (State::Syncing, self.trouble),
-            _ if self.trouble != Cause::None => (State::Waiting, self.trouble),
+            _ if self.trouble != Cause::None && !planted(Mutant::FailureNotTold) => {
+                (State::Waiting, self.trouble)
+            }
             _ if self.dirty && self.next_start(now).is_some_and(|at| at > now) => {
                 (State::Waiting, Cause::Pacing)
             }
