@@ -87,7 +87,7 @@ impl Storage {
         let open: &Writer = &writer;
         let connection = open.connection.as_ref().ok_or(StorageError::Closed)?;
         if open.rests_on_log.get() {
-            pragmas::leave_the_log_behind(&connection.conn)?;
+            pragmas::leave_a_lost_log_behind(&connection.conn)?;
             open.rests_on_log.set(false);
         }
         let tx = self.begin(open, connection, durability, origin)?;
@@ -269,7 +269,9 @@ impl Storage {
             let (mut connection, rests) = self.spec.open_writer(&self.shared)?;
             self.checkpoints.watch(&mut connection.conn)?;
             writer.connection = Some(connection);
-            writer.rests_on_log.set(rests);
+            // Opened anew it did not wait for who reads: that takes nothing back.
+            let rested = writer.rests_on_log.get();
+            writer.rests_on_log.set(rested || rests);
             writer.unsettled = true;
             writer.told = None;
             writer.verified.set(None);
