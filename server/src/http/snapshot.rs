@@ -6,6 +6,8 @@
 //! than a frame may fold waits for the folding worker, piece by piece.
 
 mod chunk;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

@@ -121,3 +121,53 @@ impl Feed {
         let _ = self.frames.send(frame);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use driftline_core::id::OpId;
+    use driftline_core::protocol::{Cursor, VersionEntry};
+
+    use super::*;
+
+    #[test]
+    fn a_frame_is_encoded_once_for_all_who_listen() {
+        let feed = Feed::new(4, 1 << 20);
+        let mut listeners = [feed.listen(), feed.listen(), feed.listen()];
+        let entry = VersionEntry {
+            version: 1,
+            // Enough to be compressed.
+            ids: (0..200).map(|n| OpId([n; 16])).collect(),
+            documents: Vec::new(),
+            echo: None,
+            landed: Vec::new(),
+        };
+        let versions = Versions {
+            from: Cursor::START,
+            to: Cursor {
+                version: 1,
+                ..Cursor::START
+            },
+            versions: vec![Encoded(encode_cbor(&entry))],
+            server_time: 0,
+        };
+        feed.tell(versions, NOBODY);
+        let told = listeners
+            .each_mut()
+            .map(|listener| listener.try_recv().unwrap());
+        let mut forms = Vec::new();
+        for (form, zstd) in [(Form::Cbor, false), (Form::Cbor, true), (Form::Json, false)] {
+            let bytes = told.each_ref().map(|frame| match frame {
+                Frame::Versions(committed) => committed.in_form(form, zstd),
+                Frame::Behind(_) => panic!("it fits a frame"),
+            });
+            for same in &bytes {
+                assert_eq!(same.as_ptr(), bytes[0].as_ptr(), "{form:?} {zstd}");
+                assert_eq!(same, &bytes[0]);
+            }
+            forms.push(bytes[0].clone());
+        }
+        assert!(forms[1].len() < forms[0].len() && forms[0] != forms[2]);
+    }
+}

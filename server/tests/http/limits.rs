@@ -231,7 +231,11 @@ async fn hostile_bodies_get_a_typed_answer_and_change_nothing() {
             "{name}: nothing of the content is in the answer"
         );
     }
-    let reply = call(&world.server, post(&device, &[CBOR], named(2_000))).await;
+    let reply = call(
+        &world.server,
+        post(&device, &[CBOR], named(limits::MAX_OPS as u64)),
+    )
+    .await;
     assert_eq!(reply.status, StatusCode::OK, "and at the limit all is well");
     assert_eq!(
         device

@@ -18,6 +18,8 @@ pub(crate) struct Faulty {
     pub(super) records_read: AtomicU64,
     pub(super) begins_fail: AtomicBool,
     next_commit: AtomicU8,
+    /// Bytes of documents' states that were handed out in order of their keys.
+    pub(crate) documents_read: AtomicU64,
     /// Every reading of a text, in order.
     pub(crate) texts: Mutex<Vec<TextRead>>,
     /// Called behind every reading of a text.
@@ -49,6 +51,7 @@ impl Faulty {
             records_read: AtomicU64::default(),
             begins_fail: AtomicBool::default(),
             next_commit: AtomicU8::new(SUCCEED),
+            documents_read: AtomicU64::default(),
             texts: Mutex::default(),
             behind_text: Mutex::default(),
         }
@@ -151,7 +154,6 @@ impl<T: Snapshot + ?Sized> Snapshot for Watched<'_, T> {
         hash_at(version: Version) -> Option<ChainHash>;
         document(collection: CollectionId, document: &DocumentId) -> Option<DocumentState>;
         log(after: Version, each: &mut dyn FnMut(LogEntry<'_>) -> bool) -> ();
-        documents(after: Option<(CollectionId, &str)>, each: &mut dyn FnMut(DocumentRow<'_>) -> bool) -> ();
         origin(version: Version) -> Option<Origin>;
         device(account: &str, device: &str) -> Option<DeviceNumber>;
         losses(device: DeviceNumber, above: u64, most: usize) -> Vec<Loss>;
@@ -159,6 +161,18 @@ impl<T: Snapshot + ?Sized> Snapshot for Watched<'_, T> {
         deleted_bytes(place: &TextPlace, version: Version) -> u64;
         is_counted(place: &TextPlace, version: Version) -> bool;
         unfolded(after: Option<&TextPlace>, most: usize) -> Vec<TextPlace>;
+    }
+
+    fn documents(
+        &mut self,
+        after: Option<(CollectionId, &str)>,
+        each: &mut dyn FnMut(DocumentRow<'_>) -> bool,
+    ) -> Result<(), StoreError> {
+        let read = &self.store.documents_read;
+        self.inner.documents(after, &mut |row| {
+            read.fetch_add(row.state.len() as u64, Ordering::Relaxed);
+            each(row)
+        })
     }
 
     fn text(&mut self, place: &TextPlace, most: Piece) -> Result<StoredText, StoreError> {
