@@ -170,7 +170,7 @@ impl crate::Outbox {
     /// # Errors
     /// `invalid_import`: a line that is none of an export; `wrong_account`, `wrong_workspace`;
     /// `newer_schema`; `outbox_not_empty`: other writes wait in it; `queue_full`; what is not
-    /// admissible under the schema; a file that cannot be written.
+    /// admissible under the schema; `invalid_text`: an edit of a text that no device writes; a file that cannot be written.
     pub fn import(&self, input: &mut dyn BufRead) -> Result<u64> {
         crate::export::import(self, input)
     }

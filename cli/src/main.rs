@@ -23,10 +23,12 @@ mod demo;
 mod failure;
 mod files;
 mod inspect;
+mod limits;
 mod logs;
 mod output;
 mod schema;
 mod serve;
+mod span;
 mod token;
 mod version;
 
@@ -54,7 +56,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    Serve(serve::Arguments),
+    Serve(Box<serve::Arguments>),
     Demo(demo::Arguments),
     DemoDevice(demo::device::Arguments),
     Inspect(inspect::Arguments),

@@ -3,16 +3,18 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use driftline_server::auth::Keys;
-use driftline_server::{Server, ServerConfig, ServerLimits, StartError};
+use driftline_server::auth::{Keys, MAX_LIFETIME_SECONDS};
+use driftline_server::{Server, ServerConfig, StartError};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::failure::{Exit, Failure, Outcome};
 use crate::files::{need_schema, read_public_key, read_secret};
+use crate::limits::LimitArguments;
 use crate::logs;
 use crate::output::Output;
+use crate::span::Span;
 
 /// Serves workspaces from a directory until SIGTERM or SIGINT.
 ///
@@ -41,6 +43,9 @@ pub(crate) struct Arguments {
     /// Takes only tokens with this issuer (iss)
     #[arg(long, value_name = "TEXT")]
     issuer: Option<String>,
+    /// Takes only tokens that live no longer than this (exp - iat)
+    #[arg(long, value_name = "TIME", value_parser = lifetime, default_value_t = LIFETIME)]
+    token_lifetime: Span,
     /// Makes a workspace when a token that names it first asks for it; else an admin makes it
     #[arg(long)]
     create_workspaces: bool,
@@ -52,6 +57,18 @@ pub(crate) struct Arguments {
     /// Ends when standard input does, so that it never outlives the process that started it
     #[arg(long, hide = true)]
     until_stdin_closes: bool,
+}
+
+const LIFETIME: Span = Span::seconds(MAX_LIFETIME_SECONDS.unsigned_abs());
+
+/// Whole seconds: what tokens count in.
+fn lifetime(text: &str) -> Result<Span, String> {
+    let span: Span = text.parse()?;
+    match span.as_millis() {
+        0 => Err("expected some time".to_owned()),
+        millis if !millis.is_multiple_of(1_000) => Err("expected whole seconds".to_owned()),
+        _ => Ok(span),
+    }
 }
 
 /// What tokens are checked with.
@@ -66,53 +83,9 @@ struct KeyArguments {
     public_key: Option<PathBuf>,
 }
 
-/// What one server bears.
-#[derive(clap::Args)]
-#[command(next_help_heading = "Limits")]
-struct LimitArguments {
-    /// The largest request body, in bytes
-    #[arg(long, value_name = "BYTES")]
-    max_body: Option<usize>,
-    /// Requests a second, for each device, in the long run
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    requests_per_second: Option<u32>,
-    /// Requests a device may make at once after a pause
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    burst: Option<u32>,
-    /// Connections at once; more wait to be accepted
-    #[arg(long, value_name = "N")]
-    connections: Option<usize>,
-    /// Requests being answered at once; more are told to come back
-    #[arg(long, value_name = "N")]
-    concurrent_requests: Option<usize>,
-    /// Live sockets of one workspace at once
-    #[arg(long, value_name = "N")]
-    live_per_workspace: Option<usize>,
-    /// Seconds that requests get to finish when the server ends
-    #[arg(long, value_name = "SECONDS")]
-    shutdown_timeout: Option<u64>,
-}
-
-impl LimitArguments {
-    fn apply(&self, limits: &mut ServerLimits) {
-        fn set<T: Copy>(limit: &mut T, given: Option<T>) {
-            *limit = given.unwrap_or(*limit);
-        }
-        set(&mut limits.max_body, self.max_body);
-        set(&mut limits.requests_per_second, self.requests_per_second);
-        set(&mut limits.burst, self.burst);
-        set(&mut limits.connections, self.connections);
-        set(&mut limits.concurrent_requests, self.concurrent_requests);
-        set(&mut limits.live_per_workspace, self.live_per_workspace);
-        set(
-            &mut limits.shutdown_ms,
-            self.shutdown_timeout.map(|s| s.saturating_mul(1000)),
-        );
-    }
-}
-
 pub(crate) fn run(arguments: &Arguments, output: &Output) -> Outcome {
     logs::start(arguments.log_json, "info");
+    logs::tell_panics();
     let config = configuration(arguments)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -127,7 +100,7 @@ fn configuration(arguments: &Arguments) -> Result<ServerConfig, Failure> {
     let schema = need_schema(&arguments.schema)?;
     let mut config = ServerConfig::new(schema, &arguments.data, keys(arguments)?);
     config.create_workspaces = arguments.create_workspaces;
-    arguments.limits.apply(&mut config.limits);
+    config.limits = arguments.limits.limits();
     Ok(config)
 }
 
@@ -147,7 +120,8 @@ fn keys(arguments: &Arguments) -> Result<Keys, Failure> {
     if let Some(issuer) = &arguments.issuer {
         keys = keys.with_issuer(issuer);
     }
-    Ok(keys)
+    let seconds = i64::try_from(arguments.token_lifetime.as_seconds()).unwrap_or(i64::MAX);
+    Ok(keys.with_max_lifetime(seconds))
 }
 
 async fn serve(arguments: &Arguments, config: ServerConfig, output: &Output) -> Outcome {

@@ -39,7 +39,7 @@ pub struct ServerLimits {
     /// Commits that a listener may be behind before it is told to pull instead.
     pub live_backlog: usize,
     /// Milliseconds that requests get to finish after the shutdown signal.
-    pub shutdown_ms: u64,
+    pub shutdown_timeout_ms: u64,
     /// Versions behind which a device takes a snapshot instead of the log.
     pub far_behind: u64,
     /// Bytes of versions in an answer, where the device does not say how many it wants.
@@ -73,7 +73,7 @@ impl Default for ServerLimits {
             live_idle_ms: 90_000,
             live_send_ms: 20_000,
             live_backlog: 256,
-            shutdown_ms: 10_000,
+            shutdown_timeout_ms: 10_000,
             far_behind: limits::FAR_BEHIND,
             page_bytes: limits::PAGE_BYTES,
             snapshot_frame: limits::SNAPSHOT_FRAME,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use driftline_core::id::OpId;
+use driftline_core::merge::admit_texts;
 use driftline_core::op::{OpBody, Refusal, admit, refusal};
 use driftline_core::time::Reading;
 
@@ -49,6 +50,11 @@ pub(crate) fn import(tx: &WriteTx<'_>, ops: Vec<Imported>) -> Result<u64> {
             });
         }
         admit(&schema, &mut op.body)?;
+        for change in &op.body.changes {
+            if let Some(collection) = schema.collection_by_id(change.collection) {
+                admit_texts(collection, change)?;
+            }
+        }
         let body = encoded(&op.body)?;
         bytes += body.len() as u64;
         taken += 1;

@@ -8,6 +8,7 @@ mod basics;
 mod bootstrap;
 mod conflicts;
 mod histories;
+mod logs;
 mod network;
 mod plain_backend;
 mod processes;

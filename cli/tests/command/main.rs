@@ -106,7 +106,7 @@ fn what_cannot_be_understood_ends_with_2() {
             "--workspace",
             "c=reader",
             "--ttl",
-            "2d",
+            "400d",
         ],
         &["inspect", "a", "--workspace", "b"],
         &["--color", "purple", "version"],

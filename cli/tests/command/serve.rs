@@ -6,7 +6,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::{SCHEMA, code, driftline, err, objects, run, secret};
+use driftline_server::ServerLimits;
+
+use crate::{SCHEMA, code, driftline, err, objects, out, run, secret};
 
 struct Served {
     child: Child,
@@ -63,6 +65,22 @@ impl Served {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         answer
+    }
+
+    /// What a sync with a token is answered.
+    fn asked(&self, workspace: &str, token: &str) -> String {
+        let body = r#"{"protocol":1,"schema_version":1,"device":{"id":"a"},"cursor":{"version":0,"hash":"0000000000000000"},"now":{"wall":0,"boot":0,"mono":0}}"#;
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        write!(
+            stream,
+            "POST /v1/workspaces/{workspace}/sync HTTP/1.1\r\nhost: a\r\nconnection: close\r\nauthorization: Bearer {token}\r\n\
+             content-type: application/json\r\naccept: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.get(..12).unwrap_or_default().to_owned()
     }
 
     /// Waits for the end, no longer than a supervisor would.
@@ -190,20 +208,7 @@ fn a_token_opens_its_workspace() {
         "5m",
     ]));
     let token = told[0]["token"].as_str().unwrap();
-    let ask = |workspace: &str, token: &str| {
-        let body = r#"{"protocol":1,"schema_version":1,"device":{"id":"a"},"cursor":{"version":0,"hash":"0000000000000000"},"now":{"wall":0,"boot":0,"mono":0}}"#;
-        let mut stream = TcpStream::connect(&served.address).unwrap();
-        write!(
-            stream,
-            "POST /v1/workspaces/{workspace}/sync HTTP/1.1\r\nhost: a\r\nconnection: close\r\nauthorization: Bearer {token}\r\n\
-             content-type: application/json\r\naccept: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        )
-        .unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer.get(..12).unwrap_or_default().to_owned()
-    };
+    let ask = |workspace: &str, token: &str| served.asked(workspace, token);
     assert_eq!(ask("garden", token), "HTTP/1.1 200");
     assert_eq!(ask("other", token), "HTTP/1.1 404");
     assert_eq!(ask("garden", "forged"), "HTTP/1.1 401");
@@ -214,4 +219,76 @@ fn a_token_opens_its_workspace() {
         &directory.path().join("data").display().to_string(),
     ]));
     assert_eq!(inspected[0]["facts"]["workspace"], "garden");
+}
+
+#[test]
+fn help_names_every_limit_with_its_default() {
+    let help = out(&run(&["serve", "--help"]));
+    let limits = format!("{:?}", ServerLimits::default());
+    let inside = limits
+        .trim_start_matches("ServerLimits { ")
+        .trim_end_matches(" }");
+    let mut named = 0;
+    for field in inside.split(", ") {
+        let (name, value) = field.split_once(": ").unwrap();
+        let (flag, default) = match name.strip_suffix("_ms") {
+            Some(flag) => (flag, span(value.parse().unwrap())),
+            None => (name, value.to_owned()),
+        };
+        let flag = format!("\n      --{} <", flag.replace('_', "-"));
+        let (_, told) = help
+            .split_once(&flag)
+            .unwrap_or_else(|| panic!("{flag} in {help}"));
+        let told = told.split("\n      --").next().unwrap();
+        assert!(
+            told.contains(&format!("[default: {default}]")),
+            "{flag}: {told}"
+        );
+        named += 1;
+    }
+    assert!(named > 20, "{limits}");
+    assert!(help.contains("--token-lifetime <TIME>") && help.contains("[default: 24h]"));
+}
+
+/// As the command writes it.
+fn span(millis: u64) -> String {
+    match millis {
+        _ if millis.is_multiple_of(60_000) => format!("{}m", millis / 60_000),
+        _ if millis.is_multiple_of(1_000) => format!("{}s", millis / 1_000),
+        _ => format!("{millis}ms"),
+    }
+}
+
+#[test]
+fn a_token_lives_as_long_as_the_server_allows() {
+    for (flags, allowed, refused) in [
+        (&[][..], "24h", "25h"),
+        (&["--token-lifetime", "30d"][..], "30d", "31d"),
+        (&["--token-lifetime", "5m"][..], "5m", "301s"),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let served = Served::start(directory.path(), flags);
+        let minted = |ttl: &str| {
+            let secret = secret(directory.path());
+            let minted = run(&[
+                "token",
+                "--secret-file",
+                &secret,
+                "--account",
+                "ada",
+                "--workspace",
+                "garden=writer",
+                "--ttl",
+                ttl,
+            ]);
+            out(&minted).trim().to_owned()
+        };
+        let token = minted(allowed);
+        assert_eq!(served.asked("garden", &token), "HTTP/1.1 200", "{allowed}");
+        assert_eq!(
+            served.asked("garden", &minted(refused)),
+            "HTTP/1.1 401",
+            "{refused}"
+        );
+    }
 }

@@ -34,4 +34,4 @@ pub use record::{Link, Record, Verdict};
 pub use register::{Contest, contest};
 pub use seen::{History, Linked, Seen};
 pub use state::{DocumentState, Generation, Life, Register, Reopened, SetState, TextState, Write};
-pub use text::unapplied_texts;
+pub use text::{admit_texts, unapplied_texts};

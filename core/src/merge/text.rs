@@ -46,10 +46,7 @@ pub(super) fn write(
         return Err(Refusal::new(refusal::UNKNOWN_FIELD, message).into());
     };
     let marks = state.texts.get(field).map_or(&[][..], |text| &text.marks);
-    let mut limits = GuardLimits::default();
-    if let (TextKind::List, Some(most)) = (kind, declared.max_bytes) {
-        limits.max_element = limits.max_element.min(most as usize);
-    }
+    let limits = limits_of(declared, kind);
     let checked = match guard::check(&edit.update.0, edit.writer, kind, marks, &limits) {
         Ok(Check::Fits(checked)) => checked,
         Ok(Check::Contained) => return Err(Unmerged::Rebase(Why::Overlap)),
@@ -74,6 +71,35 @@ pub(super) fn write(
     };
     Mark::put(&mut text.marks, mark);
     Ok(())
+}
+
+/// Whether every edit of `change` is one that a device can have written, whatever its field contains.
+/// Whether it fits there is another question, and one that writing it again can answer.
+///
+/// # Errors
+/// `invalid_text`, as a server would say.
+pub fn admit_texts(collection: &Collection, change: &Change) -> Result<(), Refusal> {
+    for (field, edit) in change.texts.iter() {
+        let declared = collection.field_by_id(field);
+        let Some((declared, kind)) = declared.and_then(|f| Some((f, TextKind::of(f.kind)?))) else {
+            continue;
+        };
+        let limits = limits_of(declared, kind);
+        if let Err(Refused::Invalid(why)) =
+            guard::check(&edit.update.0, edit.writer, kind, &[], &limits)
+        {
+            return Err(invalid(collection, declared, why));
+        }
+    }
+    Ok(())
+}
+
+fn limits_of(field: &Field, kind: TextKind) -> GuardLimits {
+    let mut limits = GuardLimits::default();
+    if let (TextKind::List, Some(most)) = (kind, field.max_bytes) {
+        limits.max_element = limits.max_element.min(most as usize);
+    }
+    limits
 }
 
 fn invalid(collection: &Collection, field: &Field, why: Why) -> Refusal {

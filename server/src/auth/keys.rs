@@ -17,8 +17,8 @@ const MIN_RSA_DER: usize = 260;
 /// An uncompressed point on P-256, the curve of ES256.
 const P256_POINT: usize = 65;
 
-/// How long a token may live unless the server says otherwise: a day.
-const MAX_LIFETIME_SECONDS: i64 = 24 * 60 * 60;
+/// How long a token may live, in seconds, unless [`Keys::with_max_lifetime`] says otherwise: a day.
+pub const MAX_LIFETIME_SECONDS: i64 = 24 * 60 * 60;
 
 /// How far the clocks of issuer and server may be apart.
 const LEEWAY_SECONDS: i64 = 60;

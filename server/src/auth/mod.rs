@@ -8,4 +8,4 @@ mod keys;
 pub mod mint;
 
 pub use claims::{Role, Verified};
-pub use keys::{KeyError, Keys};
+pub use keys::{KeyError, Keys, MAX_LIFETIME_SECONDS};

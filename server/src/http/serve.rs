@@ -48,7 +48,7 @@ pub(crate) async fn serve(
     };
     if shared
         .environment
-        .within(shared.limits.shutdown_ms, finished)
+        .within(shared.limits.shutdown_timeout_ms, finished)
         .await
         .is_none()
     {

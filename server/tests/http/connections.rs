@@ -20,7 +20,7 @@ async fn listening() -> (
         config.limits.body_idle_ms = 300;
         config.limits.write_idle_ms = 300;
         config.limits.body_total_ms = 1_000;
-        config.limits.shutdown_ms = 2_000;
+        config.limits.shutdown_timeout_ms = 2_000;
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

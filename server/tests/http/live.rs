@@ -13,16 +13,16 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+pub(crate) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-struct Served {
-    world: World,
+pub(crate) struct Served {
+    pub(crate) world: World,
     address: SocketAddr,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     task: tokio::task::JoinHandle<()>,
 }
 
-async fn serve(change: impl FnOnce(&mut ServerConfig)) -> Served {
+pub(crate) async fn serve(change: impl FnOnce(&mut ServerConfig)) -> Served {
     let world = World::with(change);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -39,7 +39,7 @@ async fn serve(change: impl FnOnce(&mut ServerConfig)) -> Served {
 }
 
 impl Served {
-    async fn connect(
+    pub(crate) async fn connect(
         &self,
         token: &str,
         query: &str,
@@ -58,7 +58,7 @@ impl Served {
     }
 }
 
-async fn frame(socket: &mut Socket) -> LiveFrame {
+pub(crate) async fn frame(socket: &mut Socket) -> LiveFrame {
     loop {
         let message = tokio::time::timeout(Duration::from_secs(5), socket.next())
             .await
@@ -89,7 +89,7 @@ async fn closed(socket: &mut Socket) -> u16 {
     }
 }
 
-fn request(
+pub(crate) fn request(
     form: Form,
     device: &Client,
     ops: Vec<driftline_core::protocol::SentOp>,

@@ -22,6 +22,8 @@ pub struct Client {
     runtime: tokio::runtime::Runtime,
     url: String,
     token: String,
+    account: String,
+    device: protocol::Device,
     /// Where it stands.
     pub cursor: Cursor,
     drawn: u64,
@@ -47,6 +49,11 @@ pub async fn body_of(mut response: HttpResponse) -> Vec<u8> {
 
 impl Client {
     pub fn new(server: &Server) -> Client {
+        Client::of(server, "ada", "a device that nobody made")
+    }
+
+    /// Somebody with a device of that id and label.
+    pub fn of(server: &Server, account: &str, device: &str) -> Client {
         Client {
             transport: BuiltinTransport::new(&TlsRoots::default()).unwrap(),
             runtime: tokio::runtime::Builder::new_current_thread()
@@ -54,7 +61,13 @@ impl Client {
                 .build()
                 .unwrap(),
             url: server.url.clone(),
-            token: server.token("ada", WORKSPACE, "writer", "1h"),
+            token: server.token(account, WORKSPACE, "writer", "1h"),
+            account: account.to_owned(),
+            device: protocol::Device {
+                id: device.to_owned(),
+                label: device.to_owned(),
+                writer: 0,
+            },
             cursor: Cursor::START,
             drawn: 0,
         }
@@ -81,12 +94,8 @@ impl Client {
         SyncRequest {
             protocol: PROTOCOL,
             schema_version: 1,
-            account: "ada".to_owned(),
-            device: protocol::Device {
-                id: "a device that nobody made".to_owned(),
-                label: String::new(),
-                writer: 0,
-            },
+            account: self.account.clone(),
+            device: self.device.clone(),
             cursor: self.cursor,
             losses_ack: 0,
             now: Reading {

@@ -13,6 +13,10 @@ pub struct Server {
     folder: TempDir,
     pub url: String,
     listen: String,
+    /// Flags beside the usual ones.
+    pub flags: Vec<String>,
+    /// How much it logs (`RUST_LOG`), if anybody wants to read that.
+    pub logging: Option<&'static str>,
 }
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_driftline");
@@ -21,6 +25,13 @@ pub const BINARY: &str = env!("CARGO_BIN_EXE_driftline");
 impl Server {
     /// Starts one with `schema`.
     pub fn start(schema: &str) -> Server {
+        let mut server = Server::prepare(schema);
+        server.run();
+        server
+    }
+
+    /// One that is yet to run.
+    pub fn prepare(schema: &str) -> Server {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("schema.toml"), schema).unwrap();
         std::fs::write(
@@ -28,14 +39,14 @@ impl Server {
             "0123456789abcdef0123456789abcdef-test-secret",
         )
         .unwrap();
-        let mut server = Server {
+        Server {
             child: None,
             folder,
             url: String::new(),
             listen: "127.0.0.1:0".to_owned(),
-        };
-        server.run();
-        server
+            flags: Vec::new(),
+            logging: None,
+        }
     }
 
     /// Starts the process (again); it keeps its address.
@@ -51,8 +62,10 @@ impl Server {
                 .args(["--data".as_ref(), self.data().as_os_str()])
                 .args(["--hs256-secret-file".as_ref(), self.secret().as_os_str()])
                 .args(["--listen", &self.listen, "--create-workspaces"])
+                .args(&self.flags)
+                .env("RUST_LOG", self.logging.unwrap_or("off"))
                 .stdout(Stdio::piped())
-                .stderr(Stdio::null())
+                .stderr(self.log_file())
                 .spawn()
                 .unwrap();
             let mut line = String::new();
@@ -73,6 +86,20 @@ impl Server {
             );
             std::thread::sleep(Duration::from_millis(100));
         }
+    }
+
+    /// All that it has logged, every process of it.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+
+    fn log_file(&self) -> Stdio {
+        if self.logging.is_none() {
+            return Stdio::null();
+        }
+        let mut file = std::fs::OpenOptions::new();
+        let file = file.create(true).append(true);
+        file.open(self.folder.path().join("log")).unwrap().into()
     }
 
     pub fn data(&self) -> PathBuf {

@@ -13,6 +13,7 @@ mod world {
     pub(crate) use super::op_of as op;
 }
 
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -205,15 +206,26 @@ fn the_hostile_corpus_is_refused_by_the_endpoint_and_the_socket() {
     assert_eq!(story(&device.db, "n").matches("words é").count(), 1);
 }
 
-/// 10 000 mutations of honest updates: refused, or taken like honest ones; everybody can read what
-/// they made, and writes on.
+/// Mutants sent at once, and how often.
+const AT_ONCE: usize = 250;
+const ROUNDS: usize = 40;
+
 #[test]
 fn mutations_of_honest_updates_do_the_server_and_its_devices_no_harm() {
-    const AT_ONCE: usize = 250;
-    const ROUNDS: usize = 40;
+    mutations_do_no_harm(17, |client, ops| client.sync(ops).results);
+}
+
+#[test]
+fn mutations_of_honest_updates_through_the_socket_do_no_harm_either() {
+    mutations_do_no_harm(18, |client, ops| client.live().sync(ops).results);
+}
+
+/// 10 000 mutations of honest updates: refused, or taken like honest ones; everybody can read what
+/// they made, and writes on.
+fn mutations_do_no_harm(seed: u64, send: impl Fn(&mut Client, Vec<SentOp>) -> Vec<OpResult>) {
     let server = Server::start(SCHEMA);
     let mut client = Client::new(&server);
-    let mut random = Random(17);
+    let mut random = Random(seed);
     let (mut notes, mut taken, mut refused) = (0, 0, 0);
     // Fields that are still as the corpus expects them. One that took a mutant is used no more.
     let mut fresh: Vec<(String, OpId)> = Vec::new();
@@ -236,7 +248,7 @@ fn mutations_of_honest_updates_do_the_server_and_its_devices_no_harm() {
                 client.op(vec![edit(document, kind, ME, update, Some(*last))])
             })
             .collect();
-        let results = client.sync(mutants).results;
+        let results = send(&mut client, mutants);
         assert_eq!(results.len(), AT_ONCE);
         let mut results = results.iter();
         fresh.retain(|_| match &results.next().unwrap().outcome {
@@ -355,7 +367,19 @@ fn shows(device: &Device) -> (String, usize) {
     (story(&device.db, "n"), steps.len())
 }
 
-/// An export that somebody has tampered with: refused as a whole, or taken as an edit that does no harm.
+/// An op as a line of an export.
+fn exported(op: &SentOp) -> String {
+    let SentOp::Full { id, body, .. } = op else {
+        unreachable!("nothing else is made here");
+    };
+    let body = base64::engine::general_purpose::STANDARD.encode(minicbor::to_vec(body).unwrap());
+    let line = serde_json::json!({"id": id.to_string(), "op": {"account": "ada",
+        "workspace": WORKSPACE, "body": body, "wall": 1, "boot": 1, "mono": 1}});
+    line.to_string()
+}
+
+/// An export that somebody has tampered with: what no device writes is refused, with all that it stands
+/// among; what only lacks something before it is taken, and does no harm.
 #[test]
 fn the_hostile_corpus_in_an_export_is_refused_or_harmless() {
     let server = Server::start(SCHEMA);
@@ -368,21 +392,27 @@ fn the_hostile_corpus_in_an_export_is_refused_or_harmless() {
         let shown = story(&other.db, "n");
         let device = newcomer(&server);
         let change = edit("n", fixture.kind, ME, fixture.bytes.clone(), Some(last));
-        let op = client.op(vec![change]);
-        let SentOp::Full { id, body, .. } = &op else {
-            unreachable!("nothing else is made here");
-        };
-        let encoded =
-            base64::engine::general_purpose::STANDARD.encode(minicbor::to_vec(body).unwrap());
-        let line = serde_json::json!({"id": id.to_string(), "op": {"account": "ada",
-            "workspace": WORKSPACE, "body": encoded, "wall": 1, "boot": 1, "mono": 1}});
-        match device.db.outbox().import(&mut line.to_string().as_bytes()) {
-            Err(error) => {
-                assert!(!error.code().is_empty());
-                assert_eq!(device.db.unsynced().unwrap(), 0, "{}", fixture.name);
+        let honest = Change::new(NOTES, DocumentId::new("n").unwrap(), ChangeKind::Delete);
+        let lines = [vec![honest], vec![change]].map(|changes| exported(&client.op(changes)));
+        let [_, line] = &lines;
+        let outbox = device.db.outbox();
+        match fixture.answer {
+            Refused::Invalid(_) => {
+                let before = all_of(&device.path);
+                for tampered in [line.clone(), lines.join("\n")] {
+                    let refused = outbox.import(&mut tampered.as_bytes()).unwrap_err();
+                    let known = [refusal::INVALID_TEXT, refusal::VALUE_TOO_LARGE];
+                    assert!(
+                        known.contains(&refused.code()),
+                        "{}: {refused:?}",
+                        fixture.name
+                    );
+                }
+                assert_eq!(all_of(&device.path), before, "{}", fixture.name);
             }
-            Ok(taken) => {
-                assert_eq!(taken, 1, "{}", fixture.name);
+            Refused::Rebase(_) => {
+                let taken = outbox.import(&mut line.as_bytes());
+                assert_eq!(taken.unwrap(), 1, "{}", fixture.name);
                 device.sync();
             }
         }
@@ -402,4 +432,67 @@ fn the_hostile_corpus_in_an_export_is_refused_or_harmless() {
             assert_eq!(story(&other.db, "n"), shown, "{}", fixture.name);
         }
     }
+}
+
+/// All that a device's file holds, but for the list of syncs, which its engine writes by itself.
+fn all_of(path: &Path) -> Vec<String> {
+    let file = rusqlite::Connection::open(path).unwrap();
+    let tables = "SELECT name FROM sqlite_schema WHERE type = 'table' AND rootpage > 0 AND name <> '_dl_sync_runs'";
+    let mut query = file.prepare(tables).unwrap();
+    let names = query.query_map([], |row| row.get::<_, String>(0)).unwrap();
+    let mut all = Vec::new();
+    for name in names.map(Result::unwrap) {
+        let mut query = file.prepare(&format!("SELECT * FROM {name}")).unwrap();
+        let columns = query.column_count();
+        let mut rows = query.query([]).unwrap();
+        while let Some(row) = rows.next().unwrap() {
+            let values = (0..columns).map(|column| row.get_ref(column).unwrap());
+            all.push(format!("{name} {:?}", values.collect::<Vec<_>>()));
+        }
+    }
+    all
+}
+
+/// The same mutations in an export: a device takes none that no device writes, and is none the worse.
+#[test]
+fn mutations_of_honest_updates_in_an_export_are_refused_or_harmless() {
+    let server = Server::start(SCHEMA);
+    let mut client = Client::new(&server);
+    let mut random = Random(19);
+    let (ops, last) = note(&mut client, "n");
+    all_accepted(&client.sync(ops).results);
+    let device = newcomer(&server);
+    let (sync, outbox) = (device.db.sync().unwrap(), device.db.outbox());
+    // What is imported goes nowhere.
+    sync.pause();
+    let shown = shows(&device);
+    let (mut refused, mut taken) = (0, 0);
+    for n in 0..AT_ONCE * ROUNDS {
+        let kind = [TextKind::RichText, TextKind::List][n % 2];
+        let mut update = next(kind, random.below(3) as u32);
+        mutate(&mut update, &mut random);
+        let op = client.op(vec![edit("n", kind, ME, update, Some(last))]);
+        match outbox.import(&mut exported(&op).as_bytes()) {
+            Err(error) => {
+                assert_eq!(error.code(), refusal::INVALID_TEXT, "{error}");
+                assert_eq!(device.db.unsynced().unwrap(), 0, "mutant {n}: {error}");
+                assert_eq!(shows(&device), shown, "mutant {n}: {error}");
+                refused += 1;
+            }
+            Ok(queued) => {
+                assert_eq!(queued, 1);
+                // It is shown, or waits for the server's word; then it is taken back.
+                shows(&device);
+                assert_eq!(outbox.drop_all().unwrap(), 1);
+                taken += 1;
+            }
+        }
+    }
+    println!("{refused} refused, {taken} taken");
+    assert!(taken > 100 && refused > 5_000, "{taken} {refused}");
+    assert_eq!(shows(&device), shown);
+    sync.resume();
+    go_on(&device.db, "n", " and on");
+    device.sync();
+    assert!(story(&device.db, "n").ends_with(" and on"));
 }
