@@ -52,7 +52,7 @@ fn guests(folder: &Path, workspace: &str) -> PathBuf {
     std::iter::once(first.clone())
         .chain(numbered)
         // One that cannot be read is not passed over: opening it says why.
-        .find(|file| !facts(file).is_some_and(|facts| facts.account.is_some()))
+        .find(|file| facts(file).is_none_or(|facts| facts.account.is_none()))
         .unwrap_or(first)
 }
 
