@@ -20,7 +20,7 @@ mod weather;
 
 pub use clock::{DrawnIds, MachineClock};
 pub use device::{Device, DeviceOptions};
-pub use network::{Network, Stranger};
+pub use network::{Network, Stranger, StrangersSocket};
 pub use server::{Account, ServerHost, WORKSPACE, workspace_file};
 pub use sockets::{FrameFate, Way};
 pub use tasks::{NOBODY, Owner, Tasks};

@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
 use axum::body::Body as AxumBody;
+use axum::extract::ws::Message;
 use driftline::environment::Executor as _;
 use driftline::transport::{HttpRequest, TransportError};
-use driftline_server::LocalSocket;
+use driftline_server::{LocalEnd, LocalSocket};
 use driftline_simvfs::Life;
 use http_body_util::BodyExt;
 use tokio::sync::oneshot;
@@ -17,7 +18,7 @@ use tower_service::Service;
 use super::answer::{Answer, Sent, broken};
 use super::executor::Executor;
 use super::link::Link;
-use super::sockets::{FrameFate, Way};
+use super::sockets::{FrameFate, UNREAD, Way};
 use super::weather::{Calm, Fate, Weather};
 
 /// The network. Cloning shares it.
@@ -50,6 +51,29 @@ impl Stranger {
     pub fn answer(&mut self) -> Option<(u16, Vec<u8>)> {
         let answer = self.0.try_recv().ok()?.ok()?;
         Some((answer.head.status.as_u16(), answer.pieces.concat()))
+    }
+}
+
+/// A live socket of somebody without a device. Dropped, it breaks.
+pub struct StrangersSocket {
+    handshake: Stranger,
+    end: LocalEnd,
+}
+
+impl StrangersSocket {
+    /// What the handshake was answered with, once it was.
+    pub fn answer(&mut self) -> Option<(u16, Vec<u8>)> {
+        self.handshake.answer()
+    }
+
+    /// What the server has said on it since.
+    pub fn heard(&mut self) -> Vec<Vec<u8>> {
+        let messages = std::iter::from_fn(|| self.end.from_server.try_recv().ok());
+        let binary = messages.filter_map(|message| match message {
+            Message::Binary(bytes) => Some(bytes.to_vec()),
+            _ => None,
+        });
+        binary.collect()
     }
 }
 
@@ -195,6 +219,17 @@ impl Network {
     /// server has answered.
     pub fn stranger(&self, request: &HttpRequest) -> Stranger {
         Stranger(self.hand_over(None, request, 0))
+    }
+
+    /// The same on a live socket, on which this message is the first.
+    pub fn stranger_on_a_socket(&self, request: &HttpRequest, says: Vec<u8>) -> StrangersSocket {
+        let (socket, end) = LocalSocket::pair(UNREAD);
+        // There is room: nothing was sent yet.
+        let _ = end.to_server.try_send(Message::Binary(says.into()));
+        StrangersSocket {
+            handshake: Stranger(self.hand_over_with(None, request, 0, Some(socket))),
+            end,
+        }
     }
 
     /// An answer, read to its end as the server makes it and the line takes it.

@@ -32,7 +32,9 @@ mod view;
 
 pub use history::{Histories, History, LogRow, VersionSeen};
 pub use o01_base::base_is_the_servers;
-pub use o02_model::{log_follows_the_model, placed_in_time, states_agree};
+pub use o02_model::{
+    log_follows_the_model, placed_in_time, states_agree, what_is_missing_never_was,
+};
 pub use o03_acknowledged::{
     acknowledged_is_queued, failed_changed_nothing, lost_a_suffix, undone_stays_undone,
 };

@@ -1,7 +1,8 @@
 //! O2: what the server holds is what the reference model makes of the ops it accepted, in its order.
 
+use driftline_core::id::OpId;
 use driftline_core::merge::DocumentState;
-use driftline_core::op::OpBody;
+use driftline_core::op::{Change, ChangeKind, OpBody};
 use driftline_core::protocol::When;
 use driftline_core::schema::Schema;
 
@@ -55,6 +56,26 @@ pub fn log_follows_the_model(
         .map_err(told)?;
     }
     Ok(lost)
+}
+
+/// An op that is rejected because a document is not there means one that never was: of what was deleted a
+/// tombstone is left, which a late write meets.
+pub fn what_is_missing_never_was(op: OpId, body: &OpBody, documents: &Documents) -> Judgement {
+    let mut aimed = body
+        .changes
+        .iter()
+        .filter(|change| change.kind != ChangeKind::Insert);
+    let never_was = |change: &Change| {
+        let key = (change.collection, change.document.as_str().to_owned());
+        !documents.contains_key(&key)
+    };
+    match aimed.any(never_was) {
+        true => Ok(()),
+        false => object(
+            ORACLE,
+            format!("{op} is rejected over a document that is not there, and all of its are"),
+        ),
+    }
 }
 
 /// A write stands where the server had to place it: by one of the times that its device told with it,
@@ -161,6 +182,20 @@ mod tests {
     use super::*;
     use crate::oracles::testing::{self, update, wrote};
     use crate::world::Schemas;
+
+    #[test]
+    fn a_rejection_over_a_document_that_is_there_or_was_is_refused() {
+        let (there, body) = (testing::title("x", 1), update("a", "y"));
+        let judged = |document: &str, state, body: &OpBody| {
+            let key = (testing::COLLECTION, document.to_owned());
+            let documents = Documents::from([(key, state)]);
+            what_is_missing_never_was(testing::id(2), body, &documents)
+        };
+        assert_eq!(judged("b", there.clone(), &body), Ok(()));
+        assert!(judged("a", there.clone(), &body).is_err());
+        assert!(judged("a", testing::deleted(there.clone()), &body).is_err());
+        assert!(judged("b", there, &testing::insert("a", "y")).is_err());
+    }
 
     #[test]
     fn a_value_that_should_not_have_won_is_refused() {

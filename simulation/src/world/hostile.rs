@@ -4,7 +4,7 @@ use driftline::transport::HttpRequest;
 use driftline_core::id::{BootId, DocumentId, OpId};
 use driftline_core::op::{Change, ChangeKind, OpBody};
 use driftline_core::protocol::{
-    Cursor, Device, Form, PROTOCOL, SentOp, SyncRequest, When, compress, encode,
+    Cursor, Device, Form, LiveFrame, PROTOCOL, SentOp, SyncRequest, When, compress, decode, encode,
 };
 use driftline_core::time::Reading;
 use driftline_core::value::Value;
@@ -14,10 +14,13 @@ use driftline_simvfs::Random;
 use super::World;
 use super::write::draw_document;
 use crate::machine::{Account, WORKSPACE};
-use crate::oracles::{self, CANARY, Judgement};
+use crate::oracles::{self, CANARY, Judgement, Violation};
 
 /// Where somebody else keeps what is none of this workspace's business.
 const OTHER_WORKSPACE: &str = "office";
+
+/// The status with which a live socket opens.
+const SWITCHING: u16 = 101;
 
 /// A request made up, and what may come of it.
 struct MadeUp {
@@ -37,7 +40,8 @@ struct MadeUp {
 impl World<'_> {
     /// Sends something made up; the server answers it while time passes.
     pub(super) fn hostile(&mut self, random: &mut Random) -> Judgement {
-        let made_up = self.make_up(random);
+        let live = random.one_in(3);
+        let made_up = self.make_up(random, live);
         self.count(made_up.what);
         let account = Account {
             name: made_up.account.to_owned(),
@@ -47,20 +51,32 @@ impl World<'_> {
         let Ok(token) = account.token_for(made_up.token_for, self.tasks.now()) else {
             return Ok(());
         };
-        let request = HttpRequest {
-            method: "POST",
-            url: format!("http://server/v1/workspaces/{}/sync", made_up.asks),
+        let (method, endpoint) = if live {
+            ("GET", "live")
+        } else {
+            ("POST", "sync")
+        };
+        let mut request = HttpRequest {
+            method,
+            url: format!("http://server/v1/workspaces/{}/{endpoint}", made_up.asks),
             headers: vec![
                 ("authorization".to_owned(), format!("Bearer {token}")),
                 ("content-type".to_owned(), "application/cbor".to_owned()),
                 ("accept".to_owned(), "application/cbor".to_owned()),
             ],
-            body: made_up.body,
+            body: Vec::new(),
             idle_timeout_ms: 30_000,
         };
-        let mut answer = self.network.stranger(&request);
-        self.pass(0)?;
-        let Some((status, bytes)) = answer.answer() else {
+        let answer = match live {
+            true => self.said_on_a_socket(&request, made_up.body)?,
+            false => {
+                request.body = made_up.body;
+                let mut answer = self.network.stranger(&request);
+                self.pass(0)?;
+                answer.answer()
+            }
+        };
+        let Some((status, bytes)) = answer else {
             return Ok(());
         };
         let what = made_up.what;
@@ -74,7 +90,31 @@ impl World<'_> {
         oracles::refused(made_up.must_fail, status, met_a_fault, what)
     }
 
-    fn make_up(&mut self, random: &mut Random) -> MadeUp {
+    /// Says it on a live socket; the status that a request would have been answered with, and all that came.
+    fn said_on_a_socket(
+        &mut self,
+        request: &HttpRequest,
+        says: Vec<u8>,
+    ) -> Result<Option<(u16, Vec<u8>)>, Violation> {
+        let mut socket = self.network.stranger_on_a_socket(request, says);
+        self.pass(0)?;
+        self.count("hostile: on a live socket");
+        match socket.answer() {
+            Some((SWITCHING, _)) => {}
+            refused => return Ok(refused),
+        }
+        let heard = socket.heard();
+        // Versions may come before it.
+        let status = |frame: &Vec<u8>| match decode::<LiveFrame>(Form::Cbor, frame) {
+            Ok(LiveFrame::Failed { status, .. }) => Some(status),
+            Ok(LiveFrame::Response(_)) => Some(200),
+            _ => None,
+        };
+        let answer = heard.iter().find_map(status);
+        Ok(answer.map(|status| (status, heard.concat())))
+    }
+
+    fn make_up(&mut self, random: &mut Random, live: bool) -> MadeUp {
         let kinds = 18;
         let mut made_up = MadeUp {
             what: "hostile: a stranger's honest write",
@@ -100,7 +140,7 @@ impl World<'_> {
             2 => {
                 made_up.what = "hostile: a cut message";
                 made_up.must_fail = true;
-                made_up.body = request(random, vec![op]);
+                made_up.body = request(random, vec![op], live);
                 made_up.body.truncate(made_up.body.len() / 2);
                 return made_up;
             }
@@ -222,7 +262,7 @@ impl World<'_> {
         {
             self.bodies.put(*id, body.clone());
         }
-        made_up.body = request(random, vec![op]);
+        made_up.body = request(random, vec![op], live);
         made_up
     }
 
@@ -312,7 +352,8 @@ fn absurd(body: &mut OpBody, random: &mut Random) {
     }
 }
 
-fn request(random: &mut Random, ops: Vec<SentOp>) -> Vec<u8> {
+/// As a body, or as a message on a live socket.
+fn request(random: &mut Random, ops: Vec<SentOp>, live: bool) -> Vec<u8> {
     let request = SyncRequest {
         protocol: PROTOCOL,
         schema_version: 1,
@@ -333,5 +374,9 @@ fn request(random: &mut Random, ops: Vec<SentOp>) -> Vec<u8> {
         page_bytes: random.below(2_000) as u32,
         tag: 0,
     };
-    encode(Form::Cbor, &request)
+    if !live {
+        return encode(Form::Cbor, &request);
+    }
+    let frame: LiveFrame = LiveFrame::Request(request);
+    encode(Form::Cbor, &frame)
 }

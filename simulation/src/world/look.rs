@@ -165,6 +165,7 @@ impl World<'_> {
     }
 
     fn judge_log(&mut self, served: Served) -> Judgement {
+        self.judge_rejections(&served)?;
         self.learn_rejections(served.rejected);
         for row in served.log {
             let (version, op) = (row.cursor.version, row.op);
@@ -228,6 +229,23 @@ impl World<'_> {
                 let excused = site.farewells.excused.contains(&id) || was_named(id);
                 excused || history.named(id).is_some() || self.rejected.contains(&id)
             })?;
+        }
+        Ok(())
+    }
+
+    /// Judges what was rejected since. What a document was then it still was when the server was looked at
+    /// before, or became since.
+    fn judge_rejections(&self, served: &Served) -> Judgement {
+        let new = |id: &&OpId| !self.rejected.contains(id);
+        let mut missing = served.missing.iter().filter(new).peekable();
+        if missing.peek().is_none() {
+            return Ok(());
+        }
+        let documents = self.histories.current.documents();
+        for id in missing {
+            if let Some(body) = self.bodies.get(*id) {
+                oracles::what_is_missing_never_was(*id, body, &documents)?;
+            }
         }
         Ok(())
     }

@@ -2,8 +2,9 @@
 //! itself, as long as the same oracle objects.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::{Rates, Schemas, Script, Trace, run_script};
+use super::{Rates, Schemas, Script, Swarm, Trace, run_script};
 
 /// A script that once failed, kept so that it never does again.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -75,28 +76,59 @@ fn shortest(
     }
 }
 
-/// Lets what the world does by itself go right, where the script fails without it.
+/// Lets what the world does by itself go right, where the script fails without it: one setting after the
+/// other, and of the weather all at once first.
 fn quietest(script: &Script, fails: impl Fn(&Script) -> bool) -> Script {
-    let calmer: [fn(&mut Script); 9] = [
-        |script| script.swarm.weather = Rates::default(),
-        |script| script.swarm.any_order = false,
-        |script| script.swarm.normal = 0,
-        |script| script.swarm.host_tokens = 0,
-        |script| script.swarm.second_account = 0,
-        |script| script.swarm.readers = 0,
-        |script| script.swarm.strict = false,
-        |script| script.swarm.far_behind = 0,
-        |script| script.swarm.max_ops = 0,
-    ];
-    let mut script = script.clone();
-    for calm in calmer {
-        let mut other = script.clone();
-        calm(&mut other);
-        if other != script && fails(&other) {
-            script = other;
+    let mut quiet = script.clone();
+    let mut attempt = |other: Option<Script>| {
+        if let Some(other) = other.filter(|other| *other != quiet && fails(other)) {
+            quiet = other;
+        }
+        quiet.clone()
+    };
+    let mut calm = script.clone();
+    calm.swarm.weather = Rates::default();
+    let mut script = attempt(Some(calm));
+    for setting in settings(&script.swarm) {
+        script = attempt(without(&script, &setting));
+    }
+    for devices in 1..script.swarm.devices {
+        let mut fewer = script.clone();
+        fewer.swarm.devices = devices;
+        let tried = attempt(Some(fewer));
+        if tried != script {
+            return tried;
         }
     }
     script
+}
+
+/// Where the settings of a world stand, whichever there are.
+fn settings(swarm: &Swarm) -> Vec<String> {
+    let fields = |of: &Value, at: &str| -> Vec<String> {
+        let fields = of.as_object().into_iter().flatten();
+        fields.map(|(name, _)| format!("{at}/{name}")).collect()
+    };
+    let swarm = serde_json::to_value(swarm).unwrap_or_default();
+    let mut all = fields(&swarm["weather"], "/weather");
+    all.extend(fields(&swarm, ""));
+    all.retain(|setting| !["/weather", "/devices"].contains(&setting.as_str()));
+    all
+}
+
+/// The script with a setting at rest, which nothing, false and empty are; none where it is another kind.
+fn without(script: &Script, setting: &str) -> Option<Script> {
+    let mut swarm = serde_json::to_value(&script.swarm).ok()?;
+    let value = swarm.pointer_mut(setting)?;
+    *value = match value {
+        Value::Number(_) => 0.into(),
+        Value::Bool(_) => false.into(),
+        Value::String(_) => "".into(),
+        _ => return None,
+    };
+    let mut script = script.clone();
+    script.swarm = serde_json::from_value(swarm).ok()?;
+    Some(script)
 }
 
 #[cfg(test)]
@@ -117,5 +149,28 @@ mod tests {
         assert_eq!(short.steps.len(), 2);
         assert_eq!(short.swarm.weather, Rates::default());
         assert!(short.swarm.strict);
+    }
+
+    #[test]
+    fn every_setting_is_tried_by_itself() {
+        let mut script = Script::draw(5, 2);
+        let swarm = &mut script.swarm;
+        (swarm.devices, swarm.live, swarm.json, swarm.watches) = (5, 3, 3, 3);
+        (swarm.page_bytes, swarm.snapshot_frame, swarm.editors) = (300, 500, true);
+        (swarm.weather.late, swarm.weather.twice) = (60, 60);
+        swarm.filtered = "s1.12".to_owned();
+        let wanted = |script: &Script| {
+            let swarm = &script.swarm;
+            let rest = (swarm.json, swarm.page_bytes) == (3, 300) && swarm.devices >= 3;
+            rest && swarm.weather.late == 60
+        };
+        let quiet = quietest(&script, wanted).swarm;
+        assert_eq!((quiet.devices, quiet.json, quiet.page_bytes), (3, 3, 300));
+        assert_eq!((quiet.live, quiet.watches, quiet.snapshot_frame), (0, 0, 0));
+        assert_eq!((quiet.weather.late, quiet.weather.twice), (60, 0));
+        assert!(!quiet.editors && quiet.filtered.is_empty());
+        // Nothing is left that could be spared.
+        let set = |setting: &String| without(&script, setting).is_some();
+        assert!(settings(&script.swarm).iter().all(set));
     }
 }

@@ -61,6 +61,8 @@ pub(super) struct Served {
     pub(super) log: Vec<LogRow>,
     /// All ops that it rejected.
     pub(super) rejected: Vec<OpId>,
+    /// Those of them that it rejected because a document is not there.
+    pub(super) missing: BTreeSet<OpId>,
     /// What it tells of losses, by version.
     pub(super) losses: BTreeMap<Version, BTreeSet<Lost>>,
     /// The account that first wrote under each writer.
@@ -249,10 +251,17 @@ impl Watcher {
     /// What the server did behind a version.
     pub(super) fn served(&self, after: Version) -> Looked<Served> {
         let log = self.log(after)?;
-        let mut served = Served {
-            rejected: self.rejected()?,
-            ..Served::default()
-        };
+        let mut served = Served::default();
+        self.each(
+            "SELECT op_id, code = 'not_found' FROM verdicts WHERE version IS NULL",
+            |row| {
+                let op = op_id(row, 0)?;
+                served.rejected.extend(op);
+                let missing = row.get(1).map_err(said)?;
+                served.missing.extend(op.filter(|_| missing));
+                Ok(())
+            },
+        )?;
         if !log.is_empty() {
             served.losses = self.losses(after)?;
             self.each("SELECT writer, account FROM writers", |row| {
@@ -348,16 +357,6 @@ impl Watcher {
             });
         }
         Ok(log)
-    }
-
-    /// The ops that the server rejected.
-    fn rejected(&self) -> Looked<Vec<OpId>> {
-        let mut ids = Vec::new();
-        self.each("SELECT op_id FROM verdicts WHERE version IS NULL", |row| {
-            ids.extend(op_id(row, 0)?);
-            Ok(())
-        })?;
-        Ok(ids)
     }
 
     /// Bytes of documents on the server, as its quota counts them.
