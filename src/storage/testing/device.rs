@@ -446,6 +446,28 @@ impl Device {
             .unwrap()
     }
 
+    /// The notes that the full-text index finds by a word.
+    pub(crate) fn found(&self, word: &str) -> Vec<String> {
+        let sql = "SELECT id FROM notes_search WHERE notes_search MATCH ?1 ORDER BY id";
+        self.rows(sql, word)
+    }
+
+    fn rows(&self, sql: &str, parameter: &str) -> Vec<String> {
+        let rows = self.storage.read(|tx| {
+            let mut statement = tx.conn().prepare(sql)?;
+            let rows = statement.query_map([parameter], |row| row.get(0))?;
+            Ok::<_, StorageError>(rows.collect::<Result<_, _>>()?)
+        });
+        rows.unwrap()
+    }
+
+    /// Notes as `source` has what is searched of them: the view, or the index itself.
+    pub(crate) fn searched(&self, source: &str) -> Vec<String> {
+        let sql =
+            format!("SELECT json_array(id, title, story) FROM {source} WHERE id <> ?1 ORDER BY id");
+        self.rows(&sql, "")
+    }
+
     /// A register's value as shown; `None` if the document is not there.
     pub(crate) fn value(
         &self,

@@ -3,9 +3,11 @@
 use driftline_core::id::DocumentId;
 use driftline_core::op::Update;
 use driftline_core::protocol::Cursor;
+use driftline_core::text::{OffsetUnit, TextChange};
 
 use super::*;
 use crate::storage::apply::{Page, PageError, apply_page};
+use crate::storage::text::{Editing, TextPlace};
 use crate::storage::{Origin, StorageError, meta, stage};
 
 const NOTES: u16 = 1;
@@ -61,6 +63,87 @@ fn a_copied_file_and_its_original_lose_and_double_no_word() {
         .collect();
     words.sort();
     assert_eq!(words, ["again", "base", "before", "here", "there"]);
+}
+
+/// Types as an editor does that keeps the story open.
+fn edits(device: &mut Device, words: &str) {
+    let place = TextPlace {
+        collection: NOTES,
+        document: DocumentId::new("a").unwrap(),
+        field: 5,
+    };
+    let editing = device.storage.read(|tx| Editing::open(tx, &place));
+    let mut editing = editing.unwrap();
+    let insert = TextChange::Insert {
+        at: 0,
+        text: words.to_owned(),
+        attributes: None,
+    };
+    let body = editing.body().unwrap();
+    body.stage(&[insert], OffsetUnit::Utf16).unwrap();
+    let stored = device
+        .storage
+        .write_tx(Origin::Local, |tx| editing.store(tx));
+    assert!(stored.unwrap().is_none());
+    device.remember();
+}
+
+#[test]
+fn search_finds_a_text_by_what_it_shows_wherever_that_came_from() {
+    let (directory, time, mut server, mut d) = world();
+    assert_eq!(d.found("base"), ["a"], "a transaction");
+    let mut other = Device::open(directory.path(), "other", &time, 2);
+    other.sync(&mut server);
+    assert_eq!(other.found("base"), ["a"], "a page with a new document");
+    other.write(&[types("paged ")]).unwrap();
+    other.sync(&mut server);
+    d.pull(&mut server, 10);
+    assert_eq!(d.found("paged"), ["a"], "a page");
+
+    edits(&mut d, "typed ");
+    d.storage.show_texts().unwrap();
+    assert_eq!(d.found("typed"), ["a"], "an editor");
+
+    // What was refused goes, what was typed on top of it stays.
+    let refused = d.write(&[types("refused ")]).unwrap();
+    edits(&mut d, "later ");
+    server.refuse.insert(refused);
+    d.storage.show_texts().unwrap();
+    assert_eq!(d.found("later refused typed"), ["a"]);
+    for _ in 0..3 {
+        d.sync(&mut server);
+    }
+    d.storage.show_texts().unwrap();
+    assert_eq!(d.found("refused"), [""; 0], "a refold");
+    assert_eq!(d.found("later typed paged base"), ["a"], "a refold");
+
+    let mut fresh = Device::open(directory.path(), "fresh", &time, 3);
+    fresh.bootstrap(&mut server);
+    assert_eq!(fresh.found("later typed paged base"), ["a"], "a snapshot");
+    assert_eq!(fresh.found("refused"), [""; 0], "a snapshot");
+    // One that replaces what was there, with an own edit on top.
+    other.write(&[types("own ")]).unwrap();
+    other.bootstrap(&mut server);
+    other.storage.show_texts().unwrap();
+    assert_eq!(
+        other.found("own later paged"),
+        ["a"],
+        "a snapshot over a file"
+    );
+
+    other.write(&[Draft::delete(NOTES, "a")]).unwrap();
+    assert_eq!(other.found("base"), [""; 0], "a delete");
+    other.write(&[Draft::restore(NOTES, "a")]).unwrap();
+    assert_eq!(other.found("base"), ["a"], "a restore");
+    for device in [&d, &fresh, &other] {
+        check_texts(device);
+        assert_eq!(device.searched("notes_search"), device.searched("notes"));
+        let checked = device.storage.write_tx(Origin::Local, |tx| {
+            let sql = "INSERT INTO notes_search (notes_search, rank) VALUES ('integrity-check', 1)";
+            Ok::<_, StorageError>(tx.conn().execute(sql, [])?)
+        });
+        checked.unwrap();
+    }
 }
 
 fn cuts(at: u64, most: u32) -> Draft {

@@ -23,6 +23,11 @@ impl Executor for Frameless {
     }
 }
 
+/// What runs all but frames.
+pub(super) fn frameless() -> Arc<dyn Executor> {
+    Arc::new(Frameless(ThreadExecutor))
+}
+
 /// A journal with a page that is open in an editor, in which nothing is stored by itself.
 struct Desk {
     fixture: Fixture,
@@ -40,7 +45,7 @@ impl Desk {
         let dir = tempfile::tempdir().unwrap();
         let schema = format!("{SCHEMA}\n[limits]\nmax_queue_ops = {ops}\n");
         let mut config = config(&dir, &schema);
-        config.environment.executor = Arc::new(Frameless(ThreadExecutor));
+        config.environment.executor = frameless();
         let db = Database::open(config).unwrap();
         let id = page(&db);
         let session = db.open_text("pages", &id, "body").unwrap();

@@ -3,6 +3,7 @@
 mod leaving;
 mod lists;
 mod sessions;
+mod untold;
 
 use tempfile::TempDir;
 
