@@ -64,15 +64,15 @@ impl Tests {
             {
                 modules.retain(|(outer, _)| *outer < depth);
                 modules.push((depth, name.to_owned()));
-            } else if let Some(rest) = line.strip_prefix("fn ") {
-                if std::mem::take(&mut is_test) {
-                    let name = rest.split(['(', '<']).next().unwrap_or(rest);
-                    let inner = modules.iter().filter(|(outer, _)| *outer < depth);
-                    let inner = inner.map(|(_, module)| module.as_str());
-                    let outer = within.iter().map(String::as_str);
-                    let path = outer.chain(inner).chain([name]);
-                    self.paths.push(path.map(str::to_owned).collect());
-                }
+            } else if let Some(rest) = line.strip_prefix("fn ")
+                && std::mem::take(&mut is_test)
+            {
+                let name = rest.split(['(', '<']).next().unwrap_or(rest);
+                let inner = modules.iter().filter(|(outer, _)| *outer < depth);
+                let inner = inner.map(|(_, module)| module.as_str());
+                let outer = within.iter().map(String::as_str);
+                let path = outer.chain(inner).chain([name]);
+                self.paths.push(path.map(str::to_owned).collect());
             }
         }
     }
