@@ -5,6 +5,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
+use super::checkpoint;
 use super::error::{Result, StorageError};
 use crate::config::Durability;
 use driftline_core::mutant::{Mutant, planted};
@@ -66,23 +67,9 @@ pub(super) fn set_up_writer(conn: &Connection, durability: Durability) -> Result
 ///
 /// A process that ended over a failed sync leaves pages in the log that everybody reads and that no
 /// later sync writes. Commits behind them would be acknowledged, and gone with them when the power goes.
-/// Once all of the log is in the file the next commit begins it again from its start: one that changes
-/// nothing is made at once. Until then what the disk kept of the old log would be put over the file.
+/// Once all of the log is in the file the next commit begins it again from its start.
 fn leave_the_log_behind(conn: &Connection) -> Result<()> {
-    let (log, moved): (i64, i64) = conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
-        Ok((row.get(1)?, row.get(2)?))
-    })?;
-    if log == 0 || log != moved {
-        return Ok(());
-    }
-    let within = match Within::begin(conn) {
-        // Whoever is writing begins the log again.
-        Err(StorageError::Busy) => return Ok(()),
-        within => within?,
-    };
-    let same: i64 = conn.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    conn.pragma_update(None, "user_version", same)?;
-    within.commit()
+    checkpoint::passive(conn).map(drop)
 }
 
 /// The same before a commit, of a log that is known to be no ground to stand on. Who reads is waited for:
