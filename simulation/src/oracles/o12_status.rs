@@ -60,7 +60,7 @@ pub fn idle_heard_no_failure(status: &Status, failed_last: bool, site: usize) ->
     match status.state == State::Idle && failed_last {
         true => object(
             ORACLE,
-            format!("s{site} says that all is done, and its last request failed"),
+            format!("s{site} says that all is done, and its last request failed: {status:?}"),
         ),
         false => Ok(()),
     }

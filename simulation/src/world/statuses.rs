@@ -30,6 +30,10 @@ pub(super) struct Steady {
     since: i64,
     /// Since when it says that it has nothing to do.
     idle_since: Option<i64>,
+    /// Whether what it was told last came to nothing before it ran: it has not asked again since.
+    failed_before: bool,
+    /// Since when the last it was told of a request is that it came to nothing.
+    failed_since: Option<i64>,
 }
 
 impl World<'_> {
@@ -48,12 +52,15 @@ impl World<'_> {
                 site.steady = None;
                 continue;
             }
-            let steady = steadier(site, &status, now);
             let device = site.device.options.number;
+            let failed = self.climate.failed_last(device);
+            let steady = steadier(site, &status, failed, now);
             if now - steady.since >= FOLLOWS_MS {
                 oracles::counts_are_told(&status, &site.view, site.number)?;
-                let failed = self.climate.failed_last(device);
-                oracles::idle_heard_no_failure(&status, failed, site.number)?;
+            }
+            let failed = steady.failed_since.map_or(0, |since| now - since);
+            if failed >= FOLLOWS_MS {
+                oracles::idle_heard_no_failure(&status, true, site.number)?;
             }
             let idle = steady.idle_since.map_or(0, |since| now - since);
             if idle >= SENT_MS && self.swarm.filtered.is_empty() {
@@ -73,12 +80,16 @@ fn speaks(site: &Site) -> bool {
     alone && sound && site.watcher.is_some() && device.is_alive() && !device.is_frozen()
 }
 
-fn steadier(site: &Site, status: &Status, now: i64) -> Steady {
+fn steadier(site: &Site, status: &Status, failed: bool, now: i64) -> Steady {
     let (counts, opening) = (counted(&site.view), opening(&site.device));
     let before = site.steady.as_ref();
     let same = before.filter(|steady| steady.counts == counts && steady.opening == opening);
     let idle = status.state == State::Idle;
+    let failed_before = failed && before.is_none_or(|steady| steady.failed_before);
+    let since = before.and_then(|steady| steady.failed_since);
     Steady {
+        failed_before,
+        failed_since: (failed && !failed_before).then(|| since.unwrap_or(now)),
         counts,
         opening,
         since: same.map_or(now, |steady| steady.since),
