@@ -1,5 +1,7 @@
 //! Ops that no server may accept, whoever sends them.
 
+use std::collections::BTreeSet;
+
 use driftline_core::id::DocumentId;
 use driftline_core::op::{Change, ChangeKind, OpBody, TextEdit};
 use driftline_core::text::{Attributes, BodyLimits, Delta, TextBody};
@@ -28,13 +30,15 @@ impl World<'_> {
     pub(super) fn text_of_anothers_writer(&self, body: &mut OpBody) {
         let history = &self.histories.current;
         let ops = (1..=history.head()).filter_map(|version| history.version(version));
-        // What a stranger typed may be under a writer of their own.
         let honest = ops.filter(|seen| !self.made_up.contains(&seen.row.op));
-        let mut bodies = honest.filter_map(|seen| self.bodies.get(seen.row.op));
-        let writer = bodies.find_map(|body| {
-            let mut edits = body.changes.iter().flat_map(|change| change.texts.iter());
-            edits.next().map(|(_, edit)| edit.writer)
-        });
+        let honest = honest.filter_map(|seen| self.bodies.get(seen.row.op));
+        // What a stranger typed may be under a writer of their own, or under one whose owner came later and
+        // wrote its text again.
+        let theirs = self.made_up.iter().filter_map(|op| self.bodies.get(*op));
+        let theirs: BTreeSet<u64> = theirs.flat_map(writers).collect();
+        let writer = honest
+            .flat_map(writers)
+            .find(|writer| !theirs.contains(writer));
         if let Some(edit) = writer.and_then(|writer| typed(writer, 1).pop()) {
             body.changes = vec![text_change(edit)];
         }
@@ -53,6 +57,12 @@ impl World<'_> {
         let version = 1 + random.below(history.head().max(1) as usize) as u64;
         body.retry_of = history.version(version).map(|seen| seen.row.op);
     }
+}
+
+/// Under whom an op edits texts.
+fn writers(body: &OpBody) -> impl Iterator<Item = u64> {
+    let edits = body.changes.iter().flat_map(|change| change.texts.iter());
+    edits.map(|(_, edit)| edit.writer)
 }
 
 fn nowhere() -> DocumentId {

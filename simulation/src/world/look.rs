@@ -100,7 +100,8 @@ impl World<'_> {
         if self.server.process().is_none() {
             return Ok(());
         }
-        if self.server_watcher.is_none() {
+        let is_first_look = self.server_watcher.is_none();
+        if is_first_look {
             let Some(file) = workspace_file(&self.server.disk) else {
                 return Ok(());
             };
@@ -117,10 +118,11 @@ impl World<'_> {
         };
         match read {
             Ok(served) => {
-                // A server that is up again need not have opened the file yet. Once it commits, all that
-                // was there before is on the disk.
+                // A server that is up again need not have opened the file yet: what is there at the first look
+                // was left by the process before it. Once it commits, all of that is on the disk.
                 if !served.log.is_empty() {
-                    self.may_be_lost = None;
+                    let sure = self.may_be_lost.unwrap_or(before);
+                    self.may_be_lost = is_first_look.then_some(sure);
                 }
                 self.judge_log(served)
             }
