@@ -24,6 +24,9 @@ pub(crate) struct Figure {
     /// Least and greatest value of the repetitions; for a person's judgement.
     #[serde(skip)]
     pub(crate) spread: Option<(f64, f64)>,
+    /// The same of the baseline.
+    #[serde(skip)]
+    pub(crate) baseline_spread: Option<(f64, f64)>,
 }
 
 /// A bound of a figure.
@@ -62,6 +65,7 @@ impl Figure {
             target,
             met: target.is_met(value, baseline, ratio),
             spread: stats::range(values),
+            baseline_spread: stats::range(baselines),
         }
     }
 }
@@ -117,7 +121,7 @@ mod tests {
             "insert",
             "1/s",
             &[1.0, 3.0, 2.0],
-            &[4.0],
+            &[4.0, 9.0, 4.0],
             Target::RatioAtLeast(0.7),
         );
         let line = serde_json::to_value(&figure).unwrap();
@@ -132,5 +136,6 @@ mod tests {
         assert_eq!(line["ratio"], 0.5);
         assert_eq!(line["target"], "ratio >= 0.70");
         assert_eq!(figure.spread, Some((1.0, 3.0)));
+        assert_eq!(figure.baseline_spread, Some((4.0, 9.0)));
     }
 }

@@ -16,8 +16,16 @@ pub(crate) enum Form {
     Markdown,
 }
 
-const HEADING: [&str; 8] = [
-    "figure", "value", "unit", "baseline", "ratio", "target", "result", "spread",
+const HEADING: [&str; 9] = [
+    "figure",
+    "value",
+    "unit",
+    "baseline",
+    "ratio",
+    "target",
+    "result",
+    "spread",
+    "baseline's",
 ];
 
 /// Collects figures; prints each at once for a program, all at the end for a person.
@@ -93,7 +101,7 @@ impl Report {
                 .max()
                 .unwrap_or(0)
         };
-        let widths: [usize; 8] = std::array::from_fn(width);
+        let widths: [usize; 9] = std::array::from_fn(width);
         println!();
         for row in &rows {
             let mut line = String::new();
@@ -128,8 +136,13 @@ impl Report {
     }
 }
 
-fn row(figure: &Figure) -> [String; 8] {
+fn row(figure: &Figure) -> [String; 9] {
     let optional = |value: Option<f64>| value.map(number).unwrap_or_default();
+    let spread = |spread: Option<(f64, f64)>| {
+        spread
+            .map(|(low, high)| format!("{} to {}", number(low), number(high)))
+            .unwrap_or_default()
+    };
     [
         figure.figure.clone(),
         number(figure.value),
@@ -141,10 +154,8 @@ fn row(figure: &Figure) -> [String; 8] {
             .unwrap_or_default(),
         figure.target.to_string(),
         if figure.met { "met" } else { "missed" }.to_owned(),
-        figure
-            .spread
-            .map(|(low, high)| format!("{} to {}", number(low), number(high)))
-            .unwrap_or_default(),
+        spread(figure.spread),
+        spread(figure.baseline_spread),
     ]
 }
 

@@ -3,6 +3,8 @@
 use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
 
+use driftline_core::mutant::{Mutant, planted};
+
 use crate::database::Database;
 use crate::error::{Error, Fault, Result, Retry};
 use crate::storage::attach::{self, Pace};
@@ -26,6 +28,7 @@ pub enum SignOut<'a> {
 
 /// How a sign-out went.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct SignedOut {
     /// Writes that the server has not named: pending, in flight, or in quarantine.
     pub unsynced: u64,
@@ -37,6 +40,7 @@ pub struct SignedOut {
 
 /// How far a guest's file is attached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Attached {
     /// Documents queued by this call.
     pub queued: u64,
@@ -134,6 +138,9 @@ impl Database {
                         size.pending + size.quarantined
                     ),
                 ));
+            }
+            if planted(Mutant::DropForgotten) {
+                return Ok(seen);
             }
             Ok(outbox::drop_all(tx)? as u64)
         })

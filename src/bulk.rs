@@ -100,6 +100,7 @@ impl NewDocument {
 /// Why [`Database::write_bulk`] stopped.
 #[derive(Debug, thiserror::Error)]
 #[error("after {written} documents: {error}")]
+#[non_exhaustive]
 pub struct BulkFailure {
     /// Documents committed before it.
     pub written: u64,

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use driftline_core::id::DocumentId;
+use driftline_core::mutant::{Mutant, planted};
 use driftline_core::schema::Schema;
 use driftline_core::sync::Event;
 use driftline_core::text::TextKind;
@@ -392,6 +393,9 @@ impl Database {
 impl Drop for Inner {
     /// The last clone is gone: the driver holds the file, so it is told to end.
     fn drop(&mut self) {
+        if planted(Mutant::HeldWhenClosed) {
+            std::mem::forget(Arc::clone(&self.storage));
+        }
         self.watcher.stop();
         let sync = held(&self.sync).take();
         if let Some(sync) = sync {

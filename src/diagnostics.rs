@@ -8,6 +8,7 @@ use crate::storage::{StorageError, outbox, runs};
 
 /// One sync as the file remembers it; the latest 200 are kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct SyncRun {
     /// Unix milliseconds when it began.
     pub started: i64,
@@ -31,6 +32,7 @@ pub struct SyncRun {
 
 /// A file's state, fit to be shown to strangers.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Diagnostics {
     /// This library's version.
     pub driftline: &'static str,

@@ -26,6 +26,7 @@ pub struct Ledger {
 
 /// One lost value.
 #[derive(Clone, PartialEq, Debug, Serialize)]
+#[non_exhaustive]
 pub struct Loss {
     /// Its number in this file.
     pub id: i64,
@@ -120,7 +121,9 @@ impl Ledger {
     /// deleted document is restored with it. Returns the id of the write.
     ///
     /// # Errors
-    /// `no_such_loss`: there is none, or it was restored before; whatever makes the write impossible.
+    /// `no_such_loss`: there is none, or it was restored before; `not_restorable`: the schema does not
+    /// declare its field any more; `nothing_to_restore`: what is to be done would change nothing, such as
+    /// a delete of what is gone; whatever makes the write impossible.
     pub fn restore(&self, id: i64) -> Result<String> {
         let written = self.storage.write_tx(Origin::Local, |tx| {
             let gone = || refused("no_such_loss", "no such loss, or it was restored before");

@@ -24,11 +24,12 @@ pub struct Outbox {
 }
 
 /// Where a queued write stands.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum OpState {
     /// It waits to be sent, or for the server to name it.
+    #[default]
     Pending,
     /// A request with it is under way.
     InFlight,
@@ -38,6 +39,7 @@ pub enum OpState {
 
 /// How much is queued.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+#[non_exhaustive]
 pub struct OutboxSize {
     /// Writes that are sent or to be sent.
     pub pending: u64,
@@ -51,8 +53,10 @@ pub struct OutboxSize {
     pub oldest: Option<i64>,
 }
 
-/// One write in the outbox.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+/// One write in the outbox. The default is an empty one, to be filled in where an app shows or tests with
+/// a write that no file has.
+#[derive(Clone, PartialEq, Debug, Default, Serialize)]
+#[non_exhaustive]
 pub struct QueuedWrite {
     /// Its id; a UUID.
     pub id: String,
@@ -74,8 +78,9 @@ pub struct QueuedWrite {
     pub changes: Vec<QueuedChange>,
 }
 
-/// What a queued write does to one document.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+/// What a queued write does to one document. The default does nothing to none.
+#[derive(Clone, PartialEq, Debug, Default, Serialize)]
+#[non_exhaustive]
 pub struct QueuedChange {
     /// The collection's name, or its number where the schema does not declare it.
     pub collection: String,

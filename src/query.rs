@@ -1,5 +1,6 @@
 //! SQL over the app's views: parameters in, rows out.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use driftline_core::value::Value;
@@ -179,6 +180,12 @@ pub(crate) fn run(
     })
 }
 
+/// Refuses what [`run`] refuses before it runs anything.
+pub(crate) fn check(connection: &GatedConnection, sql: &str, params: &Params) -> Result<()> {
+    let mut statement = connection.compile(sql)?;
+    bind(&mut statement, params)
+}
+
 fn bind(statement: &mut rusqlite::Statement<'_>, params: &Params) -> Result<()> {
     let expected = statement.parameter_count();
     let given = params.positional.len() + params.named.len();
@@ -187,7 +194,10 @@ fn bind(statement: &mut rusqlite::Statement<'_>, params: &Params) -> Result<()> 
             "{expected} expected, {given} given"
         )));
     }
+    // As many as there are may still be one of them twice, and another left out.
+    let mut bound = BTreeSet::new();
     for (at, value) in params.positional.iter().enumerate() {
+        bound.insert(at + 1);
         statement.raw_bind_parameter(at + 1, Bind(value_ref(value)))?;
     }
     for (name, value) in &params.named {
@@ -195,6 +205,10 @@ fn bind(statement: &mut rusqlite::Statement<'_>, params: &Params) -> Result<()> 
         let at = at.ok_or_else(|| {
             StorageError::InvalidParameters(format!("the statement has no :{name}"))
         })?;
+        if !bound.insert(at) {
+            let twice = format!(":{name} is given twice");
+            return Err(StorageError::InvalidParameters(twice));
+        }
         statement.raw_bind_parameter(at, Bind(value_ref(value)))?;
     }
     Ok(())

@@ -72,7 +72,7 @@ fn wait_for(condition: impl Fn() -> bool) -> Outcome<()> {
     Ok(())
 }
 
-/// Tells of versions that were applied.
+/// Tells of what was sent and what was applied.
 pub(crate) struct Arrivals {
     events: EventSubscription,
 }
@@ -87,5 +87,20 @@ impl Arrivals {
                 None => return Err("nothing arrives".into()),
             }
         }
+    }
+
+    /// Waits until the answers to so many ops were stored, with which they left the queue.
+    pub(crate) fn wait_for_pushed(&self, ops: usize) -> Outcome<()> {
+        let mut left = ops;
+        while left > 0 {
+            match self.events.next_timeout(PATIENCE) {
+                Some(SyncEvent::PushFinished { accepted, .. }) => {
+                    left = left.saturating_sub(accepted)
+                }
+                Some(_) => {}
+                None => return Err(format!("{left} ops do not leave").into()),
+            }
+        }
+        Ok(())
     }
 }

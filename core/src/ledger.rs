@@ -26,6 +26,7 @@ use crate::value::Value;
 )]
 #[serde(rename_all = "snake_case")]
 #[cbor(index_only)]
+#[non_exhaustive]
 pub enum LossRule {
     /// A later write that had not seen it replaced it.
     #[n(0)]

@@ -148,6 +148,28 @@ pub enum Mutant {
     LinksForgotten,
     /// Pending text that does not go on where base ends stays as it is.
     TextNotAuthoredAgain,
+    /// The server leaves out the last document of a group.
+    GroupCutShort,
+    /// The server takes a cursor that it has for one of another history.
+    HistoryDoubted,
+    /// A restore goes on with the generation that was deleted.
+    RestoredInPlace,
+    /// Links of ops that left are kept when the queue has drained.
+    LinksKept,
+    /// A commit of the server does not wait for the disk.
+    ServerDoesNotWait,
+    /// Edits of a text that were folded stay in its tail.
+    FoldedTailKept,
+    /// The server takes what goes beyond its quota.
+    QuotaIgnored,
+    /// What a database had open is held when nobody has it any more.
+    HeldWhenClosed,
+    /// A queue is sent with whatever token there is.
+    AnothersTokenUsed,
+    /// A file opens for an account that is not its own.
+    FileOfAnybody,
+    /// What is dropped at a sign-out stays queued.
+    DropForgotten,
 }
 
 impl Mutant {
@@ -223,6 +245,17 @@ impl Mutant {
         Mutant::LeaseUnchecked,
         Mutant::LinksForgotten,
         Mutant::TextNotAuthoredAgain,
+        Mutant::GroupCutShort,
+        Mutant::HistoryDoubted,
+        Mutant::RestoredInPlace,
+        Mutant::LinksKept,
+        Mutant::ServerDoesNotWait,
+        Mutant::FoldedTailKept,
+        Mutant::QuotaIgnored,
+        Mutant::HeldWhenClosed,
+        Mutant::AnothersTokenUsed,
+        Mutant::FileOfAnybody,
+        Mutant::DropForgotten,
     ];
 
     /// Its name, as it is chosen by.
@@ -354,6 +387,21 @@ impl Mutant {
             Mutant::TextNotAuthoredAgain => {
                 "pending text that does not go on where base ends stays as it is"
             }
+            Mutant::GroupCutShort => "the server leaves out the last document of a group",
+            Mutant::HistoryDoubted => {
+                "the server takes a cursor that it has for one of another history"
+            }
+            Mutant::RestoredInPlace => "a restore goes on with the generation that was deleted",
+            Mutant::LinksKept => "links of ops that left are kept when the queue has drained",
+            Mutant::ServerDoesNotWait => "a commit of the server does not wait for the disk",
+            Mutant::FoldedTailKept => "edits of a text that were folded stay in its tail",
+            Mutant::QuotaIgnored => "the server takes what goes beyond its quota",
+            Mutant::HeldWhenClosed => {
+                "what a database had open is held when nobody has it any more"
+            }
+            Mutant::AnothersTokenUsed => "a queue is sent with whatever token there is",
+            Mutant::FileOfAnybody => "a file opens for an account that is not its own",
+            Mutant::DropForgotten => "what is dropped at a sign-out stays queued",
         }
     }
 }

@@ -3,10 +3,10 @@
 //! The server may be running; nothing changes. What is read of a workspace is one consistent view.
 
 use std::collections::BTreeMap;
-use std::panic::catch_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use driftline_core::id::CollectionId;
+use driftline_core::id::{CollectionId, Version};
 use driftline_core::merge::DocumentState;
 use driftline_core::schema::{FieldKind, StableIds};
 use driftline_core::text::TextKind;
@@ -14,7 +14,7 @@ use driftline_core::value::Value;
 use serde::Serialize;
 
 use crate::store::sqlite::inspect::{InspectedStore, InspectedWorkspace};
-use crate::store::{StoreError, TextPlace, WorkspaceName};
+use crate::store::{StoreError, StoredText, TextPlace, WorkspaceName};
 use crate::texts::OpenText;
 
 /// A workspace, as it is now.
@@ -237,7 +237,7 @@ pub fn documents(
         let declared = fields.and_then(|fields| fields.get(&place.field));
         if let (Some((name, kind)), Some(document)) = (declared, documents.get_mut(at))
             && let Some(kind) = known_kind(kind).and_then(TextKind::of)
-            && let Some(value) = text(&mut inspected, &place, kind)?
+            && let Some(value) = text(kind, |behind| inspected.text(&place, behind))?
         {
             document.fields.insert(name.clone(), value);
         }
@@ -250,14 +250,16 @@ fn known_kind(name: &str) -> Option<FieldKind> {
     kinds.find(|known| known.name() == name)
 }
 
-/// What a text says now, its newest edits included; `None` if it cannot be read.
+/// What a text says now, its newest edits included, of which `piece` brings some behind a version; `None` if
+/// it cannot be read.
 fn text(
-    inspected: &mut InspectedWorkspace,
-    place: &TextPlace,
     kind: TextKind,
+    piece: impl FnMut(Version) -> Result<StoredText, StoreError>,
 ) -> Result<Option<FieldValue>, StoreError> {
-    let stored = inspected.text(place)?;
-    let read = catch_unwind(|| OpenText::open(kind, &stored)?.content());
+    let Some(mut open) = put_together(kind, piece)? else {
+        return Ok(None);
+    };
+    let read = catch_unwind(AssertUnwindSafe(|| open.content()));
     let Ok(Ok((content, _))) = read else {
         return Ok(None);
     };
@@ -272,6 +274,25 @@ fn text(
         }
         _ => None,
     })
+}
+
+/// Puts a text together with no more than a piece of its edits in memory: folding may be far behind.
+fn put_together(
+    kind: TextKind,
+    mut piece: impl FnMut(Version) -> Result<StoredText, StoreError>,
+) -> Result<Option<OpenText>, StoreError> {
+    let mut stored = piece(0)?;
+    let Ok(Ok(mut open)) = catch_unwind(|| OpenText::open(kind, &stored)) else {
+        return Ok(None);
+    };
+    while stored.more {
+        stored = piece(open.version())?;
+        let taken = catch_unwind(AssertUnwindSafe(|| open.take(&stored.tail)));
+        if !matches!(taken, Ok(Ok(()))) {
+            return Ok(None);
+        }
+    }
+    Ok(Some(open))
 }
 
 fn texts_aside(
@@ -322,6 +343,9 @@ mod tests {
     use super::*;
     use crate::store::ServerStore;
     use crate::store::sqlite::SqliteStore;
+    use crate::workspace::PIECE;
+    use crate::workspace::tests::folding::Written;
+    use driftline_core::id::DocumentId;
     use driftline_core::schema::Schema;
 
     #[test]
@@ -356,5 +380,41 @@ mod tests {
         assert_eq!(look(), beside);
         // Nothing was held on to.
         SqliteStore::open(directory.path(), None).unwrap();
+    }
+
+    /// Edits that nobody has folded, more than a turn takes: each piece of them is bounded.
+    #[test]
+    fn a_text_far_ahead_of_its_folding_is_read_in_pieces() {
+        let written = Written::empty();
+        let bytes = written.deleted_from("n", 60_000, 24);
+        let store = InspectedStore::open(written.dir.path()).unwrap();
+        let mut inspected = open(&store, "w").unwrap().unwrap();
+        let place = TextPlace {
+            collection: 1,
+            document: DocumentId::new("n").unwrap(),
+            field: 1,
+        };
+        let mut pieces = Vec::new();
+        let read = text(TextKind::RichText, |behind| {
+            let stored = inspected.text(&place, behind)?;
+            pieces.push(
+                stored
+                    .tail
+                    .iter()
+                    .map(|edit| edit.edit.len())
+                    .sum::<usize>(),
+            );
+            Ok(stored)
+        });
+        let Some(FieldValue::Text { text, .. }) = read.unwrap() else {
+            panic!("it cannot be read")
+        };
+        assert_eq!(text.len(), 30_000, "every other letter is left");
+        assert!(bytes > PIECE.bytes && pieces.len() > 1, "{pieces:?}");
+        assert!(
+            pieces.iter().all(|piece| *piece <= PIECE.bytes),
+            "{pieces:?}"
+        );
+        assert_eq!(pieces.iter().sum::<usize>(), bytes, "each edit once");
     }
 }

@@ -117,12 +117,31 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     let results = in_parts(options)?;
     report(options, &results);
     let (failed, differing) = (results.failures.len(), results.differing.len());
-    verdict((failed + differing > 0).then(|| {
-        format!(
+    if failed + differing > 0 {
+        return Err(format!(
             "{failed} of {} seeds fail, {differing} are not the same twice",
             results.seeds
-        )
-    }))
+        ));
+    }
+    all_came_about(options.steps, &results)
+}
+
+/// Whether a run is long enough that every combination of misfortunes must come about in it: a million steps.
+fn is_long(steps: usize, seeds: u64) -> bool {
+    seeds >= 2_500 && steps >= 400
+}
+
+/// What no world came to was tried by none.
+fn all_came_about(steps: usize, results: &Results) -> Result<(), String> {
+    let missing = results.combinations.missing();
+    match is_long(steps, results.seeds) && !missing.is_empty() {
+        true => Err(format!(
+            "in {} seeds never came about: {}",
+            results.seeds,
+            missing.join("; ")
+        )),
+        false => Ok(()),
+    }
 }
 
 fn campaign(options: &Options, first: u64, seeds: u64) -> Campaign {
@@ -187,6 +206,10 @@ fn report(options: &Options, results: &Results) {
     for (what, count) in &results.counts {
         println!("{count:>10}  {what}");
     }
+    println!("{:>10}{:>10}  combinations", "times", "seeds");
+    for (what, came) in results.combinations.iter() {
+        println!("{:>10}{:>10}  {what}", came.times, came.seeds);
+    }
     let seconds = results.seconds.max(0.001);
     println!(
         "{} seeds, {} steps in {:.1} s: {:.1} seeds and {:.0} steps a second; {} failed",
@@ -197,4 +220,31 @@ fn report(options: &Options, results: &Results) {
         results.steps as f64 / seconds,
         results.failures.len()
     );
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use driftline_simulation::world::Combinations;
+
+    use super::*;
+
+    #[test]
+    fn a_long_run_fails_over_a_combination_that_never_came_about() {
+        let mut results = Results {
+            seeds: 2_500,
+            ..Results::default()
+        };
+        let never = all_came_about(400, &results).unwrap_err();
+        assert!(never.contains("in 2500 seeds") && never.contains("a stale live frame"));
+        // A short one proves nothing either way.
+        assert_eq!(all_came_about(399, &results), Ok(()));
+        results.seeds = 2_499;
+        assert_eq!(all_came_about(400, &results), Ok(()));
+        results.seeds = 2_500;
+        let every = Combinations::default();
+        let every = every.iter().map(|(what, _)| (what, 1)).collect();
+        results.combinations.add_seed(&every);
+        assert_eq!(all_came_about(400, &results), Ok(()));
+    }
 }

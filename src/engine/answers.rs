@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use driftline_core::id::OpId;
 use driftline_core::op::refusal::READ_ONLY;
 use driftline_core::protocol::{Cursor, Outcome as Verdict, Quota, SyncResponse};
-use driftline_core::sync::{Answer, Event, Purpose, State};
+use driftline_core::sync::{Answer, Event, Phase, Purpose, State};
 use driftline_core::time::Contact;
 
 use super::driver::{Driver, Flight, Outcome};
@@ -181,7 +181,22 @@ impl Driver {
                     take_snapshot: true,
                 }
             }
-            other => self.failed(&exchange::not_driftline(other.to_string())),
+            other => match self.distrust_snapshot() {
+                Ok(()) => self.failed(&exchange::not_driftline(other.to_string())),
+                Err(error) => {
+                    self.storage_failed(error);
+                    Answer::StorageFailed
+                }
+            },
+        }
+    }
+
+    /// A stream of documents that was wrong in one place may have been so before. Resumed behind what came of
+    /// it, it would leave out for good whatever it had left out.
+    fn distrust_snapshot(&mut self) -> Result<(), StorageError> {
+        match self.store.staged()? {
+            Some(stage) if stage.phase() == Phase::Documents => self.store.begin_bootstrap(),
+            _ => Ok(()),
         }
     }
 

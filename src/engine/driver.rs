@@ -5,8 +5,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use driftline_core::id::{OpId, Version};
-use driftline_core::mutant::{Mutant, planted};
+use driftline_core::id::OpId;
 use driftline_core::protocol::{Cursor, Quota, SyncResponse};
 use driftline_core::sync::{Action, Cause, Event, Machine, Purpose};
 use futures_util::FutureExt;
@@ -22,7 +21,7 @@ use super::prepared::Prepared;
 use super::store::Store;
 use super::{Command, Shared};
 use crate::environment::{BoxFuture, Environment};
-use crate::provider::{Guard, ProviderMode, without_panic};
+use crate::provider::Guard;
 use crate::status::SyncEvent;
 use crate::storage::apply::{Applied, PageError};
 use crate::storage::runs::Run;
@@ -32,13 +31,6 @@ use crate::transport::LiveMessage;
 
 /// Milliseconds that the last word to a live socket may take.
 const GOODBYE: u64 = 1_000;
-
-/// Milliseconds within which the status follows what happens often: each write, each piece of a snapshot.
-const REPORTS_WITHIN: i64 = 100;
-
-/// Telling the status counts the queue, which takes the longer the more is queued: no more than one part
-/// in so many of the time goes into it.
-const REPORTS_PART: i64 = 50;
 
 /// What a connection needs to know.
 pub(crate) struct Connection {
@@ -81,9 +73,9 @@ pub(crate) struct Driver {
     /// The status is to be told, as soon as nothing else can be done.
     pub(super) report_due: bool,
     /// It is to be told by then.
-    report_by: Option<i64>,
+    pub(super) report_by: Option<i64>,
     /// How long telling it took the last time.
-    report_took: i64,
+    pub(super) report_took: i64,
     pub(super) bytes_up: u64,
     pub(super) bytes_down: u64,
     pub(super) last_sync: Option<i64>,
@@ -430,17 +422,6 @@ impl Driver {
         None
     }
 
-    fn ask_token(&self) -> BoxFuture<Result<String, TokenError>> {
-        if self.mode() == ProviderMode::Gateway {
-            return Box::pin(std::future::ready(Ok(String::new())));
-        }
-        let source = Arc::clone(&self.connection.config.token);
-        Box::pin(async move {
-            let call = without_panic(|| source.token()).await;
-            call.unwrap_or_else(|_| Err(TokenError("the callback panicked".to_owned())))
-        })
-    }
-
     /// A subscription that takes no pings is no proof that nothing happened: it is asked for.
     fn ping(&mut self) -> Option<Event> {
         if self.socket.takes_messages() {
@@ -448,50 +429,6 @@ impl Driver {
             return None;
         }
         Some(Event::FrameMissed)
-    }
-
-    pub(super) fn token_arrived(&mut self, result: Result<String, TokenError>) {
-        let registered = self.connection.provider.registered();
-        match result {
-            Ok(token) if !registered.auth.takes(&token) => {
-                self.shared.emit(SyncEvent::Error {
-                    code: "bad_token".to_owned(),
-                    message:
-                        "the app's token holds a line break or something else that no header can"
-                            .to_owned(),
-                });
-                self.tell(Event::BadToken);
-            }
-            Ok(token) => {
-                let expires = super::token::expiry(
-                    &token,
-                    self.store.contact(),
-                    self.connection.environment.clock.read(),
-                );
-                self.subject = super::token::subject(&token);
-                self.note_role(super::token::reads_only(&token, &self.connection.workspace));
-                self.token = token;
-                self.tell(Event::Token { expires });
-            }
-            Err(error) => {
-                self.shared.emit(SyncEvent::Error {
-                    code: "token".to_owned(),
-                    message: error.to_string(),
-                });
-                self.tell(Event::NoToken);
-            }
-        }
-    }
-
-    /// Remembers what the account may do, unless the token is another account's.
-    fn note_role(&mut self, reads_only: bool) {
-        let account = self.store.account();
-        if account.is_some() && self.subject.is_some() && account != self.subject {
-            return;
-        }
-        if let Err(error) = self.store.note_reader(reads_only) {
-            tracing::debug!(%error, "the account's role could not be noted");
-        }
     }
 
     pub(super) fn storage_failed(&mut self, error: StorageError) -> Event {
@@ -506,61 +443,6 @@ impl Driver {
             message: error.to_string(),
         });
         Event::Wake
-    }
-
-    fn report_if_due(&mut self) {
-        if self.report_due {
-            self.report();
-        }
-    }
-
-    /// Has the status told before long, once for all that happens until then.
-    pub(super) fn report_soon(&mut self) {
-        if planted(Mutant::WritesNotTold) {
-            return;
-        }
-        let within = REPORTS_WITHIN.max(self.report_took * REPORTS_PART);
-        let by = self.now() + within;
-        self.report_by.get_or_insert(by);
-    }
-
-    /// Looks up what the file says, and publishes.
-    pub(super) fn report(&mut self) {
-        self.clock_offset = self.store.contact().map(|c| c.clock_offset());
-        // A file that cannot be read now stands where it stood.
-        let version = match self.store.cursor() {
-            Ok(cursor) => cursor.version,
-            Err(_) => self.shared.status().version,
-        };
-        self.report_at(version);
-    }
-
-    /// Fills in what only the driver knows, and publishes.
-    pub(super) fn report_at(&mut self, version: Version) {
-        self.report_due = false;
-        self.report_by = None;
-        let began = self.now();
-        let mut status = self.machine.status(began);
-        // The elected process makes nearly all changes itself, and hears of the others.
-        let counts = match self.office {
-            Office::Elected { .. } => self.store.queue(),
-            _ => self.store.queue_now(),
-        };
-        // A file that cannot be read now, one that was let go of, holds what it held.
-        (status.pending, status.quarantined) = match counts {
-            Ok(queue) => (queue.pending, queue.quarantined),
-            Err(_) => self.shared.queued(),
-        };
-        self.report_took = self.now() - began;
-        status.version = version;
-        status.last_sync = self.last_sync;
-        status.clock_offset_ms = self.clock_offset;
-        status.bytes_up = self.bytes_up;
-        status.bytes_down = self.received();
-        status.quota = self.quota;
-        status.bootstrap = (self.machine.phase() != driftline_core::sync::Phase::None)
-            .then(|| self.progress.counts());
-        self.shared.publish(status);
     }
 }
 

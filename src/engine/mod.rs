@@ -7,6 +7,7 @@
 mod ahead;
 mod answers;
 mod bootstrap;
+mod claims;
 mod connect;
 mod driver;
 mod exchange;
@@ -14,6 +15,7 @@ mod frames;
 mod live;
 mod office;
 mod prepared;
+mod report;
 mod requests;
 mod shared;
 mod store;

@@ -53,6 +53,8 @@ pub(super) struct Candidacy {
     wanted: Option<i64>,
     /// Whether ops were queued at the last look.
     pending: bool,
+    /// Something to send came since the last question.
+    hurried: bool,
 }
 
 impl Office {
@@ -67,8 +69,8 @@ impl Office {
     /// There is something to send: asks the holder soon, in case it sleeps.
     pub(super) fn hurry(&mut self, now: i64) {
         if let Office::Candidate(candidacy) = self {
-            let soon = candidacy.asked_at + BETWEEN_QUESTIONS_WAITING;
-            candidacy.ask_at = candidacy.ask_at.min(soon.max(now));
+            candidacy.hurried = true;
+            candidacy.ask_soon(now);
         }
     }
 }
@@ -135,6 +137,7 @@ impl Driver {
             question: None,
             wanted: None,
             pending: self.store.queue_now().is_ok_and(|queue| queue.pending > 0),
+            hurried: false,
         });
         self.tell(Event::Standby { cause });
         self.report();
@@ -330,6 +333,7 @@ impl Driver {
             Ok(question) => {
                 candidacy.question = Some(question);
                 candidacy.asked_at = now;
+                candidacy.hurried = false;
             }
             Err(error) => {
                 tracing::debug!(%error, "the elected process could not be asked");
@@ -376,6 +380,15 @@ impl Candidacy {
         if self.question.is_some_and(|asked| seat.answered >= asked) {
             self.question = None;
             self.ask_at = now + pause;
+            if self.hurried {
+                // The answer says nothing of whether the holder slept since.
+                self.ask_soon(now);
+            }
         }
+    }
+
+    fn ask_soon(&mut self, now: i64) {
+        let soon = self.asked_at + BETWEEN_QUESTIONS_WAITING;
+        self.ask_at = self.ask_at.min(soon.max(now));
     }
 }

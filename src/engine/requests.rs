@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use driftline_core::id::OpId;
+use driftline_core::mutant::{Mutant, planted};
 use driftline_core::protocol::failure::code;
 use driftline_core::protocol::{Cursor, Encoded, PROTOCOL, SyncRequest, limits};
 use driftline_core::sync::{Answer, Event, Plan, Purpose};
@@ -223,6 +224,7 @@ impl Driver {
         ProviderRequest {
             workspace: self.connection.workspace.clone(),
             auth,
+            account: self.store.account().unwrap_or_default(),
             message,
             resume: None,
             listener: self.listener,
@@ -250,6 +252,7 @@ impl Driver {
     /// nothing received: neither is this account's to see.
     pub(super) fn is_anothers_token(&self) -> bool {
         let account = self.store.account();
+        let account = account.filter(|_| !planted(Mutant::AnothersTokenUsed));
         account.is_some_and(|account| {
             self.subject
                 .as_ref()

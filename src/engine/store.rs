@@ -395,8 +395,13 @@ impl Store {
     }
 
     pub(super) fn stage(&self) -> Result<Stage> {
-        let stage = self.storage.with_reader(|tx| stage::status(tx.conn()))?;
-        stage.ok_or_else(|| StorageError::Internal("nothing is staged".to_owned()))
+        self.staged()?
+            .ok_or_else(|| StorageError::Internal("nothing is staged".to_owned()))
+    }
+
+    /// What is staged, if a bootstrap is under way.
+    pub(super) fn staged(&self) -> Result<Option<Stage>> {
+        self.storage.with_reader(|tx| stage::status(tx.conn()))
     }
 
     pub(super) fn pin(&self, cursor: Cursor) -> Paged<()> {

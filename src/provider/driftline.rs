@@ -101,6 +101,17 @@ impl DriftlineProvider {
         }
     }
 
+    /// The same, told whose file asks: no message says so.
+    fn get_named(&self, endpoint: &str, query: &str, request: ProviderRequest) -> HttpRequest {
+        let account = protocol::account_to_header(&request.account);
+        let mut http = self.get(endpoint, query, request);
+        if !account.is_empty() {
+            let header = protocol::ACCOUNT_HEADER.to_owned();
+            http.headers.push((header, account));
+        }
+        http
+    }
+
     fn post(&self, mut request: ProviderRequest) -> HttpRequest {
         let message = std::mem::take(&mut request.message);
         let mut http = HttpRequest {
@@ -156,7 +167,7 @@ impl SyncProvider for DriftlineProvider {
         let query = request.resume.take().unwrap_or_default();
         let answer = self
             .transport
-            .request(self.get("snapshot", &query, request));
+            .request(self.get_named("snapshot", &query, request));
         Box::pin(async move {
             let response = answer.await?;
             match response.status {
@@ -176,7 +187,7 @@ impl SyncProvider for DriftlineProvider {
         let query: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
         let socket = self
             .transport
-            .connect(self.get("live", &query.join("&"), request));
+            .connect(self.get_named("live", &query.join("&"), request));
         Box::pin(async move {
             let (sender, receiver) = socket.await.map_err(refusal)?;
             Ok(Live {

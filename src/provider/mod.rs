@@ -96,6 +96,10 @@ pub struct ProviderRequest {
     pub workspace: String,
     /// Name and value of the header that authenticates; none in gateway mode.
     pub auth: Option<(String, String)>,
+    /// The account that the file belongs to; empty before its first answer. The message of a push or
+    /// pull names it already. Of a snapshot or a subscription a backend has to be told: it refuses
+    /// another account than the one that asks (403 `wrong_account`).
+    pub account: String,
     /// The `SyncRequest` of a push or pull; empty for a snapshot or a subscription.
     pub message: Message,
     /// Of a snapshot: the query that takes up a stream that was cut (`after=…&version=…&hash=…`).

@@ -242,7 +242,7 @@ pub(super) fn tidy(tx: &WriteTx<'_>, left: &[OpId]) -> Result<()> {
             raise_floor(tx.conn(), *newest_left)?;
         }
     }
-    if !has_undecided(tx.conn())? {
+    if !has_undecided(tx.conn())? && !planted(Mutant::LinksKept) {
         departed::clear(tx.conn())?;
     }
     Ok(())

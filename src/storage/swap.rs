@@ -75,6 +75,8 @@ fn replace_base(tx: &WriteTx<'_>, stage: &Stage) -> std::result::Result<Vec<OpId
     if !planted(Mutant::BootstrapWithoutPending) {
         fold_on_top(tx, queue.newest, &queue.texts)?;
     }
+    // A second later would do for words that are new here, not for own ones that queries showed before.
+    text::show_stale_texts(tx)?;
     Ok(queue.left)
 }
 

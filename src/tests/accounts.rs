@@ -263,10 +263,12 @@ fn an_editor_that_is_open_while_a_guests_file_is_attached_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     // Room for one write: the attach stops behind it.
     let schema = format!("{}\n[limits]\nmax_queue_ops = 1\n", super::texts::SCHEMA);
-    let config = Config {
+    let mut config = Config {
         account: None,
         ..config(&dir, &schema)
     };
+    // A frame that came before the attach would store what is typed as the guest's.
+    config.environment.executor = super::texts::frameless();
     let db = Database::open(config).unwrap();
     let mut ids = [super::texts::page(&db), super::texts::page(&db)];
     ids.sort();

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod accounts;
+mod bad_calls;
 mod bad_input;
 mod coalesce;
 mod files;

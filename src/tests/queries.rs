@@ -92,12 +92,15 @@ fn rows_are_typed_and_parameters_positional_or_named() {
         ("SELECT ?", Params::none()),
         ("SELECT 1", Params::positional([1])),
         ("SELECT :a", Params::named([("b", 1)])),
+        ("SELECT :a, :b", Params::named([("a", 1), ("a", 2)])),
     ] {
         assert_eq!(
-            db.query(sql, params).unwrap_err().code(),
+            db.query(sql, params.clone()).unwrap_err().code(),
             "invalid_parameters",
             "{sql}"
         );
+        let watched = db.watch(sql, params).unwrap_err();
+        assert_eq!(watched.code(), "invalid_parameters", "watched, {sql}");
     }
 }
 

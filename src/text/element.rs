@@ -37,6 +37,7 @@ impl FromStr for ElementId {
 
 /// One element of a list.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct ListElement {
     /// Its name.
     pub id: ElementId,

@@ -90,9 +90,15 @@ impl Session {
         if now.saturating_sub(std::mem::replace(&mut state.edited, now)) > PAUSE {
             state.editing()?.body()?.close_undo_step();
         }
+        let steps = state.steps()?;
         let made = edit(&mut state)?;
+        let shows_otherwise = state.steps()? != steps;
         drop(state);
         self.frame.notify_one();
+        if shows_otherwise {
+            // An editor's buttons may be another clone's.
+            self.raise(false);
+        }
         Ok(made)
     }
 
@@ -226,9 +232,13 @@ impl Session {
         if is_stored {
             editing.settled();
         }
+        let steps = state.steps()?;
         let others = state.go_on_with(anew)?;
-        if changes_something(&others) {
+        let is_told = changes_something(&others);
+        if is_told {
             state.untold.begin_anew(others);
+        }
+        if is_told || state.steps()? != steps {
             self.raise(false);
         }
         Ok(())

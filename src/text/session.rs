@@ -98,6 +98,23 @@ impl TextSession {
             .travel(|editing| editing.body()?.stage_redo().map_err(failed))
     }
 
+    /// Whether [`TextSession::undo`] has anything to take back, of which others left something. It changes
+    /// with each edit and with news; [`TextSession::wait`] and [`TextSession::changed`] return when it does.
+    ///
+    /// # Errors
+    /// `text_closed`.
+    pub fn can_undo(&self) -> Result<bool> {
+        Ok(self.inner.state().steps()?.0)
+    }
+
+    /// Whether [`TextSession::redo`] has anything to make again.
+    ///
+    /// # Errors
+    /// `text_closed`.
+    pub fn can_redo(&self) -> Result<bool> {
+        Ok(self.inner.state().steps()?.1)
+    }
+
     /// Ends the step that the next undo takes back: after a word, say. A step also ends by itself,
     /// after half a second without an edit or a hundred changes.
     ///
@@ -188,7 +205,8 @@ impl TextSession {
         Ok(self.inner.state().take_news())
     }
 
-    /// Waits until there may be news. Returns false when the time is over, or the session is closed.
+    /// Waits until there may be news, or another clone of this session changed what can be undone. Returns
+    /// false when the time is over, or the session is closed.
     pub fn wait(&self, timeout: Duration) -> bool {
         let deadline = Instant::now() + timeout;
         let mut signal = self.inner.signal();

@@ -44,6 +44,12 @@ impl State {
             .ok_or_else(|| Error::other(CLOSED, Fault::App, Retry::No, "the text was closed"))
     }
 
+    /// Whether there is anything to take back, and to make again.
+    pub(super) fn steps(&mut self) -> Result<(bool, bool)> {
+        let body = self.editing()?.body()?;
+        Ok((body.can_undo(), body.can_redo()))
+    }
+
     pub(super) fn tell(&mut self, news: News) -> Result<()> {
         match news {
             News::Edits(edits) => self.untold.add(edits),

@@ -15,6 +15,7 @@ use crate::storage::{Changes, Origin, ReadTx, Storage, StorageError};
 
 /// What a watched query yields.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Update {
     /// The whole result as it is now.
     pub rows: Rows,
@@ -29,6 +30,7 @@ pub struct Update {
 
 /// A row before and after.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct ChangedRow {
     /// As it was.
     pub before: Row,
@@ -109,7 +111,10 @@ impl Watches {
         params: Params,
         timeout_millis: i64,
     ) -> Result<Subscription> {
-        let collections = storage.with_reader(|tx| tx.gated().collections_of(&sql))?;
+        let collections = storage.with_reader(|tx| {
+            query::check(tx.gated(), &sql, &params)?;
+            tx.gated().collections_of(&sql)
+        })?;
         let environment = storage.environment();
         let signal = Arc::new(Signal::new(
             collections,

@@ -7,7 +7,8 @@ use driftline::Value;
 
 use crate::support::{Device, SCHEMA, Server};
 
-fn pair(server: &Server) -> (Device, Device, String) {
+/// Two devices that have one note.
+pub fn pair(server: &Server) -> (Device, Device, String) {
     let (a, b) = (Device::new("a"), Device::new("b"));
     a.connect(server);
     b.connect(server);
@@ -17,7 +18,8 @@ fn pair(server: &Server) -> (Device, Device, String) {
     (a, b, id)
 }
 
-fn meet(a: &Device, b: &Device) {
+/// Both hear all of each other.
+pub fn meet(a: &Device, b: &Device) {
     a.sync();
     b.sync();
     a.sync();

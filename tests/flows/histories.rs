@@ -4,10 +4,11 @@ use driftline::{Providers, SyncConfig, Value};
 use serde_json::{Value as Json, json};
 
 use crate::support::device::WORKSPACE;
-use crate::support::{Device, Mock, SCHEMA, Server, Turn};
+use crate::support::{Device, Draws, Mock, SCHEMA, Server, Turn};
 
 #[test]
 pub fn a_server_killed_at_any_moment_has_lost_nothing_it_answered() {
+    let mut draws = Draws::new("a server killed at any moment");
     let mut server = Server::start(SCHEMA);
     let a = Device::new("a");
     a.connect(&server);
@@ -17,7 +18,7 @@ pub fn a_server_killed_at_any_moment_has_lost_nothing_it_answered() {
             a.note(&format!("{round}-{n}"));
         }
         a.db.sync().unwrap().sync_now();
-        std::thread::sleep(std::time::Duration::from_millis(3 * round));
+        draws.rest(std::time::Duration::from_millis(25));
         server.kill();
         server.run();
     }
@@ -116,6 +117,7 @@ pub fn a_server_restored_from_a_backup_is_noticed() {
     server.kill();
     server.restore(&backup);
     server.run();
+    let told = b.db.sync().unwrap().events();
     b.note("written to the restored server");
     b.db.sync().unwrap().sync_now();
     b.sync();
@@ -125,6 +127,15 @@ pub fn a_server_restored_from_a_backup_is_noticed() {
     assert_eq!(a.content(), b.content());
     let titles: Vec<String> = a.content();
     assert_eq!(titles.len(), 3, "{titles:?}");
+    let told = std::iter::from_fn(|| told.next_timeout(std::time::Duration::from_millis(100)));
+    let copies: Vec<String> = told
+        .filter_map(|event| match event {
+            driftline::SyncEvent::HistoryChanged { copy } => Some(copy),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(copies.len(), 1, "told once: {copies:?}");
+    assert!(copies[0].contains(".aside-") && std::path::Path::new(&copies[0]).exists());
     let aside = std::fs::read_dir(a.path.parent().unwrap())
         .unwrap()
         .filter(|e| {

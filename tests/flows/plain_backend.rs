@@ -1,74 +1,65 @@
-//! Devices and a backend that knows nothing but `docs/protocol.md`: `examples/plain-json-backend`.
+//! Devices and a backend that knows nothing but `docs/protocol.md`: `examples/plain-json-backend`, with the
+//! built-in provider and with the example's own.
 
-use std::io::{BufRead, BufReader};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use driftline::{Cause, Form, Sync, SyncConfig, Value};
+use driftline::{Cause, Form, Providers, Sync, SyncConfig, Value};
 
 use crate::network::wait_for;
 use crate::support::{Device, Fault};
 
-struct Backend {
-    child: Child,
-    url: String,
+#[path = "../../examples/plain-json-backend/main.rs"]
+#[expect(dead_code, reason = "main is the example's")]
+mod example;
+
+use example::{Backend, PlainJson};
+
+fn start() -> Backend {
+    Backend::start().expect("the example's backend needs python3")
 }
 
-impl Backend {
-    /// Starts it; `None`, and a word of why, where there is no Python.
-    fn start() -> Option<Backend> {
-        let script =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/plain-json-backend/backend.py");
-        let started = Command::new("python3")
-            .arg(script)
-            .arg("0")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn();
-        let mut child = match started {
-            Ok(child) => child,
-            Err(error) => {
-                eprintln!("skipped: the example needs python3 ({error})");
-                return None;
-            }
-        };
-        let mut line = String::new();
-        let output = child.stdout.take().unwrap();
-        BufReader::new(output).read_line(&mut line).unwrap();
-        let at = line.find("http://").expect("it says where it listens");
-        Some(Backend {
-            child,
-            url: line[at..].trim().to_owned(),
-        })
-    }
-
-    fn connect(&self, device: &Device) -> Sync {
-        self.connect_as(device, "token-of-ada")
-    }
-
-    fn connect_as(&self, device: &Device, token: &str) -> Sync {
-        let token = token.to_owned();
-        let mut config = SyncConfig::new(&self.url, move || Ok(token.clone()));
-        config.form = Form::Json;
-        config.transport = Some(device.network.clone());
-        config.idle_timeout = Duration::from_secs(5);
-        device.db.connect(config).unwrap()
-    }
+fn connect(backend: &Backend, device: &Device) -> Sync {
+    connect_as(backend, device, "token-of-ada")
 }
 
-impl Drop for Backend {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn connect_as(backend: &Backend, device: &Device, token: &str) -> Sync {
+    let token = token.to_owned();
+    let mut config = SyncConfig::new(&backend.url, move || Ok(token.clone()));
+    config.form = Form::Json;
+    config.transport = Some(device.network.clone());
+    config.idle_timeout = Duration::from_secs(5);
+    device.db.connect(config).unwrap()
+}
+
+/// Through the provider that the example has written for it.
+fn connect_by_its_own(backend: &Backend, device: &Device) -> Sync {
+    let providers = Providers::new();
+    let own = PlainJson::at(&backend.url);
+    providers.register("plain-json", own).unwrap();
+    providers.activate("plain-json").unwrap();
+    let token = || Ok("token-of-ada".to_owned());
+    let config = SyncConfig::with_providers(providers, token);
+    device.db.connect(config).unwrap()
 }
 
 #[test]
 fn two_devices_meet_at_sixty_lines_of_python() {
-    let Some(backend) = Backend::start() else {
-        return;
-    };
+    meet(connect);
+}
+
+#[test]
+fn two_devices_meet_there_by_a_provider_of_the_apps_own() {
+    meet(connect_by_its_own);
+}
+
+#[test]
+fn the_example_runs() {
+    let backend = start();
+    example::tour(&backend.url).unwrap();
+}
+
+fn meet(connect: fn(&Backend, &Device) -> Sync) {
+    let backend = start();
     let (a, b) = (Device::new("a"), Device::new("b"));
     let id = a.note("written offline");
     a.db.write(|tx| {
@@ -76,8 +67,8 @@ fn two_devices_meet_at_sixty_lines_of_python() {
         tx.add_to_set("notes", &id, "tags", ["red", "blue"])
     })
     .unwrap();
-    let sync = backend.connect(&a);
-    backend.connect(&b);
+    let sync = connect(&backend, &a);
+    connect(&backend, &b);
     a.sync();
     b.sync();
     assert_eq!(b.title(&id), Some(Value::from("written offline")));
@@ -128,17 +119,15 @@ fn two_devices_meet_at_sixty_lines_of_python() {
 /// Longer than a page, so that a new device reads the log in several; and over a bad network.
 #[test]
 fn a_log_of_many_pages_and_a_bad_network_end_the_same() {
-    let Some(backend) = Backend::start() else {
-        return;
-    };
+    let backend = start();
     let (a, b) = (Device::new("a"), Device::new("b"));
     (0..1_200).for_each(|n| drop(a.note(&format!("note {n}"))));
     a.network
         .cycle(&[Some(Fault::LoseAnswer), None, Some(Fault::Duplicate)]);
-    backend.connect(&a);
+    connect(&backend, &a);
     a.sync();
     let mine = b.note("mine");
-    backend.connect(&b);
+    connect(&backend, &b);
     b.sync();
     a.network.cycle(&[]);
     a.sync();
@@ -147,28 +136,52 @@ fn a_log_of_many_pages_and_a_bad_network_end_the_same() {
     assert_eq!(a.content(), b.content());
 }
 
+/// A refusal, a lost backend and a token of somebody else's mean the same through the example's provider.
+#[test]
+fn the_examples_provider_says_what_went_wrong() {
+    let backend = start();
+    let a = Device::new("a");
+    let connected_with = |token: &'static str| {
+        let providers = Providers::new();
+        let own = PlainJson::at(&backend.url);
+        providers.register("plain-json", own).unwrap();
+        providers.activate("plain-json").unwrap();
+        let config = SyncConfig::with_providers(providers, move || Ok(token.to_owned()));
+        a.db.connect(config).unwrap()
+    };
+    let sync = connected_with("token-of-nobody");
+    wait_for(&sync, |s| s.cause == Cause::TokenNeeded);
+    let sync = connected_with("token-of-ben");
+    wait_for(&sync, |s| s.cause == Cause::WrongAccount);
+    let sync = connected_with("token-of-ada");
+    a.sync();
+    drop(backend);
+    let id = a.note("kept");
+    wait_for(&sync, |s| s.cause == Cause::Unreachable);
+    assert_eq!(a.pending(), 1);
+    assert!(a.title(&id).is_some());
+}
+
 #[test]
 fn what_it_refuses_is_quarantined_and_a_lost_history_is_noticed() {
-    let Some(first) = Backend::start() else {
-        return;
-    };
+    let first = start();
     let (a, b) = (Device::new("a"), Device::new("b"));
-    let sync = first.connect_as(&a, "token-of-nobody");
+    let sync = connect_as(&first, &a, "token-of-nobody");
     wait_for(&sync, |s| s.cause == Cause::TokenNeeded);
-    let sync = first.connect_as(&a, "token-of-ben");
+    let sync = connect_as(&first, &a, "token-of-ben");
     wait_for(&sync, |s| s.cause == Cause::WrongAccount);
-    first.connect(&a);
+    connect(&first, &a);
     let id = a.note("kept");
     a.sync();
-    first.connect(&b);
+    connect(&first, &b);
     b.sync();
     assert_eq!(a.content(), b.content());
     drop(first);
 
     // It keeps nothing: the next one has another history, and devices say so and go on.
-    let second = Backend::start().unwrap();
+    let second = start();
     a.set(&id, "title", "changed meanwhile");
-    second.connect(&a);
+    connect(&second, &a);
     a.sync();
     let outbox = a.db.outbox();
     assert_eq!(outbox.size().unwrap().quarantined, 1, "it has no such note");

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
-use crate::support::{Device, SCHEMA, Server};
+use crate::support::{Device, Draws, SCHEMA, Server};
 
 /// Writes notes for ever and says each one that has returned. Runs only as a child of the test below.
 #[test]
@@ -22,15 +22,16 @@ fn child_that_writes_until_it_is_killed() {
     }
 }
 
-/// Killed (-9) at ten points of its writing: every write that had returned is there, and reaches the
-/// server once.
+/// Killed (-9) at ten points of its writing, which a seed draws: every write that had returned is there,
+/// and reaches the server once.
 #[test]
 fn a_device_killed_while_it_writes_has_every_write_that_returned() {
     let server = Server::start(SCHEMA);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("device.db");
+    let mut draws = Draws::new("a device killed while it writes");
     let mut acknowledged = Vec::new();
-    for round in 0..10u64 {
+    for _ in 0..10 {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args([
                 "--exact",
@@ -45,8 +46,7 @@ fn a_device_killed_while_it_writes_has_every_write_that_returned() {
         let mut lines = BufReader::new(child.stdout.take().unwrap())
             .lines()
             .map_while(Result::ok);
-        // A different number of writes each time, so that the kill falls elsewhere in a write.
-        let wanted = 5 + (round * 7) % 23;
+        let wanted = 1 + draws.below(30);
         let mut seen = 0;
         for line in lines.by_ref() {
             if let Some((_, id)) = line
@@ -60,6 +60,8 @@ fn a_device_killed_while_it_writes_has_every_write_that_returned() {
                 }
             }
         }
+        // Elsewhere in a write each time, or between two.
+        draws.rest(std::time::Duration::from_millis(3));
         child.kill().unwrap();
         child.wait().unwrap();
         acknowledged.extend(

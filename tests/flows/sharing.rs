@@ -1,6 +1,7 @@
 //! Several processes on one file.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use driftline::Value;
@@ -132,18 +133,23 @@ fn one_process_syncs_what_both_write() {
     assert_eq!(two.ask("status"), "Waiting OtherProcess");
 }
 
-#[test]
-fn the_syncer_is_killed_in_the_middle_of_a_push_and_another_one_drains() {
-    const NOTES: i64 = 12_000;
-    let server = Server::start(SCHEMA);
-    let (_folder, path) = file();
-    let device = Device::at(&path, "writer");
-    let notes = (0..NOTES).map(|n| [("title", format!("note {n}"))]);
+/// Leaves so many notes in the file's queue.
+fn queue(path: &Path, notes: i64) {
+    let device = Device::at(path, "writer");
+    let notes = (0..notes).map(|n| [("title", format!("note {n}"))]);
     for chunk in notes.collect::<Vec<_>>().chunks(1) {
         // One op each: a push of many requests.
         device.db.write_bulk("notes", chunk.to_vec()).unwrap();
     }
     device.db.close().unwrap();
+}
+
+#[test]
+fn the_syncer_is_killed_in_the_middle_of_a_push_and_another_one_drains() {
+    const NOTES: i64 = 12_000;
+    let server = Server::start(SCHEMA);
+    let (_folder, path) = file();
+    queue(&path, NOTES);
     let (mut one, mut two) = (Worker::start(&path, "one"), Worker::start(&path, "two"));
     one.connect(&server);
     two.connect(&server);
@@ -192,6 +198,65 @@ fn a_frozen_syncer_is_replaced_and_finds_out_before_it_applies_anything() {
         (one.ask("count"), two.ask("count")),
         ("6".into(), "6".into())
     );
+}
+
+/// Frozen over a push, with its connection open and answers on their way: the other one writes at once,
+/// takes over and sends what is left.
+#[test]
+fn a_syncer_frozen_over_a_push_keeps_nobody_from_writing_and_wakes_up_to_everything() {
+    const NOTES: i64 = 8_000;
+    let server = Server::start(SCHEMA);
+    let (_folder, path) = file();
+    queue(&path, NOTES);
+    let (mut one, mut two) = (Worker::start(&path, "one"), Worker::start(&path, "two"));
+    one.connect(&server);
+    two.connect(&server);
+    let left = |answer: &str| answer.parse::<i64>().unwrap();
+    two.until("pending", |pending| left(pending) < NOTES);
+    freeze_between_writes(&one, &path);
+    assert!(left(&two.ask("pending")) > 0, "it was frozen too late");
+    let began = Instant::now();
+    assert_eq!(two.ask("write 3"), "written");
+    assert!(
+        began.elapsed() < Duration::from_secs(3),
+        "nothing is locked"
+    );
+    let took = two.until("status", |status| !status.contains("OtherProcess"));
+    println!("a syncer frozen over a push was replaced after {took:?}");
+    assert!(took < Duration::from_secs(15), "taken over after {took:?}");
+    two.until("pending", |pending| pending == "0");
+    let other = received(&server);
+    assert_eq!(other.count("notes"), NOTES + 3);
+    other.note("while it was frozen");
+    other.sync();
+    let all = (NOTES + 4).to_string();
+    two.until("count", |count| count == all);
+    one.signal("CONT");
+    assert_eq!(one.ask("count"), all, "it sees everything at once");
+    one.until("status", |status| status == "Waiting OtherProcess");
+    assert_eq!(one.ask("pending"), "0");
+    assert_eq!(one.ask("write 1"), "written");
+    one.until("pending", |pending| pending == "0");
+    assert_eq!(received(&server).count("notes"), NOTES + 5);
+    let device = Device::at(&path, "reader");
+    assert_eq!(device.content(), received(&server).content());
+}
+
+/// Stops a process where it holds no lock. One that is stopped within a transaction keeps others from
+/// writing until it goes on: nobody can take SQLite's lock from it.
+fn freeze_between_writes(worker: &Worker, path: &Path) {
+    let probe = rusqlite::Connection::open(path).unwrap();
+    probe.busy_timeout(Duration::from_millis(50)).unwrap();
+    for _ in 0..200 {
+        worker.signal("STOP");
+        std::thread::sleep(Duration::from_millis(20));
+        if probe.execute_batch("BEGIN IMMEDIATE; ROLLBACK").is_ok() {
+            return;
+        }
+        worker.signal("CONT");
+        std::thread::sleep(Duration::from_millis(3));
+    }
+    panic!("it writes all the time");
 }
 
 /// A suspended process has no connection, no lock, no office.

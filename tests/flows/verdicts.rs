@@ -32,6 +32,12 @@ pub fn a_refused_write_is_shown_with_its_reason_and_holds_up_nobody() {
     let quarantined = a.db.outbox().quarantined(None, 10).unwrap();
     assert_eq!(quarantined.len(), 1);
     assert_eq!(quarantined[0].state, OpState::Quarantined);
+    let size = a.db.outbox().size().unwrap();
+    assert_eq!((size.pending, size.oldest), (0, None));
+    assert_eq!(
+        (size.quarantined, size.quarantined_bytes),
+        (1, quarantined[0].bytes as u64)
+    );
     assert_eq!(
         quarantined[0].error_code.as_deref(),
         Some("value_too_large")

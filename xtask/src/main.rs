@@ -2,6 +2,7 @@
 //! `coverage`, `check-layers`, `deny`.
 
 mod bench;
+mod budgets;
 mod cargo;
 mod chaos;
 mod coverage;

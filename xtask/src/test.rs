@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 
 use crate::libtest::{Counts, Report};
 use crate::table::Table;
-use crate::{Outcome, cargo, chaos, crash, layers, simulate};
+use crate::{Outcome, budgets, cargo, chaos, crash, layers, simulate};
 
 /// What to run.
 #[derive(Args)]
@@ -33,25 +33,31 @@ enum Step {
     Fmt,
     /// Builds all binaries, then runs all tests, those in the documentation included.
     Tests,
+    /// Builds what the next two run: its time is not theirs.
+    Simulator,
     /// Every I/O call of every scenario, with every way it can go wrong.
     Crash,
     /// A million steps of whole worlds.
     Simulate,
     /// `cargo xtask chaos` on what the tests were built with.
     Chaos,
+    /// `cargo clippy` on the library without what hosts may leave out, warnings are errors.
+    Features,
     /// `cargo clippy`, warnings are errors.
     Clippy,
 }
 
 impl Step {
     // The quick ones first; clippy last, so that a lint never hides a failing test.
-    const ALL: [Step; 7] = [
+    const ALL: [Step; 9] = [
         Step::Layers,
         Step::Fmt,
         Step::Tests,
+        Step::Simulator,
         Step::Crash,
         Step::Simulate,
         Step::Chaos,
+        Step::Features,
         Step::Clippy,
     ];
 
@@ -60,9 +66,11 @@ impl Step {
             Step::Layers => "layers",
             Step::Fmt => "fmt",
             Step::Tests => "tests",
+            Step::Simulator => "simulator",
             Step::Crash => "crash",
             Step::Simulate => "simulate",
             Step::Chaos => "chaos",
+            Step::Features => "features",
             Step::Clippy => "clippy",
         }
     }
@@ -72,10 +80,29 @@ impl Step {
             Step::Layers => layers::check(),
             Step::Fmt => cargo::run(&mut cargo::command(["fmt", "--all", "--check"])),
             Step::Tests => tests(arguments, report),
+            Step::Simulator => cargo::run(&mut cargo::command([
+                "build",
+                "--quiet",
+                "--package",
+                "driftline-simulation",
+                "--bin",
+                "driftline-simulate",
+            ])),
             Step::Crash => crash::run(&crash::Options::whole()),
             // 2,500 seeds of 400 steps by default.
             Step::Simulate => simulate::run(&simulate::Options::default()),
             Step::Chaos => chaos::step(report),
+            // Nothing else builds the library for hosts that bring their own network.
+            Step::Features => cargo::run(&mut cargo::command([
+                "clippy",
+                "--package",
+                "driftline",
+                "--lib",
+                "--no-default-features",
+                "--",
+                "-D",
+                "warnings",
+            ])),
             Step::Clippy => cargo::run(&mut cargo::command([
                 "clippy",
                 "--workspace",
@@ -117,10 +144,12 @@ pub(crate) fn run(options: &Options) -> Outcome {
 fn chosen(options: &Options) -> Vec<Step> {
     let is_chosen = |step: &Step| match step {
         _ if !options.only.is_empty() => options.only.contains(step),
-        Step::Fmt | Step::Clippy => !options.skip_lint,
+        Step::Fmt | Step::Features | Step::Clippy => !options.skip_lint,
         Step::Layers | Step::Tests => true,
         // Whoever asks for some tests wants those.
-        Step::Crash | Step::Simulate | Step::Chaos => options.arguments.is_empty(),
+        Step::Simulator | Step::Crash | Step::Simulate | Step::Chaos => {
+            options.arguments.is_empty()
+        }
     };
     Step::ALL.into_iter().filter(is_chosen).collect()
 }
@@ -197,6 +226,14 @@ fn conclude(finished: &[Finished], report: &Report) -> Outcome {
         }
     }
     print!("\n{}", steps(finished).render());
+    let spent = finished.iter().map(|done| budgets::Spent {
+        part: done.step.name(),
+        took: done.took,
+    });
+    if let Some((table, over)) = budgets::table(spent.chain(budgets::suites(report))) {
+        print!("\n{}", table.render());
+        over.iter().for_each(|warning| println!("{warning}"));
+    }
     println!();
     if tests_ran {
         let Counts {
@@ -271,13 +308,21 @@ mod tests {
         assert_eq!(
             names(&options),
             [
-                "layers", "fmt", "tests", "crash", "simulate", "chaos", "clippy"
+                "layers",
+                "fmt",
+                "tests",
+                "simulator",
+                "crash",
+                "simulate",
+                "chaos",
+                "features",
+                "clippy"
             ]
         );
         options.skip_lint = true;
         assert_eq!(
             names(&options),
-            ["layers", "tests", "crash", "simulate", "chaos"]
+            ["layers", "tests", "simulator", "crash", "simulate", "chaos"]
         );
         options.arguments = vec!["merge".to_owned()];
         assert_eq!(names(&options), ["layers", "tests"]);

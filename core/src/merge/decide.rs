@@ -325,6 +325,9 @@ fn apply_all<'o, W: Workspace>(
             }
         }
     }
+    if planted(Mutant::GroupCutShort) && touched.len() > 2 {
+        touched.pop();
+    }
     if let Err(refusal) = fits_a_page(&touched) {
         return Ok(Err(refusal.into()));
     }

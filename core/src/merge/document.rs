@@ -256,10 +256,12 @@ fn delete(
 
 /// A tombstone opens its next generation with the content it had.
 fn reopen(mut state: DocumentState, cx: &Incoming<'_>, reopened: Option<Reopened>) -> Merged {
-    state.generation = super::Generation {
-        opener: cx.name,
-        version: cx.version,
-    };
+    if reopened.is_some() || !planted(Mutant::RestoredInPlace) {
+        state.generation = super::Generation {
+            opener: cx.name,
+            version: cx.version,
+        };
+    }
     state.life = Life::Alive;
     state.reopened = reopened;
     state.version = cx.version;

@@ -11,6 +11,8 @@ pub mod json;
 mod kinds;
 pub mod limits;
 mod message;
+mod naming;
+mod percent;
 mod sent;
 mod shape;
 mod snapshot;
@@ -28,6 +30,7 @@ pub use message::{
     Announcement, Device, DocumentResult, OpResult, Outcome, Quota, SyncRequest, SyncResponse,
     VersionEntry, protocol_of,
 };
+pub use naming::{ACCOUNT_HEADER, InvalidAccountHeader, account_of_headers, account_to_header};
 pub use sent::{SentOp, When};
 pub use snapshot::{InvalidResume, Position, Resume, append_snapshot, split_snapshot};
 pub use span::span;

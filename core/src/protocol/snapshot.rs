@@ -1,10 +1,9 @@
 //! The snapshot's stream and the address that resumes it.
 
 use std::fmt;
-use std::fmt::Write as _;
 use std::str::FromStr;
 
-use super::{Cursor, WireError};
+use super::{Cursor, WireError, percent};
 use crate::id::{CollectionId, DocumentId};
 
 /// Where a snapshot is resumed: behind the last document received, pinned where it was begun.
@@ -37,22 +36,9 @@ pub struct InvalidResume;
 impl Resume {
     /// The query, without the question mark.
     pub fn to_query(&self) -> String {
-        let mut query = String::from("after=");
-        for byte in self.after.to_string().bytes() {
-            match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                    query.push(byte.into())
-                }
-                // Writing to a String cannot fail.
-                _ => _ = write!(query, "%{byte:02X}"),
-            }
-        }
-        _ = write!(
-            query,
-            "&version={}&hash={}",
-            self.pin.version, self.pin.hash
-        );
-        query
+        let after = percent::encode(&self.after.to_string());
+        let Cursor { version, hash } = self.pin;
+        format!("after={after}&version={version}&hash={hash}")
     }
 
     /// Reads a query; `None` if it asks for the beginning. Parameters it does not know are passed
@@ -64,7 +50,11 @@ impl Resume {
         let (mut after, mut version, mut hash) = (None, None, None);
         for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
             match name {
-                "after" => after = Some(unescape(value).ok_or(InvalidResume)?.parse()?),
+                "after" => {
+                    // A form's way to write a space.
+                    let position = percent::decode(&value.replace('+', " "));
+                    after = Some(position.ok_or(InvalidResume)?.parse()?);
+                }
                 "version" => version = Some(value.parse().map_err(|_| InvalidResume)?),
                 "hash" => hash = Some(value.parse().map_err(|_| InvalidResume)?),
                 _ => {}
@@ -79,22 +69,6 @@ impl Resume {
             _ => Err(InvalidResume),
         }
     }
-}
-
-fn unescape(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'%' => {
-                let digit = |b: u8| char::from(b).to_digit(16);
-                (digit(rest.next()?)? << 4 | digit(rest.next()?)?) as u8
-            }
-            b'+' => b' ',
-            other => other,
-        });
-    }
-    String::from_utf8(bytes).ok()
 }
 
 impl fmt::Display for Position {

@@ -7,7 +7,7 @@ use super::{Cause, Phase};
 /// Something happened.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Event {
-    /// The app connected, or this process was elected to sync. Tells what the file holds: unsent ops, and
+    /// The app connected or resumed, or this process was elected to sync. Tells what the file holds: unsent ops, and
     /// how far a bootstrap is.
     Started {
         /// Whether ops are queued.
@@ -26,7 +26,8 @@ pub enum Event {
     SyncNow,
     /// The app stops syncing until [`Event::Resume`].
     Pause,
-    /// The app resumes after a pause or suspension.
+    /// The app resumes after a pause or suspension. It runs for the election first: [`Event::Started`] or
+    /// [`Event::Standby`] tells how that ended, and this alone changes nothing.
     Resume,
     /// The app is about to be frozen.
     Suspend,

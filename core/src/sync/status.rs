@@ -8,6 +8,7 @@ use crate::protocol::Quota;
 /// What sync is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum State {
     /// Not connected by the app yet.
     #[default]
@@ -29,6 +30,7 @@ pub enum State {
 /// Why.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Cause {
     /// Nothing stands in the way.
     #[default]
@@ -80,6 +82,7 @@ pub enum Cause {
 
 /// One look at the sync. What only the driver knows (queue, bytes) it fills in.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Status {
     /// What it is doing.
     pub state: State,

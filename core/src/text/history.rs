@@ -57,6 +57,17 @@ impl Stack {
         self.0.pop().map(|step| step.group)
     }
 
+    /// Whether a step is left of which others left something; those of which they left nothing go.
+    fn is_usable(&mut self) -> bool {
+        while let Some(step) = self.top() {
+            if step.group.iter().any(|change| !change.is_empty()) {
+                return true;
+            }
+            self.0.pop();
+        }
+        false
+    }
+
     /// The last step, moved along with what others did since.
     fn top(&mut self) -> Option<&mut Step> {
         let (last, below) = self.0.split_last_mut()?;
@@ -175,6 +186,20 @@ impl History {
         }
     }
 
+    /// Whether anything can be taken back.
+    pub(super) fn can_undo(&mut self) -> bool {
+        let steps = self.undo.0.len();
+        let usable = self.undo.is_usable();
+        // The step that goes on may be gone: what is written next is none of the one below.
+        self.open &= self.undo.0.len() == steps;
+        usable
+    }
+
+    /// Whether anything that was taken back can be made again.
+    pub(super) fn can_redo(&mut self) -> bool {
+        self.redo.is_usable()
+    }
+
     pub(super) fn undo(&mut self) -> Option<Group> {
         self.open = false;
         self.undo.pop()
@@ -219,6 +244,28 @@ mod tests {
         assert_eq!(history.undo(), Some(vec![delete(4, 1)]));
         assert_eq!(history.undo(), Some(vec![delete(3, 1)]));
         assert_eq!(history.undo(), None);
+    }
+
+    #[test]
+    fn a_step_of_which_others_left_nothing_does_not_count_and_nothing_is_joined_below_it() {
+        let mut history = History::default();
+        assert!(!history.can_undo());
+        history.own(vec![delete(0, 3)]);
+        history.close();
+        history.own(vec![delete(3, 2)]);
+        assert!(history.can_undo());
+        history.others(&delete(3, 2));
+        assert!(history.can_undo(), "the first is left");
+        history.own(vec![delete(3, 1)]);
+        assert_eq!(history.undo(), Some(vec![delete(3, 1)]));
+        history.undone(vec![insert(3, "x")]);
+        assert!(history.can_undo() && history.can_redo());
+        history.others(&delete(0, 3));
+        assert!(!history.can_undo() && history.can_redo());
+        assert_eq!(
+            (history.undo(), history.redo()),
+            (None, Some(vec![insert(0, "x")]))
+        );
     }
 
     #[test]

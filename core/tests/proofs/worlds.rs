@@ -23,15 +23,19 @@ fn registers_with_clock_jumps_reboots_and_lost_answers() {
         Write(X, SetA),
         Write(Z, SetA),
         ClockAhead(X),
+        ClockBack(X),
         Reboot(X),
+        ClockAhead(Z),
         ClockBack(Z),
+        Reboot(Z),
         Push(X),
         PushLost(X),
         Push(Z),
+        PushLost(Z),
         Pull(X),
         Pull(Z),
     ];
-    all(&World::new(FIELDS, true, 4), &actions, 6, 71_951);
+    all(&World::new(FIELDS, true, 4), &actions, 6, 674_838);
 }
 
 #[test]

@@ -79,21 +79,25 @@ fn undoing_everything_leaves_what_others_wrote() {
         let end = device.body.content().unwrap();
         let theirs: String = end.steps().iter().map(letters).collect();
         let mut steps = 0;
-        while let Some(edited) = device.body.undo().unwrap() {
+        while device.body.can_undo() {
+            let edited = device.body.undo().unwrap().unwrap();
             device.own(&edited);
             other.hear(&edited.update, device.writer);
             steps += 1;
         }
+        assert_eq!(device.body.undo(), Ok(None), "seed {seed}");
         assert_eq!(device.body.text().unwrap(), theirs, "seed {seed}");
         assert_eq!(
             other.body.content().unwrap(),
             device.body.content().unwrap()
         );
         for _ in 0..steps {
+            assert!(device.body.can_redo(), "seed {seed}");
             let edited = device.body.redo().unwrap().unwrap();
             device.own(&edited);
         }
         assert_eq!(device.body.text().unwrap(), plain(&end), "seed {seed}");
+        assert!(!device.body.can_redo(), "seed {seed}");
     }
 }
 

@@ -18,8 +18,9 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::{get, post, put};
+use driftline_core::protocol::{ACCOUNT_HEADER, account_of_headers};
 use driftline_core::schema::Schema;
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 use tokio::sync::{Semaphore, watch};
 
 use crate::auth::{Keys, Role};
@@ -128,12 +129,24 @@ fn access(shared: &Shared, headers: &HeaderMap, workspace: &str) -> Result<Acces
         .copied()
         .ok_or(Problem::NotFound)?;
     let workspace = WorkspaceName::new(workspace).ok_or(Problem::NotFound)?;
+    is_named(headers, &verified.account)?;
     Ok(Access {
         workspace,
         account: verified.account,
         role,
         until: verified.until,
     })
+}
+
+/// Whether the file that asks is of the token's account, where a header says whose it is.
+fn is_named(headers: &HeaderMap, account: &str) -> Result<(), Problem> {
+    let values = headers.get_all(ACCOUNT_HEADER).iter();
+    let named = account_of_headers(values.map(HeaderValue::as_bytes))
+        .map_err(|error| Problem::Malformed(error.to_string()))?;
+    match named {
+        Some(named) if named != account => Err(Problem::WrongAccount),
+        _ => Ok(()),
+    }
 }
 
 fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {

@@ -8,7 +8,7 @@ use driftline_core::text::guard::{Check, GuardLimits, check, check_state};
 use driftline_core::text::{BodyLimits, ListBody, Mark, TextBody, TextError, TextKind};
 use serde_json::json;
 
-use crate::store::StoredText;
+use crate::store::{StoredText, TailEdit};
 
 /// Yrs asks every document for a writer. This one never writes, so it takes nobody's clocks.
 const READER: u64 = 1;
@@ -60,12 +60,22 @@ impl OpenText {
             open.marks.clone_from(&folded.marks);
             open.version = folded.version;
         }
-        for edit in &stored.tail {
-            let checked = check(&edit.edit, edit.writer, kind, &open.marks, &limits);
+        open.take(&stored.tail)?;
+        Ok(open)
+    }
+
+    /// Takes in the edits that come next.
+    ///
+    /// # Errors
+    /// [`Unreadable`]: the text is to be set aside.
+    pub(crate) fn take(&mut self, edits: &[TailEdit]) -> Result<(), Unreadable> {
+        let (kind, limits) = (self.body.kind(), GuardLimits::default());
+        for edit in edits {
+            let checked = check(&edit.edit, edit.writer, kind, &self.marks, &limits);
             let Ok(Check::Fits(checked)) = checked else {
                 return Err(Unreadable::Guard);
             };
-            match &mut open.body {
+            match &mut self.body {
                 Body::Text(text) => text.apply(&checked)?,
                 Body::List(list) => list.apply(&checked)?,
             }
@@ -75,10 +85,10 @@ impl OpenText {
                 last: edit.op,
                 version: edit.version,
             };
-            Mark::put(&mut open.marks, mark);
-            open.version = edit.version;
+            Mark::put(&mut self.marks, mark);
+            self.version = edit.version;
         }
-        Ok(open)
+        Ok(())
     }
 
     /// Its writers, in their order.
@@ -125,6 +135,13 @@ impl OpenText {
 }
 
 impl Body {
+    fn kind(&self) -> TextKind {
+        match self {
+            Body::Text(_) => TextKind::RichText,
+            Body::List(_) => TextKind::List,
+        }
+    }
+
     fn empty(kind: TextKind) -> Body {
         match kind {
             TextKind::RichText => Body::Text(TextBody::new(READER, BodyLimits::default())),

@@ -18,7 +18,7 @@ use crate::store::{FoldedState, NewFold, Piece, StoreError, StoredText, TextPlac
 use crate::texts::{OpenText, Unreadable};
 
 /// What is folded of one text at once; the rest follows in the next turn.
-pub(super) const PIECE: Piece = Piece {
+pub(crate) const PIECE: Piece = Piece {
     edits: 2_000,
     bytes: 2 << 20,
 };

@@ -26,6 +26,7 @@ use driftline_core::protocol::{Encoded, SyncRequest, SyncResponse};
 use driftline_core::schema::Schema;
 
 pub(crate) use broadcast::{Feed, Frame, Listener, NOBODY};
+pub(crate) use fold::PIECE;
 pub(crate) use ops::{Ops, Parted};
 pub(crate) use registry::Registry;
 use tokio::sync::Semaphore;

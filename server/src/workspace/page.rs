@@ -58,6 +58,9 @@ const MOST_PAGE_BYTES: usize = 8 * limits::PAGE_BYTES;
 
 /// Whether the device's cursor is a place in this history.
 pub(super) fn check_cursor(snapshot: &mut dyn Snapshot, cursor: Cursor) -> Result<(), Problem> {
+    if planted(Mutant::HistoryDoubted) && cursor.version % 16 == 7 {
+        return Err(Problem::HistoryChanged);
+    }
     if cursor == Cursor::START
         || planted(Mutant::HistoryUnchecked)
         || snapshot.hash_at(cursor.version)? == Some(cursor.hash)

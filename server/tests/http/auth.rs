@@ -260,6 +260,45 @@ async fn no_forged_or_stale_token_gets_in() {
     );
 }
 
+/// The same at every address that asks for a token: a snapshot, a socket, a workspace to be made.
+#[tokio::test]
+async fn no_forged_or_stale_token_opens_another_door() {
+    let world = World::new();
+    let mut good = world.device("ann");
+    let seed = good.insert("d1", &[]);
+    good.sync(vec![seed]).await;
+    let ask = |method: &str, path: &str, token: &str| {
+        http::Request::builder()
+            .method(method)
+            .uri(format!("/v1/workspaces/{path}"))
+            .header("authorization", format!("Bearer {token}"))
+            .body(axum::body::Body::empty())
+            .unwrap()
+    };
+    let doors = [
+        ("GET", "w/snapshot"),
+        ("GET", "w/live"),
+        ("PUT", "w"),
+        ("PUT", "x"),
+    ];
+    for (name, token) in attacks() {
+        for (method, path) in doors {
+            let reply = call(&world.server, ask(method, path, &token)).await;
+            assert_eq!(reply.status, StatusCode::UNAUTHORIZED, "{name}: {path}");
+            assert_eq!(reply.failure().code, "unauthorized", "{name}: {path}");
+            assert!(!reply.failure().message.contains("ann"), "{name}: {path}");
+        }
+    }
+    let snapshot = call(&world.server, ask("GET", "w/snapshot", &good.token)).await;
+    assert_eq!(
+        snapshot.status,
+        StatusCode::OK,
+        "a token that holds opens it"
+    );
+    let made = world.dir.path().join("workspace-x.sqlite");
+    assert!(!made.exists(), "nothing was made");
+}
+
 #[tokio::test]
 async fn the_header_must_be_one_bearer_token() {
     let world = World::new();

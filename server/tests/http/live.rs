@@ -256,6 +256,44 @@ async fn nobody_gets_a_socket_without_a_token_for_the_workspace() {
 }
 
 #[tokio::test]
+async fn a_socket_is_opened_for_the_account_that_the_file_is_of() {
+    let served = serve(|_| ()).await;
+    let ann = served.world.device("ann");
+    for (named, status, code) in [("bob", 403, "wrong_account"), ("%", 400, "malformed")] {
+        let headers = [("driftline-account", named)];
+        let Err(Error::Http(refused)) = served.connect(&ann.token, "", &headers).await else {
+            panic!("a socket was opened for {named}")
+        };
+        assert_eq!(refused.status().as_u16(), status);
+        // And why.
+        let asked = http::Request::get("/v1/workspaces/w/live")
+            .header("authorization", format!("Bearer {}", ann.token))
+            .header("driftline-account", named);
+        let asked = asked.body(axum::body::Body::empty()).unwrap();
+        let reply = call(&served.world.server, asked).await;
+        assert_eq!(
+            (reply.status.as_u16(), reply.failure().code.as_str()),
+            (status, code)
+        );
+    }
+    for own in [
+        vec![],
+        vec![("driftline-account", "ann")],
+        vec![("driftline-account", "")],
+    ] {
+        let mut socket = served.connect(&ann.token, "", &own).await.unwrap();
+        socket
+            .send(request(Form::Cbor, &ann, vec![], 1))
+            .await
+            .unwrap();
+        assert!(
+            matches!(frame(&mut socket).await, LiveFrame::Response(_)),
+            "{own:?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_socket_ends_with_its_token() {
     let served = serve(|config| config.limits.heartbeat_ms = 20).await;
     let device = served.world.device("ann");

@@ -93,6 +93,41 @@ async fn carries_every_document_in_frames_and_ends() {
     }
 }
 
+/// Nothing of the workspace is told to a file of another account, whatever the token allows.
+#[tokio::test]
+async fn is_given_to_the_account_that_the_file_is_of() {
+    let world = World::new();
+    let mut a = world.device("ana+bo@example.org");
+    let op = a.insert("d1", &[(1, "canary".into())]);
+    a.sync(vec![op]).await;
+    for (named, status, code) in [
+        ("eve", StatusCode::FORBIDDEN, "wrong_account"),
+        (
+            "ana%20bo@example.org",
+            StatusCode::FORBIDDEN,
+            "wrong_account",
+        ),
+        ("%", StatusCode::BAD_REQUEST, "malformed"),
+    ] {
+        let reply = get(&a, "", &[("driftline-account", named)]).await;
+        assert_eq!(
+            (reply.status, reply.failure().code.as_str()),
+            (status, code)
+        );
+    }
+    let twice = [
+        ("driftline-account", "eve"),
+        ("driftline-account", &*a.account),
+    ];
+    assert_eq!(get(&a, "", &twice).await.status, StatusCode::BAD_REQUEST);
+    let encoded = "ana%2Bbo%40example.org";
+    for own in [None, Some(""), Some(encoded), Some("ana+bo@example.org")] {
+        let header = own.map(|own| ("driftline-account", own));
+        let reply = get(&a, "", header.as_slice()).await;
+        assert_eq!(documents(&frames(&reply.bytes)).len(), 1, "{own:?}");
+    }
+}
+
 #[tokio::test]
 async fn an_empty_workspace_has_a_beginning_and_an_end() {
     let world = World::new();

@@ -6,6 +6,7 @@
 //! what failed is not, and meeting the server brings everything to it exactly once.
 
 mod app;
+mod flipped;
 mod model;
 mod point;
 mod report;
@@ -16,7 +17,8 @@ mod verify;
 mod world;
 mod writer;
 
-pub use point::{Ending, Point};
+pub use flipped::Found;
+pub use point::{Ending, Point, Spot};
 pub use report::{Failure, Report};
 pub use run::{Options, enumerate, replay};
 pub use scenarios::{Scenario, Victim, all};

@@ -137,6 +137,20 @@ impl Model {
         }
     }
 
+    /// Whatever was told so far may be gone, but only from its end.
+    pub(super) fn all_may_be_lost(&mut self) {
+        for mark in &mut self.marks {
+            mark.durable = false;
+        }
+        let trails = self.fields.values_mut().chain(self.documents.values_mut());
+        for step in trails.flat_map(|trail| &mut trail.0) {
+            step.durable = false;
+        }
+        for word in self.words.values_mut().flatten() {
+            word.durable = false;
+        }
+    }
+
     /// The queue was dropped, or may have been: what was in it may be gone.
     pub(super) fn all_dropped(&mut self, numbers: &[u32]) {
         for mark in &mut self.marks {

@@ -16,13 +16,24 @@ pub enum Ending {
     Power,
     /// The power goes, and leaves what was not synced torn; several ways of it.
     Torn(u8),
+    /// The process ends, and a bit is another one when somebody looks; several of them.
+    Flipped(Spot, u8),
+}
+
+/// Where a bit is flipped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Spot {
+    /// In the file.
+    File,
+    /// In its log.
+    Log,
 }
 
 impl Ending {
     /// What a loss of power leaves, if it is one.
     pub fn loss(self) -> Option<PowerLoss> {
         match self {
-            Ending::Stop | Ending::Kill => None,
+            Ending::Stop | Ending::Kill | Ending::Flipped(..) => None,
             Ending::Power => Some(PowerLoss::LoseUnsynced),
             Ending::Torn(_) => Some(PowerLoss::Torn),
         }
@@ -56,6 +67,19 @@ const AFTER_A_CRASH: &[Ending] = &[
     Ending::Torn(0),
     Ending::Torn(1),
 ];
+/// The same, and a bit flipped: where that is tried.
+const AFTER_A_CRASH_AND_FLIPPED: &[Ending] = &[
+    Ending::Kill,
+    Ending::Power,
+    Ending::Torn(0),
+    Ending::Torn(1),
+    Ending::Flipped(Spot::Log, 0),
+    Ending::Flipped(Spot::Log, 1),
+    Ending::Flipped(Spot::Log, 2),
+    Ending::Flipped(Spot::File, 0),
+    Ending::Flipped(Spot::File, 1),
+    Ending::Flipped(Spot::File, 2),
+];
 const AFTER_AN_ERROR: &[Ending] = &[Ending::Stop, Ending::Kill, Ending::Power, Ending::Torn(0)];
 
 const CRASHES: [Fault; 3] = [Fault::CrashBefore, Fault::CrashDuring, Fault::CrashAfter];
@@ -72,7 +96,7 @@ const ERRORS: [Fault; 6] = [
 ///
 /// A crash at a call that changes nothing leaves what one before the next change leaves, so it is
 /// not tried twice.
-pub(super) fn trials_of(call: &Call) -> impl Iterator<Item = Trial> {
+pub(super) fn trials_of(call: &Call) -> impl Iterator<Item = Trial> + use<> {
     let (number, kind) = (call.number, call.kind);
     CRASHES
         .into_iter()
@@ -83,6 +107,17 @@ pub(super) fn trials_of(call: &Call) -> impl Iterator<Item = Trial> {
 }
 
 impl Trial {
+    /// With bits flipped, where a process ends after a call.
+    pub(super) fn flipping(self) -> Trial {
+        match self.fault {
+            Fault::CrashAfter => Trial {
+                endings: AFTER_A_CRASH_AND_FLIPPED,
+                ..self
+            },
+            _ => self,
+        }
+    }
+
     fn new(call: u64, fault: Fault) -> Trial {
         let endings = match CRASHES.contains(&fault) {
             true => AFTER_A_CRASH,
@@ -123,12 +158,18 @@ const FAULTS: [(&str, Fault); 9] = [
     ("short-write", Fault::ShortWrite),
 ];
 
-const ENDINGS: [(&str, Ending); 5] = [
+const ENDINGS: [(&str, Ending); 11] = [
     ("stop", Ending::Stop),
     ("kill", Ending::Kill),
     ("power", Ending::Power),
     ("torn0", Ending::Torn(0)),
     ("torn1", Ending::Torn(1)),
+    ("log0", Ending::Flipped(Spot::Log, 0)),
+    ("log1", Ending::Flipped(Spot::Log, 1)),
+    ("log2", Ending::Flipped(Spot::Log, 2)),
+    ("file0", Ending::Flipped(Spot::File, 0)),
+    ("file1", Ending::Flipped(Spot::File, 1)),
+    ("file2", Ending::Flipped(Spot::File, 2)),
 ];
 
 impl fmt::Display for Point {
@@ -162,15 +203,18 @@ mod tests {
     use super::*;
     use driftline_simvfs::CallKind;
 
-    fn points(kind: CallKind) -> Vec<Point> {
-        let call = Call {
+    fn call(kind: CallKind) -> Call {
+        Call {
             number: 7,
             kind,
             file: "app.db".to_owned(),
             offset: 0,
             len: 1,
-        };
-        let points = trials_of(&call)
+        }
+    }
+
+    fn points(kind: CallKind) -> Vec<Point> {
+        let points = trials_of(&call(kind))
             .flat_map(|trial| trial.endings.iter().map(move |ending| trial.point(*ending)));
         points.collect()
     }
@@ -180,6 +224,21 @@ mod tests {
         assert_eq!(points(CallKind::Write).len(), 3 * 4 + 5 * 4);
         assert_eq!(points(CallKind::Sync).len(), 2 * 4 + 3 * 4);
         assert_eq!(points(CallKind::Read).len(), 2 * 4);
+    }
+
+    #[test]
+    fn bits_are_flipped_where_a_process_ended_after_a_call() {
+        let trials = trials_of(&call(CallKind::Write)).map(Trial::flipping);
+        let points = trials.flat_map(|t| t.endings.iter().map(move |end| t.point(*end)));
+        let flipped = |point: &Point| matches!(point.ending, Ending::Flipped(..));
+        let flipped: Vec<Point> = points.filter(flipped).collect();
+        assert_eq!(flipped.len(), 6);
+        for point in flipped {
+            assert_eq!(point.fault, Fault::CrashAfter);
+            assert_eq!(point.to_string().parse(), Ok(point));
+        }
+        let of_a_read = trials_of(&call(CallKind::Read)).map(Trial::flipping);
+        assert_eq!(of_a_read.map(|trial| trial.endings.len()).sum::<usize>(), 8);
     }
 
     #[test]

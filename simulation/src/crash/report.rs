@@ -1,8 +1,10 @@
 //! What came of an enumeration.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use super::flipped::Found;
 use super::point::Point;
 
 /// All of it.
@@ -27,6 +29,8 @@ pub struct Row {
     pub points: usize,
     /// Different states that were left on disks.
     pub states: usize,
+    /// What became of flipped bits, in different states.
+    pub flipped: Vec<Found>,
     /// The time it took, on all threads together.
     pub micros: usize,
 }
@@ -76,6 +80,16 @@ impl fmt::Display for Report {
                     failure.scenario, failure.reason, failure.point
                 )?;
             }
+        }
+        let mut flipped: BTreeMap<Found, usize> = BTreeMap::new();
+        for found in self.rows.iter().flat_map(|row| &row.flipped) {
+            *flipped.entry(*found).or_default() += 1;
+        }
+        if !flipped.is_empty() {
+            let each = flipped.iter();
+            let each = each.map(|(found, times)| format!("{times} {}", found.words()));
+            let each: Vec<String> = each.collect();
+            writeln!(f, "flipped bits: {}", each.join(", "))?;
         }
         write!(
             f,

@@ -12,7 +12,8 @@ use std::time::Instant;
 use driftline_simvfs::{Call, Recording};
 use rusqlite::Connection;
 
-use super::point::{Ending, Point, Trial, trials_of};
+use super::flipped::Found;
+use super::point::{Ending, Point, Spot, Trial, trials_of};
 use super::report::{Failure, Report, Row};
 use super::scenarios::{Scenario, Victim, all};
 use super::schemas::Schemas;
@@ -41,7 +42,7 @@ struct Prepared {
     verdicts: Mutex<HashMap<u64, Verdict>>,
 }
 
-type Verdict = Result<(), String>;
+type Verdict = Result<Option<Found>, String>;
 
 /// Trials that a thread takes at once.
 const CHUNK: usize = 4;
@@ -104,16 +105,20 @@ pub fn enumerate(options: &Options) -> Result<Report, String> {
             });
         }
     });
-    let rows = prepared.iter().enumerate().map(|(index, prepared)| Row {
-        scenario: prepared.scenario.name,
-        calls: prepared.calls.len(),
-        points: tried(index),
-        states: prepared
-            .verdicts
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .len(),
-        micros: spent[index].load(Ordering::Relaxed),
+    let rows = prepared.iter().enumerate().map(|(index, prepared)| {
+        let verdicts = prepared.verdicts.lock();
+        let verdicts = verdicts.unwrap_or_else(PoisonError::into_inner);
+        let found = verdicts
+            .values()
+            .filter_map(|verdict| verdict.as_ref().ok());
+        Row {
+            scenario: prepared.scenario.name,
+            calls: prepared.calls.len(),
+            points: tried(index),
+            states: verdicts.len(),
+            flipped: found.copied().flatten().collect(),
+            micros: spent[index].load(Ordering::Relaxed),
+        }
     });
     Ok(Report {
         rows: rows.collect(),
@@ -184,7 +189,12 @@ fn prepare(scenario: &'static Scenario, schemas: &Schemas) -> Result<Prepared, S
     end(&mut world, scenario.victim, Ending::Stop);
     verify(&mut world, scenario.victim, Ending::Stop)
         .map_err(|reason| failed(&format!("without a fault: {reason}")))?;
-    let trials = calls.iter().flat_map(trials_of).collect();
+    let trials = calls.iter().flat_map(trials_of);
+    let trials = trials.map(|trial| match scenario.flips {
+        true => trial.flipping(),
+        false => trial,
+    });
+    let trials = trials.collect();
     Ok(Prepared {
         scenario,
         beginning,
@@ -267,7 +277,8 @@ fn judge(prepared: &Prepared, world: &mut World, ending: Ending) -> Verdict {
     if victim == Victim::Server && world.device.is_alive() {
         return verify(world, victim, ending);
     }
-    let state = world.fingerprint(ending.loss().is_some());
+    let flipped = matches!(ending, Ending::Flipped(..));
+    let state = world.fingerprint(ending.loss().is_some(), flipped);
     let verdicts = || {
         let verdicts = prepared.verdicts.lock();
         verdicts.unwrap_or_else(PoisonError::into_inner)
@@ -295,6 +306,8 @@ fn lived_through(prepared: &Prepared, schemas: &Schemas, trial: Trial) -> World 
 fn seed_of(trial: Trial, ending: Ending) -> u64 {
     let way = match ending {
         Ending::Torn(way) => u64::from(way) + 1,
+        Ending::Flipped(Spot::Log, which) => u64::from(which) + 16,
+        Ending::Flipped(Spot::File, which) => u64::from(which) + 32,
         _ => 0,
     };
     trial.call << 8 | way

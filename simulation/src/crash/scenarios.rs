@@ -35,6 +35,8 @@ pub struct Scenario {
     pub(super) run: fn(&mut World) -> Step,
     /// SQL on the file of one of them that says whether it came to what the scenario is about.
     pub(super) comes_to: &'static [(Victim, &'static str)],
+    /// Bits are flipped as well.
+    pub(super) flips: bool,
 }
 
 impl Scenario {
@@ -52,6 +54,7 @@ impl Scenario {
             unclean: false,
             run,
             comes_to: &[],
+            flips: false,
         }
     }
 
@@ -75,6 +78,14 @@ impl Scenario {
     const fn coming_to(self, all: &'static [(Victim, &'static str)]) -> Scenario {
         Scenario {
             comes_to: all,
+            ..self
+        }
+    }
+
+    /// Bits are flipped as well where its process ends.
+    const fn flipping(self) -> Scenario {
+        Scenario {
+            flips: true,
             ..self
         }
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use driftline::Durability;
 use serde_json::Value as Json;
 
+use super::flipped::{self, Found};
 use super::model::Documents;
 use super::point::Ending;
 use super::scenarios::Victim;
@@ -21,18 +22,28 @@ pub(super) fn end(world: &mut World, victim: Victim, ending: Ending) {
         Victim::Device => end_device(world, ending),
         Victim::Server => end_server(world, ending),
     }
+    if let Ending::Flipped(spot, _) = ending {
+        flipped::flip(world, victim, spot);
+    }
 }
 
 /// The server says what texts say once a second, and a device shows them as often.
 const SHOWN_WITHIN_MS: i64 = 5_000;
 
-/// Puts the machine right after an end and checks everything.
-pub(super) fn verify(world: &mut World, victim: Victim, ending: Ending) -> Result<(), String> {
+/// Puts the machine right after an end and checks everything. Says what became of a bit that was flipped.
+pub(super) fn verify(
+    world: &mut World,
+    victim: Victim,
+    ending: Ending,
+) -> Result<Option<Found>, String> {
+    if let Ending::Flipped(spot, _) = ending {
+        return flipped::verify(world, victim, spot).map(Some);
+    }
     match victim {
         Victim::Device => verify_device(world, ending)?,
         Victim::Server => verify_server(world)?,
     }
-    verify_meeting(world)
+    verify_meeting(world).map(|()| None)
 }
 
 fn verify_device(world: &mut World, ending: Ending) -> Result<(), String> {
@@ -93,23 +104,23 @@ fn verify_server(world: &mut World) -> Result<(), String> {
     world.server.start(|_| {}).map_err(told)
 }
 
-fn reopen(world: &mut World) -> Result<(), String> {
+pub(super) fn reopen(world: &mut World) -> Result<(), String> {
     world.device.start(|_| {});
     let told = |error: driftline::Error| format!("does not open again: {}: {error}", error.code());
     world.device.open().map_err(told)
 }
 
-fn shown(world: &World) -> Result<Documents, String> {
+pub(super) fn shown(world: &World) -> Result<Documents, String> {
     let told = |error: driftline::Error| format!("cannot be read: {}: {error}", error.code());
     world.device.documents().map_err(told)
 }
 
-fn held(world: &World) -> Result<BTreeSet<u32>, String> {
+pub(super) fn held(world: &World) -> Result<BTreeSet<u32>, String> {
     world.quarantined().map_err(|error| error.to_string())
 }
 
 /// Device and server meet with nothing in the way.
-fn verify_meeting(world: &mut World) -> Result<(), String> {
+pub(super) fn verify_meeting(world: &mut World) -> Result<(), String> {
     if world.server.process().is_none() {
         world.server.start(|_| {})?;
     }

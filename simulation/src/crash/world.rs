@@ -155,14 +155,14 @@ impl World {
     }
 
     /// What becomes of this world depends on, once every process has ended: the disks, what was told,
-    /// the time, and whether the last writes may be gone.
-    pub(super) fn fingerprint(&self, lossy: bool) -> u64 {
+    /// the time, whether the last writes may be gone, and whether a disk may say something else than it was told.
+    pub(super) fn fingerprint(&self, lossy: bool, flipped: bool) -> u64 {
         let mut hasher = DefaultHasher::new();
         let disks = (
             self.device.disk.fingerprint(),
             self.server.disk.fingerprint(),
         );
-        (disks, self.tasks.now(), lossy).hash(&mut hasher);
+        (disks, self.tasks.now(), lossy, flipped).hash(&mut hasher);
         self.retired.hash(&mut hasher);
         format!("{:?}", self.model).hash(&mut hasher);
         hasher.finish()

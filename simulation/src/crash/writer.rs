@@ -119,7 +119,7 @@ mod tests {
         end(&mut world, Victim::Device, Ending::Power);
         assert_eq!(world.retired.len(), 1);
         world.device.with_file(|file| file.execute_batch(meddled))?;
-        verify(&mut world, Victim::Device, Ending::Power)
+        verify(&mut world, Victim::Device, Ending::Power).map(drop)
     }
 
     #[test]

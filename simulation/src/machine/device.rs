@@ -18,8 +18,11 @@ use super::tokens::{Keychain, TokenTrouble};
 use super::watched::Watched;
 use super::{Account, DrawnIds, MachineClock, Network, Owner, Tasks, WORKSPACE};
 
-/// The database's file.
+/// The database's file, where an app has one only.
 const FILE: &str = "/device/app.db";
+
+/// Who signs in where nobody should.
+const STRANGER: &str = "zoe";
 
 /// What a device is opened with.
 #[derive(Clone)]
@@ -48,8 +51,14 @@ pub struct Device {
     pub options: DeviceOptions,
     /// The app begins without an account. Once the file is an account's it is opened with that.
     pub guest: bool,
+    /// The database's file.
+    pub file: String,
+    /// What the file is a replica of.
+    pub workspace: String,
     /// What is wrong with the tokens its app is given.
     pub tokens: TokenTrouble,
+    /// Whose tokens those are that are somebody else's.
+    pub stranger: String,
     /// The most ops in one request; the library's own where this is 0.
     pub max_ops: usize,
     /// It keeps a live socket.
@@ -87,6 +96,9 @@ impl Device {
             clock,
             options,
             guest: false,
+            file: FILE.to_owned(),
+            workspace: WORKSPACE.to_owned(),
+            stranger: STRANGER.to_owned(),
             tasks: tasks.clone(),
             network: network.clone(),
             keychain: Keychain::default(),
@@ -112,6 +124,9 @@ impl Device {
             clock,
             options: self.options.clone(),
             guest: self.guest,
+            file: self.file.clone(),
+            workspace: self.workspace.clone(),
+            stranger: self.stranger.clone(),
             tasks: tasks.clone(),
             network: network.clone(),
             keychain: self.keychain.fork(),
@@ -137,6 +152,9 @@ impl Device {
             clock: Arc::clone(&self.clock),
             options,
             guest: self.guest,
+            file: self.file.clone(),
+            workspace: self.workspace.clone(),
+            stranger: self.stranger.clone(),
             tasks: self.tasks.clone(),
             network: self.network.clone(),
             keychain: self.keychain.clone(),
@@ -182,7 +200,7 @@ impl Device {
         let link = self
             .network
             .link(options.number, executor.clone(), process.life());
-        let mut config = Config::new(FILE, options.schema.clone(), WORKSPACE)
+        let mut config = Config::new(&self.file, options.schema.clone(), &self.workspace)
             .with_durability(options.durability)
             .with_device_label(format!("device {}", options.number));
         if !guest {
@@ -226,8 +244,10 @@ impl Device {
         if let Some(open) = &mut self.open {
             // A token says when it was made by the server's time; whoever signs people in has that.
             let (tasks, tokens) = (self.tasks.clone(), self.tokens.clone());
+            let (workspace, stranger) = (self.workspace.clone(), self.stranger.clone());
             let mut config = SyncConfig::new("http://server", move || {
-                tokens.token(&account, tasks.now()).map_err(TokenError)
+                let token = tokens.token(&account, &workspace, &stranger, tasks.now());
+                token.map_err(TokenError)
             });
             config.settings.live = self.live;
             if self.json {
@@ -395,7 +415,7 @@ impl Device {
         &self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, String> {
-        on_disk(&self.disk, work)
+        on_disk(&self.disk, &self.file, work)
     }
 
     /// The same on a copy: opening a file puts it in order.
@@ -406,7 +426,7 @@ impl Device {
         &self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, String> {
-        on_disk(&Disk::from_image(&self.disk.image(), 0), work)
+        on_disk(&Disk::from_image(&self.disk.image(), 0), &self.file, work)
     }
 
     /// What is wrong with its file, if there is one, looked at by another process.
@@ -414,7 +434,7 @@ impl Device {
     /// # Errors
     /// A file that cannot be read, or is not sound.
     pub fn check(&self) -> Result<(), String> {
-        if !self.disk.files().iter().any(|file| file == FILE) {
+        if !self.disk.files().contains(&self.file) {
             return Ok(());
         }
         let said = self.with_file(|file| {
@@ -429,11 +449,12 @@ impl Device {
 
 fn on_disk<T>(
     disk: &Disk,
+    file: &str,
     work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
 ) -> Result<T, String> {
     let process = Process::start(disk, 0);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
-    Connection::open_with_flags_and_vfs(FILE, flags, process.vfs())
+    Connection::open_with_flags_and_vfs(file, flags, process.vfs())
         .and_then(|file| work(&file))
         .map_err(|error| format!("the device's file cannot be read: {error}"))
 }

@@ -21,7 +21,7 @@ mod weather;
 pub use clock::{DrawnIds, MachineClock};
 pub use device::{Device, DeviceOptions};
 pub use network::{Network, Stranger, StrangersSocket};
-pub use server::{Account, ServerHost, WORKSPACE, workspace_file};
+pub use server::{Account, ServerHost, Through, WORKSPACE, file_of, workspace_file};
 pub use sockets::{FrameFate, Way};
 pub use tasks::{NOBODY, Owner, Tasks};
 pub use tokens::TokenTrouble;

@@ -212,7 +212,11 @@ impl Network {
     pub(super) fn repeated(&self, device: usize) -> Option<Vec<u8>> {
         let mut state = self.state();
         let frame = state.frames.get(&device).cloned()?;
-        state.weather.repeats(device).then_some(frame)
+        if !state.weather.repeats(device) {
+            return None;
+        }
+        state.weather.repeated(device, &frame);
+        Some(frame)
     }
 
     /// Sends what somebody without a device made up, past the weather. Its status comes when the

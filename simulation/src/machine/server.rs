@@ -8,6 +8,8 @@ use driftline_core::environment::Clock;
 use driftline_server::auth::mint::{Minted, hs256};
 use driftline_server::auth::{Keys, Role};
 use driftline_server::environment::Environment;
+use driftline_server::store::ServerStore;
+use driftline_server::store::sqlite::SqliteStore;
 use driftline_server::{Server, ServerConfig, ServerLimits};
 use driftline_simvfs::{Disk, PowerLoss, Process, heap};
 use rusqlite::{Connection, OpenFlags};
@@ -68,6 +70,8 @@ pub struct ServerHost {
     pub limits: ServerLimits,
     /// What it declares from its next start on.
     pub schema: Schema,
+    /// What stands between it and its files from its next start on.
+    pub through: Option<Through>,
     tasks: Tasks,
     network: Network,
     /// The most bytes that a process of it held when it ended, since somebody asked.
@@ -77,6 +81,9 @@ pub struct ServerHost {
     seed: u64,
     running: Option<Running>,
 }
+
+/// Puts something between a server and its store.
+pub type Through = fn(Arc<dyn ServerStore>) -> Arc<dyn ServerStore>;
 
 struct Running {
     process: Process,
@@ -99,6 +106,7 @@ impl ServerHost {
             clock: Arc::new(MachineClock::new(tasks, seed as u32)),
             limits,
             schema: schema.clone(),
+            through: None,
             tasks: tasks.clone(),
             network: network.clone(),
             held: 0,
@@ -116,6 +124,7 @@ impl ServerHost {
             clock: Arc::new(self.clock.fork(tasks)),
             limits: self.limits.clone(),
             schema: self.schema.clone(),
+            through: self.through,
             tasks: tasks.clone(),
             network: network.clone(),
             held: 0,
@@ -146,7 +155,15 @@ impl ServerHost {
             executor: Arc::new(self.tasks.executor(owner)),
             vfs: Some(process.vfs().to_owned()),
         };
-        let server = Server::new(config).map_err(|error| error.to_string())?;
+        let server = match self.through {
+            None => Server::new(config),
+            Some(through) => {
+                let store = SqliteStore::open(&config.data_dir, config.environment.vfs.clone());
+                let store = store.map_err(|error| error.to_string())?;
+                Server::with_store(config, through(Arc::new(store)))
+            }
+        };
+        let server = server.map_err(|error| error.to_string())?;
         self.network.serve(Some(Served {
             router: server.router(),
             executor: self.tasks.executor(owner),
@@ -277,8 +294,13 @@ fn plain(body: &mut serde_json::Value) {
 
 /// The file of [`WORKSPACE`] on a server's disk, if it is there.
 pub fn workspace_file(disk: &Disk) -> Option<String> {
+    file_of(WORKSPACE, disk)
+}
+
+/// The file of a workspace on a server's disk, if it is there.
+pub fn file_of(workspace: &str, disk: &Disk) -> Option<String> {
     let files = disk.files().into_iter();
-    let name = format!("workspace-{WORKSPACE}.sqlite");
+    let name = format!("workspace-{workspace}.sqlite");
     let mut workspaces = files.filter(|file| file.ends_with(&name));
     workspaces.next()
 }

@@ -33,15 +33,23 @@ impl TokenTrouble {
         self.0.store(trouble, Ordering::Relaxed);
     }
 
-    pub(super) fn token(&self, account: &Account, now: i64) -> Result<String, String> {
+    /// What the app of `account` is given, where `stranger` is somebody else.
+    pub(super) fn token(
+        &self,
+        account: &Account,
+        workspace: &str,
+        stranger: &str,
+        now: i64,
+    ) -> Result<String, String> {
+        let token = |now| account.token_for(workspace, now);
         match self.0.load(Ordering::Relaxed) {
-            TokenTrouble::EXPIRED => account.token(now - 7_200_000),
+            TokenTrouble::EXPIRED => token(now - 7_200_000),
             TokenTrouble::MISSING => Err("signed out".to_owned()),
-            TokenTrouble::FORGED => account.token(now).map(|token| format!("{token}x")),
-            TokenTrouble::SHORT => account.token(now - 3_595_000),
-            TokenTrouble::STRANGER => Account::writer("zoe").token(now),
+            TokenTrouble::FORGED => token(now).map(|token| format!("{token}x")),
+            TokenTrouble::SHORT => token(now - 3_595_000),
+            TokenTrouble::STRANGER => Account::writer(stranger).token_for(workspace, now),
             TokenTrouble::ELSEWHERE => account.token_for("meadow", now),
-            _ => account.token(now),
+            _ => token(now),
         }
     }
 }

@@ -66,6 +66,8 @@ pub trait Weather: Send {
     fn repeats(&mut self, _device: usize) -> bool {
         false
     }
+    /// That frame comes once more.
+    fn repeated(&mut self, _device: usize, _bytes: &[u8]) {}
 }
 
 /// Everything arrives at once.

@@ -14,8 +14,10 @@ mod o07_groups;
 mod o08_cursor;
 mod o09_generations;
 mod o10_convergence;
+mod o11_server;
 mod o11_tidy;
 mod o12_status;
+mod o13_accounts;
 mod o13_isolation;
 mod o14_liveness;
 mod o15_integrity;
@@ -36,7 +38,8 @@ pub use o02_model::{
     log_follows_the_model, placed_in_time, states_agree, what_is_missing_never_was,
 };
 pub use o03_acknowledged::{
-    acknowledged_is_queued, failed_changed_nothing, lost_a_suffix, undone_stays_undone,
+    acknowledged_is_queued, failed_changed_nothing, lost_a_suffix, marks_are_there,
+    undone_stays_undone,
 };
 pub use o03_asked::{Ask, Asked, covers_what_was_asked, say_what_was_asked, says_what_was_asked};
 pub use o04_leaving::{Farewells, nothing_left_without_a_reason};
@@ -50,11 +53,13 @@ pub use o09_generations::no_resurrection;
 pub use o10_convergence::{
     all_show_the_same, texts_are_the_servers, words_are_gone, words_are_there, words_are_there_once,
 };
+pub use o11_server::{Kept, Room, server_keeps_no_more};
 pub use o11_tidy::nothing_is_left_over;
 pub use o12_status::{
     counts_are_told, idle_has_nothing_to_send, idle_heard_no_failure, replaced_changes_nothing,
     state_has_its_cause, status_tells_the_truth, watched_shows_what_is_there,
 };
+pub use o13_accounts::{Marks, mark, told_whose_it_is};
 pub use o13_isolation::{
     CANARY, no_canary, not_unwelcome, refused, says_nothing_private, written_by_its_author,
 };

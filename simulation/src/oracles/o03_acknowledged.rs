@@ -73,6 +73,14 @@ pub fn lost_a_suffix(before: &FileView, view: &FileView, histories: &Histories) 
     }
 }
 
+/// What was acknowledged on a machine that several people use is in what is shown there at the end.
+pub fn marks_are_there<'m>(shown: &str, marks: impl IntoIterator<Item = &'m str>) -> Judgement {
+    match marks.into_iter().find(|mark| !shown.contains(mark)) {
+        Some(mark) => object(ORACLE, format!("{mark} was acknowledged and is not there")),
+        None => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,6 +116,12 @@ mod tests {
         assert!(acknowledged_is_queued(&before, &one, "w").is_err());
         assert_eq!(failed_changed_nothing(&before, &one, "w"), Ok(()));
         assert!(failed_changed_nothing(&before, &both, "w").is_err());
+    }
+
+    #[test]
+    fn what_was_acknowledged_and_is_not_there_is_refused() {
+        assert_eq!(marks_are_there("a one, a two", ["one", "two"]), Ok(()));
+        assert!(marks_are_there("a one", ["one", "two"]).is_err());
     }
 
     #[test]

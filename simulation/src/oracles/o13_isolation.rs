@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use driftline_core::id::OpId;
 use driftline_core::op::OpBody;
 
+use super::o13_accounts::{MARK, position};
 use super::{Judgement, LogRow, object};
 
 const ORACLE: &str = "O13 isolation";
@@ -13,21 +14,19 @@ const ORACLE: &str = "O13 isolation";
 /// What is written to the other workspace, and nowhere else.
 pub const CANARY: &str = "canary-of-another-workspace";
 
-/// The canary is not in `bytes`.
+/// No canary is in `bytes`: neither the one of strangers' workspace nor what people who share a machine wrote
+/// into theirs.
 pub fn no_canary(bytes: &[u8], place: &str) -> Judgement {
-    let found = bytes
-        .windows(CANARY.len())
-        .any(|window| window == CANARY.as_bytes());
-    match found {
-        true => object(ORACLE, format!("{place} holds what another workspace does")),
-        false => Ok(()),
+    match position(bytes, MARK.as_bytes()) {
+        Some(_) => object(ORACLE, format!("{place} holds what another workspace does")),
+        None => Ok(()),
     }
 }
 
 /// A line of a log tells nothing of what people wrote, and no token. (Values are written as `s1.23`;
 /// every token begins with the JSON of its head.)
 pub fn says_nothing_private(line: &str) -> Judgement {
-    let private = line.contains(CANARY) || line.contains("eyJ") || holds_a_value(line);
+    let private = line.contains(MARK) || line.contains("eyJ") || holds_a_value(line);
     match private {
         true => object(ORACLE, format!("a log says: {line}")),
         false => Ok(()),
@@ -122,9 +121,10 @@ mod tests {
 
     #[test]
     fn a_canary_is_refused() {
-        assert_eq!(no_canary(b"canary-of-this", "here"), Ok(()));
-        let leaked = format!("...{CANARY}...");
-        assert!(no_canary(leaked.as_bytes(), "here").is_err());
+        assert_eq!(no_canary(b"canary-canary", "here"), Ok(()));
+        for leaked in [format!("...{CANARY}..."), format!("{MARK}ada-1.")] {
+            assert!(no_canary(leaked.as_bytes(), "here").is_err());
+        }
     }
 
     #[test]
@@ -154,6 +154,7 @@ mod tests {
             assert!(says_nothing_private(line).is_err(), "{line}");
         }
         assert!(says_nothing_private(CANARY).is_err());
+        assert!(says_nothing_private(&format!("title={MARK}ada-1.")).is_err());
     }
 
     #[test]

@@ -73,17 +73,12 @@ mod tests {
     use super::*;
 
     fn refused(id: &str, code: Option<&str>, retry_of: Option<&str>) -> QueuedWrite {
-        QueuedWrite {
-            id: id.to_owned(),
-            state: OpState::Quarantined,
-            written: 0,
-            bytes: 0,
-            discarded: false,
-            retry_of: retry_of.map(str::to_owned),
-            error_code: code.map(str::to_owned),
-            error_message: None,
-            changes: Vec::new(),
-        }
+        let mut write = QueuedWrite::default();
+        write.id = id.to_owned();
+        write.state = OpState::Quarantined;
+        write.retry_of = retry_of.map(str::to_owned);
+        write.error_code = code.map(str::to_owned);
+        write
     }
 
     #[test]

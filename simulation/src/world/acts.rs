@@ -53,6 +53,7 @@ impl World<'_> {
             Act::Reopen => self.reopen(at, random),
             Act::Start => self.start(at, false),
             Act::Companion => self.companion(at),
+            Act::Household => self.visit(random),
             _ => Ok(()),
         }
     }

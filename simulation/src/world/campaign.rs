@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::{Outcome, Schemas, Script, Trace, run};
+use super::{Combinations, Outcome, Schemas, Script, Trace, run};
 use crate::oracles::Violation;
 
 /// Which seeds, and how.
@@ -38,6 +38,8 @@ pub struct Results {
     pub steps: u64,
     /// What happened how often.
     pub counts: BTreeMap<&'static str, u64>,
+    /// Which combinations of misfortunes came about, and how often.
+    pub combinations: Combinations,
     /// What failed, by seed.
     pub failures: Vec<Failure>,
     /// Seeds that did something else in another process, where anybody looked.
@@ -124,6 +126,7 @@ pub fn run_script(schemas: &Schemas, script: &Script, trace: &Trace) -> Outcome 
         Outcome {
             steps: 0,
             counts: BTreeMap::new(),
+            reached: BTreeMap::new(),
             hash: trace.hash(),
             failure: Some((0, violation)),
         }
@@ -139,6 +142,7 @@ impl Results {
         for (what, count) in outcome.counts {
             *self.counts.entry(what).or_default() += count;
         }
+        self.combinations.add_seed(&outcome.reached);
         let failure = outcome.failure.map(|(step, violation)| Failure {
             seed,
             step,
@@ -157,6 +161,7 @@ impl Results {
         for (what, count) in other.counts {
             *self.counts.entry(what).or_default() += count;
         }
+        self.combinations.join(&other.combinations);
         self.failures.extend(other.failures);
         self.differing.extend(other.differing);
     }

@@ -49,6 +49,7 @@ impl World<'_> {
             Act::Keystrokes => self.keystrokes(at, random),
             Act::Together => self.together(random),
             Act::LostLog => self.lost_log(at, random),
+            Act::ServerLostLog => self.server_lost_log(at, random),
             Act::Replaced => self.replaced(at, random),
             Act::Rewound => self.rewound(at, random),
             Act::Full => self.full(at, random),
@@ -63,7 +64,7 @@ impl World<'_> {
         self.look()
     }
 
-    fn wait(&mut self, millis: i64) -> Judgement {
+    pub(super) fn wait(&mut self, millis: i64) -> Judgement {
         self.pass(millis)?;
         self.look()
     }
@@ -139,6 +140,28 @@ impl World<'_> {
             self.then(Act::Insert, at, random)?;
         }
         self.act(Act::PowerLoss, at, random)
+    }
+
+    /// The server's process ends over a sync that failed. The next one answers, and the power goes: what it
+    /// answered is there.
+    fn server_lost_log(&mut self, at: usize, random: &mut Random) -> Judgement {
+        self.start(at, false)?;
+        self.start_server()?;
+        self.meet_soon(&[at])?;
+        if let Some(process) = self.server.process() {
+            let first = process.calls() + 1;
+            (first..first + A_WRITE).for_each(|call| process.arm(call, Fault::SyncLoss));
+        }
+        self.then(Act::Insert, at, random)?;
+        self.meet_soon(&[at])?;
+        self.act(Act::ServerKill, at, random)?;
+        self.start_server()?;
+        for _ in 0..1 + random.below(3) {
+            self.then(Act::Insert, at, random)?;
+            self.meet_soon(&[at])?;
+        }
+        self.act(Act::ServerPowerLoss, at, random)?;
+        self.start_server()
     }
 
     /// The process that syncs a file is frozen over a request, and another takes its place. When the

@@ -1,5 +1,6 @@
 //! What goes wrong.
 
+use driftline_core::environment::Clock;
 use driftline_core::protocol::Cursor;
 use driftline_simvfs::{Disk, Fault, PowerLoss, Process, Random};
 
@@ -47,16 +48,13 @@ impl World<'_> {
             Act::StickyDiskFull => self.arm(at, random, Fault::StickyDiskFull, 1),
             Act::ShortWrite => self.arm(at, random, Fault::ShortWrite, IN_A_ROW),
             Act::Mended => self.mend(at),
-            Act::ClockForward => self.sites[at].device.clock.set_skew(some * 90_000),
-            Act::ClockBack => self.sites[at].device.clock.set_skew(-some * 90_000),
+            Act::ClockForward => self.set_clock(at, some * 90_000),
+            Act::ClockBack => self.set_clock(at, -some * 90_000),
             Act::ClockFar => {
                 let years = [-40, -3, 5, 60][random.below(4)];
-                self.sites[at]
-                    .device
-                    .clock
-                    .set_skew(years * 365 * 24 * hour);
+                self.set_clock(at, years * 365 * 24 * hour);
             }
-            Act::ClockRight => self.sites[at].device.clock.set_skew(0),
+            Act::ClockRight => self.set_clock(at, 0),
             Act::Reboot => {
                 self.sites[at].kill_all();
                 self.sites[at].device.clock.reboot();
@@ -104,6 +102,17 @@ impl World<'_> {
             }
             Act::ServerIoError => arm(self.server.process(), random, Fault::IoError, 1),
             Act::ServerDiskFull => arm(self.server.process(), random, Fault::DiskFull, IN_A_ROW),
+            Act::ServerSyncLoss => arm(self.server.process(), random, Fault::SyncLoss, IN_A_ROW),
+            Act::ServerShortWrite => {
+                arm(self.server.process(), random, Fault::ShortWrite, IN_A_ROW);
+            }
+            Act::ServerStickyIoError => {
+                arm(self.server.process(), random, Fault::StickyIoError, 1);
+            }
+            Act::ServerStickyDiskFull => {
+                arm(self.server.process(), random, Fault::StickyDiskFull, 1);
+            }
+            Act::ServerMended => self.mend_server(),
             Act::ServerRestart => {
                 self.server_watcher = None;
                 self.server.stop();
@@ -178,8 +187,25 @@ impl World<'_> {
         }
     }
 
+    fn set_clock(&mut self, at: usize, skew: i64) {
+        let clock = &self.sites[at].device.clock;
+        let before = clock.wall();
+        clock.set_skew(skew);
+        if clock.wall() != before {
+            self.clock_was_set(at);
+        }
+    }
+
+    /// What was broken on the server's disk works again.
+    pub(super) fn mend_server(&mut self) {
+        if let Some(process) = self.server.process() {
+            process.disarm();
+        }
+    }
+
     fn power_loss(&mut self, at: usize, random: &mut Random) {
         let loss = LOSSES[random.below(3)];
+        self.power_goes(at);
         let site = &mut self.sites[at];
         let normal = site.device.options.durability == driftline::Durability::Normal;
         site.watcher = None;
@@ -203,6 +229,7 @@ impl World<'_> {
         site.device.disk.restore(&image);
         site.forget();
         self.wire.forget(at);
+        self.was_put_back(at);
     }
 
     /// A file comes to life on another machine as well.

@@ -16,7 +16,7 @@ use crate::oracles::{self, Judgement, Standing, object};
 
 /// Simulated time in which all must have met once nothing is in the way: several rounds of the
 /// slowest retry.
-const PATIENCE_MS: i64 = 40 * 60_000;
+pub(super) const PATIENCE_MS: i64 = 40 * 60_000;
 
 /// After that the server folds texts, also where it just failed to.
 const FOLDING_MS: i64 = 15_000;
@@ -50,6 +50,7 @@ impl World<'_> {
         self.watched_queries()?;
         self.ledgers_are_whole()?;
         self.compare()?;
+        self.household_meets()?;
         self.close()
     }
 
@@ -61,9 +62,7 @@ impl World<'_> {
         }
         self.climate.clears_up();
         (0..self.sites.len()).for_each(|at| self.mend(at));
-        if let Some(process) = self.server.process() {
-            process.disarm();
-        }
+        self.mend_server();
         self.start_server()?;
         self.pass(SOCKETS_MS)?;
         self.look()?;
@@ -125,9 +124,7 @@ impl World<'_> {
     fn put_right(&mut self) -> Judgement {
         self.climate.clears_up();
         self.server.clock.set_skew(0);
-        if let Some(process) = self.server.process() {
-            process.disarm();
-        }
+        self.mend_server();
         self.start_server()?;
         let started = self.server.process().ok_or("it has no process");
         oracles::works(started, "starting the server")?;
@@ -219,6 +216,7 @@ impl World<'_> {
         if let Some(watcher) = &self.server_watcher {
             let table = oracles::sound(watcher.table(), "the server")?;
             oracles::states_agree(&self.histories.current.documents(), &table)?;
+            self.server_is_tidy()?;
         }
         let mut first: Option<(usize, BTreeMap<String, serde_json::Value>)> = None;
         for site in &self.sites {

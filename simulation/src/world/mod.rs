@@ -7,6 +7,7 @@
 mod acts;
 mod asking;
 mod campaign;
+mod canned;
 mod editor;
 mod episodes;
 mod faults;
@@ -14,8 +15,11 @@ mod forged;
 mod full;
 mod heal;
 mod hostile;
+mod household;
 mod logs;
 mod look;
+mod reached;
+mod room;
 mod schema;
 mod script;
 mod shrink;
@@ -38,6 +42,7 @@ use driftline_simvfs::{Disk, Image, Random, heap};
 
 pub use campaign::{Campaign, Failure, Results, run_script, run_seed};
 pub use logs::read_logs;
+pub use reached::{Combinations, Times};
 pub use schema::{LETTERS, Schemas, TWINS};
 pub use script::{Act, Script, Step};
 pub use shrink::{Passes, Regression, shrink};
@@ -48,6 +53,8 @@ use crate::machine::{Account, Device, DeviceOptions, NOBODY, Network, ServerHost
 use crate::model::Model;
 use crate::oracles::{self, Histories, Judgement, Violation};
 use crate::panics;
+use household::Household;
+use reached::Reached;
 use site::Site;
 use watch::{Bodies, Watcher};
 use weather::Climate;
@@ -64,6 +71,8 @@ pub struct Outcome {
     pub steps: usize,
     /// What happened how often: steps and faults.
     pub counts: BTreeMap<&'static str, u64>,
+    /// Which combinations of misfortunes it came to, and how often.
+    pub reached: BTreeMap<&'static str, u64>,
     /// The hash of everything that happened.
     pub hash: u64,
     /// What does not hold, and after which step.
@@ -91,6 +100,7 @@ struct World<'s> {
     wire: Wire,
     words: Words,
     hostile_ops: u32,
+    household: Option<Box<Household>>,
     /// Ops that somebody made up.
     made_up: BTreeSet<OpId>,
     /// Ops that no server may accept, and why.
@@ -98,6 +108,7 @@ struct World<'s> {
     /// A strict server has been told to be lenient.
     lenient: bool,
     counts: BTreeMap<&'static str, u64>,
+    reached: Reached,
     seed: u64,
 }
 
@@ -147,6 +158,7 @@ fn live(schemas: &Schemas, script: &Script, trace: &Trace) -> Outcome {
     Outcome {
         steps,
         counts: world.counted(),
+        reached: world.reached.times(),
         hash: trace.hash(),
         failure,
     }
@@ -201,10 +213,12 @@ impl<'s> World<'s> {
             wire: Wire::default(),
             words: Words::default(),
             hostile_ops: 0,
+            household: None,
             made_up: BTreeSet::new(),
             unwelcome: BTreeMap::new(),
             lenient: false,
             counts: BTreeMap::new(),
+            reached: Reached::default(),
             seed,
         };
         for number in 0..swarm.devices as usize {
@@ -280,11 +294,13 @@ impl<'s> World<'s> {
         ));
         heap::most();
         let held = heap::held();
+        self.begin_counting();
         self.act(step.act, at, &mut random)?;
         // Before anything is sent: an op that comes and goes unseen could be judged by nobody.
         self.look()?;
         self.pass(random.below(60) as i64)?;
         self.look()?;
+        self.count_combinations();
         self.judge_statuses()?;
         self.watched_queries()?;
         oracles::took_little(heap::most() - held)

@@ -61,6 +61,11 @@ enum Group {
     /// Several steps in one, put in the place of a step or two. The weight is the share of worlds that
     /// have it, in hundredths.
     Episode,
+    /// What goes wrong or mends, put in the place of other steps as episodes are, so that all else of a seed
+    /// stays as it was before these were thought of. The weight is the share of worlds that have it.
+    Later,
+    /// Put in the place of some ten steps of a world. The weight is the same.
+    Often,
 }
 
 acts! {
@@ -216,6 +221,20 @@ acts! {
     BehindRefused "behind-refused" Episode 30,
     /// The workspace's quota is used up, and raised.
     Full "full" Episode 25,
+    /// A sync of the server's fails soon, and its pages are never written.
+    ServerSyncLoss "server-sync-loss" Later 25,
+    /// All I/O calls of the server fail soon, until its disk is mended or it is started anew.
+    ServerStickyIoError "server-sticky-io-error" Later 15,
+    /// The server's disk is full from some call on.
+    ServerStickyDiskFull "server-sticky-disk-full" Later 10,
+    /// A write of the server's is cut short soon.
+    ServerShortWrite "server-short-write" Later 25,
+    /// What was broken on the server's disk works again.
+    ServerMended "server-mended" Later 0,
+    /// The log that a server leaves rests on a sync that failed; it is started anew, and the power goes.
+    ServerLostLog "server-lost-log" Later 20,
+    /// Somebody comes to a machine that several people use.
+    Household "household" Often 25,
 }
 
 impl Script {
@@ -243,6 +262,8 @@ impl Script {
             })
             .collect();
         put_episodes(seed, &mut steps);
+        put_later(seed, &mut steps);
+        put_often(seed, &mut steps);
         Script { seed, swarm, steps }
     }
 }
@@ -262,12 +283,62 @@ fn put_episodes(seed: u64, steps: &mut [Step]) {
     }
 }
 
+/// A broken disk of the server's is mended within so many steps.
+const MENDED_WITHIN: usize = 40;
+
+/// Puts what was thought of later in the place of other steps, drawn apart from all else. Episodes stay.
+fn put_later(seed: u64, steps: &mut [Step]) {
+    let mut random = Random::new(seed ^ 0x5E4F_0000_D15C_0000);
+    let count = steps.len();
+    let mut put = |at: usize, act: Act| {
+        if let Some(step) = steps.get_mut(at)
+            && step.act.group() != Some(Group::Episode)
+        {
+            step.act = act;
+        }
+    };
+    for (act, group, share) in Act::ALL {
+        if *group != Group::Later {
+            continue;
+        }
+        let times = 1 + random.below(3);
+        let here = random.below(100) < *share as usize;
+        for _ in 0..if here { times } else { 0 } {
+            let at = random.below(count);
+            let mended = at + 1 + random.below(MENDED_WITHIN);
+            put(at, *act);
+            if act.breaks_for_good() {
+                put(mended, Act::ServerMended);
+            }
+        }
+    }
+}
+
+/// Puts in what one time says little about, drawn apart from all else as well. What was put in before stays.
+fn put_often(seed: u64, steps: &mut [Step]) {
+    let mut random = Random::new(seed ^ 0x0F7E_4000_0000_0000);
+    for (act, _, share) in Act::ALL
+        .iter()
+        .filter(|(_, group, _)| *group == Group::Often)
+    {
+        let here = random.below(100) < *share as usize;
+        for _ in 0..if here { 6 + random.below(10) } else { 0 } {
+            let at = random.below(steps.len());
+            if let Some(step) = steps.get_mut(at)
+                && !matches!(step.act.group(), Some(Group::Episode | Group::Later))
+            {
+                step.act = *act;
+            }
+        }
+    }
+}
+
 /// How often each kind of step is drawn in this world.
 fn weights(random: &mut Random, swarm: &Swarm) -> Vec<(Act, u32)> {
     let mut weights = Vec::new();
     for (act, group, usual) in Act::ALL {
         // They are put in afterwards.
-        if *group == Group::Episode {
+        if matches!(group, Group::Episode | Group::Later | Group::Often) {
             continue;
         }
         let scale = [1, 2, 4, 8][random.below(4)];
@@ -290,14 +361,27 @@ fn weights(random: &mut Random, swarm: &Swarm) -> Vec<(Act, u32)> {
 
 impl Act {
     fn mends(self) -> bool {
-        use Act::{ClockRight, GoodToken, Mended, Rejoin, Thaw};
-        matches!(self, Mended | ClockRight | Rejoin | GoodToken | Thaw)
+        use Act::{ClockRight, GoodToken, Mended, Rejoin, ServerMended, Thaw};
+        matches!(
+            self,
+            Mended | ClockRight | Rejoin | GoodToken | Thaw | ServerMended
+        )
+    }
+
+    /// Whether the server's disk stays broken by it.
+    fn breaks_for_good(self) -> bool {
+        matches!(self, Act::ServerStickyIoError | Act::ServerStickyDiskFull)
+    }
+
+    fn group(self) -> Option<Group> {
+        let of = Act::ALL.iter().find(|(act, ..)| *act == self);
+        of.map(|(_, group, _)| *group)
     }
 
     /// Whether something goes wrong by it.
     pub fn is_fault(self) -> bool {
-        let of = Act::ALL.iter().find(|(act, ..)| *act == self);
-        of.is_some_and(|(_, group, _)| *group == Group::Fault) && !self.mends()
+        let goes_wrong = matches!(self.group(), Some(Group::Fault | Group::Later));
+        goes_wrong && !self.mends()
     }
 }
 
@@ -327,6 +411,26 @@ mod tests {
             .map(|(act, ..)| act.name())
             .collect();
         faults.dedup();
-        assert!(faults.len() >= 25, "{faults:?}");
+        assert!(faults.len() >= 30, "{faults:?}");
+    }
+
+    #[test]
+    fn what_was_thought_of_later_takes_the_place_of_single_steps() {
+        let (mut later, mut drawn) = (0, 0_u64);
+        for seed in 1..=100 {
+            let script = Script::draw(seed, 400);
+            let is_later = |step: &&Step| step.act.group() == Some(Group::Later);
+            let there = script.steps.iter().filter(is_later).count();
+            assert!(there < 40, "{there} of 400");
+            later += there;
+            for step in script.steps {
+                for number in [step.who, step.draw] {
+                    drawn = drawn.rotate_left(7) ^ u64::from(number);
+                }
+            }
+        }
+        assert!(later > 100, "{later} of 40,000");
+        // All else that a step follows from is what it was before there was any of it.
+        assert_eq!(drawn, 10_522_433_730_622_768_077);
     }
 }

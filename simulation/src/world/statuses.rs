@@ -30,8 +30,6 @@ pub(super) struct Steady {
     since: i64,
     /// Since when it says that it has nothing to do.
     idle_since: Option<i64>,
-    /// Whether what it was told last came to nothing before it ran: it has not asked again since.
-    failed_before: bool,
     /// Since when the last it was told of a request is that it came to nothing.
     failed_since: Option<i64>,
 }
@@ -85,11 +83,9 @@ fn steadier(site: &Site, status: &Status, failed: bool, now: i64) -> Steady {
     let before = site.steady.as_ref();
     let same = before.filter(|steady| steady.counts == counts && steady.opening == opening);
     let idle = status.state == State::Idle;
-    let failed_before = failed && before.is_none_or(|steady| steady.failed_before);
     let since = before.and_then(|steady| steady.failed_since);
     Steady {
-        failed_before,
-        failed_since: (failed && !failed_before).then(|| since.unwrap_or(now)),
+        failed_since: failed.then(|| since.unwrap_or(now)),
         counts,
         opening,
         since: same.map_or(now, |steady| steady.since),

@@ -1,22 +1,24 @@
 //! Reads what lies in files, as another process on the same disk, without leaving a trace there.
 
+mod server;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use driftline_core::fold::BaseImage;
-use driftline_core::id::{DocumentId, OpId, Version};
-use driftline_core::ledger::Loss;
+use driftline_core::id::OpId;
 use driftline_core::merge::DocumentState;
 use driftline_core::op::OpBody;
-use driftline_core::protocol::{ChainHash, Cursor, VersionEntry};
+use driftline_core::protocol::{ChainHash, Cursor};
 use driftline_core::schema::{FieldKind, Schema};
 use driftline_core::value::Value;
 use driftline_simvfs::{Disk, Process};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row};
 
-use crate::model::Lost;
-use crate::oracles::{Documents, FileView, LogRow, QueueState, Queued};
+use crate::oracles::{FileView, QueueState, Queued};
+
+pub(super) use server::Served;
 
 /// Why a file could not be read; somebody else tells whether it should have been.
 type Looked<T> = Result<T, String>;
@@ -28,6 +30,17 @@ pub(super) struct Bodies(BTreeMap<OpId, (Vec<u8>, Rc<OpBody>)>);
 impl Bodies {
     pub(super) fn get(&self, id: OpId) -> Option<&OpBody> {
         self.0.get(&id).map(|(_, body)| &**body)
+    }
+
+    /// Ops of which anything is known.
+    pub(super) fn count(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    /// Changes of all of them.
+    pub(super) fn changes(&self) -> u64 {
+        let changes = self.0.values().map(|(_, body)| body.changes.len() as u64);
+        changes.sum()
     }
 
     pub(super) fn put(&mut self, id: OpId, body: OpBody) {
@@ -53,20 +66,6 @@ impl Bodies {
         }
         Ok(body)
     }
-}
-
-/// What a server did.
-#[derive(Default)]
-pub(super) struct Served {
-    pub(super) log: Vec<LogRow>,
-    /// All ops that it rejected.
-    pub(super) rejected: Vec<OpId>,
-    /// Those of them that it rejected because a document is not there.
-    pub(super) missing: BTreeSet<OpId>,
-    /// What it tells of losses, by version.
-    pub(super) losses: BTreeMap<Version, BTreeSet<Lost>>,
-    /// The account that first wrote under each writer.
-    pub(super) owners: BTreeMap<u64, i64>,
 }
 
 /// A reader of one file.
@@ -248,73 +247,6 @@ impl Watcher {
         self.one(&format!("SELECT value FROM _dl_meta WHERE key = '{key}'"))
     }
 
-    /// What the server did behind a version.
-    pub(super) fn served(&self, after: Version) -> Looked<Served> {
-        let log = self.log(after)?;
-        let mut served = Served::default();
-        self.each(
-            "SELECT op_id, code = 'not_found' FROM verdicts WHERE version IS NULL",
-            |row| {
-                let op = op_id(row, 0)?;
-                served.rejected.extend(op);
-                let missing = row.get(1).map_err(said)?;
-                served.missing.extend(op.filter(|_| missing));
-                Ok(())
-            },
-        )?;
-        if !log.is_empty() {
-            served.losses = self.losses(after)?;
-            self.each("SELECT writer, account FROM writers", |row| {
-                let writer: i64 = row.get(0).map_err(said)?;
-                let account = row.get(1).map_err(said)?;
-                served.owners.insert(writer.cast_unsigned(), account);
-                Ok(())
-            })?;
-        }
-        served.log = log;
-        Ok(served)
-    }
-
-    /// What the server tells of losses by versions behind one.
-    fn losses(&self, after: Version) -> Looked<BTreeMap<Version, BTreeSet<Lost>>> {
-        let sql = "SELECT version, loss FROM losses WHERE version > ?1";
-        let mut statement = self.connection.prepare_cached(sql).map_err(said)?;
-        let mut rows = statement.query([after.cast_signed()]).map_err(said)?;
-        let mut losses: BTreeMap<Version, BTreeSet<Lost>> = BTreeMap::new();
-        while let Some(row) = rows.next().map_err(said)? {
-            let version: i64 = row.get(0).map_err(said)?;
-            let loss: Loss =
-                minicbor::decode(blob(row, 1)?.unwrap_or_default()).map_err(|e| e.to_string())?;
-            losses
-                .entry(version.cast_unsigned())
-                .or_default()
-                .insert(Lost {
-                    key: (loss.collection, loss.document.as_str().to_owned()),
-                    field: loss.field,
-                    op: loss.op,
-                    rule: loss.rule.name(),
-                });
-        }
-        Ok(losses)
-    }
-
-    /// The numbers of the losses told to each device, by the device's own name.
-    pub(super) fn loss_numbers(&self) -> Looked<BTreeMap<String, BTreeSet<u64>>> {
-        let mut numbers: BTreeMap<String, BTreeSet<u64>> = BTreeMap::new();
-        let sql = "SELECT devices.device, losses.number FROM losses \
-                   JOIN devices ON devices.number = losses.device";
-        self.each(sql, |row| {
-            let device: String = row.get(0).map_err(said)?;
-            let number: i64 = row.get(1).map_err(said)?;
-            numbers
-                .entry(device)
-                .or_default()
-                .insert(number.cast_unsigned());
-            Ok(())
-        })?;
-        Ok(numbers)
-    }
-
     /// A device's own name, and the numbers of the losses that it keeps.
     pub(super) fn losses_kept(&self) -> Looked<(String, BTreeSet<u64>)> {
         let mut numbers = BTreeSet::new();
@@ -328,68 +260,6 @@ impl Watcher {
             },
         )?;
         Ok((device, numbers))
-    }
-
-    /// The server's log behind a version.
-    fn log(&self, after: Version) -> Looked<Vec<LogRow>> {
-        let sql = "SELECT version, hash, op_id, written, entry, base, at, devices.account, authors.label \
-                   FROM log JOIN authors ON authors.number = log.author \
-                   JOIN devices ON devices.number = authors.device WHERE version > ?1 ORDER BY version";
-        let mut statement = self.connection.prepare_cached(sql).map_err(said)?;
-        let mut rows = statement.query([after.cast_signed()]).map_err(said)?;
-        let mut log = Vec::new();
-        while let Some(row) = rows.next().map_err(said)? {
-            let hash = blob(row, 1)?.and_then(|hash| hash.try_into().ok());
-            let entry: VersionEntry =
-                minicbor::decode(blob(row, 4)?.unwrap_or_default()).map_err(|e| e.to_string())?;
-            log.push(LogRow {
-                cursor: Cursor {
-                    version: row.get::<_, i64>(0).map_err(said)?.cast_unsigned(),
-                    hash: ChainHash(hash.ok_or("a hash that is none")?),
-                },
-                op: op_id(row, 2)?.ok_or("a version without an op")?,
-                base: row.get::<_, i64>(5).map_err(said)?.cast_unsigned(),
-                written: row.get(3).map_err(said)?,
-                at: row.get(6).map_err(said)?,
-                account: row.get(7).map_err(said)?,
-                label: row.get(8).map_err(said)?,
-                entry,
-            });
-        }
-        Ok(log)
-    }
-
-    /// Bytes of documents on the server, as its quota counts them.
-    pub(super) fn bytes(&self) -> Looked<u64> {
-        let bytes = self.one::<i64>("SELECT bytes FROM size")?;
-        Ok(bytes.unwrap_or(0).cast_unsigned())
-    }
-
-    /// The server's documents.
-    pub(super) fn table(&self) -> Looked<Documents> {
-        let mut documents = Documents::new();
-        self.each("SELECT collection, id, state FROM documents", |row| {
-            let state: DocumentState =
-                minicbor::decode(blob(row, 2)?.unwrap_or_default()).map_err(|e| e.to_string())?;
-            let id: String = row.get(1).map_err(said)?;
-            // Ids are what apps made them; every one can be one.
-            DocumentId::new(&*id).map_err(|e| e.to_string())?;
-            documents.insert((row.get(0).map_err(said)?, id), Rc::new(state));
-            Ok(())
-        })?;
-        Ok(documents)
-    }
-
-    /// What texts say on the server, as last folded: place and text.
-    pub(super) fn texts(&self) -> Looked<Vec<(String, String)>> {
-        let sql = "SELECT collection || '/' || document, body ->> 'text' FROM texts \
-                   WHERE field = 2 AND body IS NOT NULL AND aside IS NULL";
-        let mut texts = Vec::new();
-        self.each(sql, |row| {
-            texts.push((row.get(0).map_err(said)?, row.get(1).map_err(said)?));
-            Ok(())
-        })?;
-        Ok(texts)
     }
 }
 

@@ -5,14 +5,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use driftline::transport::HttpRequest;
 use driftline_core::protocol::limits::MAX_DECOMPRESSED;
-use driftline_core::protocol::{inflate, split_snapshot};
+use driftline_core::protocol::{inflate, span, split_snapshot};
 use driftline_simvfs::Random;
 
+use super::canned::{CANNED, FILTERED};
 use super::heal::HANDSHAKE_MS;
+use super::household::{Home, Said, is_shared, token_of};
+use super::reached::Seen;
 use super::swarm::Rates;
 use super::trace::{Fnv, Trace};
-use crate::machine::{Canned, Fate, FrameFate, Way, Weather};
-use crate::oracles::{self, Judgement};
+use crate::machine::{Fate, FrameFate, Way, Weather};
+use crate::oracles::Judgement;
 
 /// The weather of a world. Cloning shares it.
 #[derive(Clone)]
@@ -37,48 +40,16 @@ struct Sky {
     requests: Vec<(usize, Vec<u8>)>,
     /// What no message may say, and one does.
     leak: Judgement,
+    /// What is known of a machine that several people use.
+    home: Home,
     /// Devices whose last request came to nothing.
     unlucky: BTreeSet<usize>,
     /// Devices that the server answered that it failed, with the status.
     failed: Vec<(usize, u16)>,
-}
-
-/// What answers in the server's place.
-const CANNED: &[(&str, Canned)] = &[
-    ("answered 401", canned(401, "", None)),
-    ("answered 403", canned(403, "", None)),
-    (
-        "answered 404 by a proxy",
-        canned(404, "<h1>not here</h1>", None),
-    ),
-    ("answered 429", canned(429, "", Some(2_000))),
-    ("answered 500", canned(500, "", None)),
-    (
-        "answered 502 by a proxy",
-        canned(502, "<h1>bad gateway</h1>", None),
-    ),
-    ("answered 503", canned(503, "", Some(1_000))),
-    (
-        "answered 200 with HTML",
-        canned(200, "<html>welcome, please sign in</html>", None),
-    ),
-    ("answered 200 with nothing", canned(200, "", None)),
-];
-
-/// What a filter on the way answers.
-const FILTERED: Canned = canned(403, "<h1>attack detected</h1>", None);
-
-const fn canned(status: u16, body: &'static str, retry_after_ms: Option<u64>) -> Canned {
-    let content_type = match body.len() {
-        0 => "application/cbor",
-        _ => "text/html",
-    };
-    Canned {
-        status,
-        content_type,
-        body,
-        retry_after_ms,
-    }
+    /// The request that is sent gets to the server.
+    arrives: bool,
+    /// What combinations are told by, until somebody asks.
+    seen: Vec<Seen>,
 }
 
 impl Climate {
@@ -96,8 +67,11 @@ impl Climate {
             trace,
             requests: Vec::new(),
             leak: Ok(()),
+            home: Home::default(),
             unlucky: BTreeSet::new(),
             failed: Vec::new(),
+            arrives: false,
+            seen: Vec::new(),
         })))
     }
 
@@ -149,6 +123,11 @@ impl Climate {
         std::mem::replace(&mut self.sky().leak, Ok(()))
     }
 
+    /// What is known of a machine that several people use.
+    pub(super) fn at_home<T>(&self, work: impl FnOnce(&mut Home) -> T) -> T {
+        work(&mut self.sky().home)
+    }
+
     /// Whether the last that a device was told of a request is that it came to nothing.
     pub(super) fn failed_last(&self, device: usize) -> bool {
         self.sky().unlucky.contains(&device)
@@ -157,6 +136,11 @@ impl Climate {
     /// To whom the server said that it failed since this was asked last.
     pub(super) fn take_failed(&self) -> Vec<(usize, u16)> {
         std::mem::take(&mut self.sky().failed)
+    }
+
+    /// What combinations are told by, since this was asked last.
+    pub(super) fn take_seen(&self) -> Vec<Seen> {
+        std::mem::take(&mut self.sky().seen)
     }
 
     /// What devices sent since this was asked last: their numbers, and the bodies.
@@ -175,9 +159,9 @@ impl Climate {
 }
 
 impl Sky {
-    /// Looks for what is none of this workspace's business, also inside of what is compressed. A snapshot
-    /// comes frame by frame.
-    fn read(&mut self, message: &[u8], what: &str) {
+    /// Looks for what is none of this workspace's business, nor of this account's, also inside of what is
+    /// compressed. A snapshot comes frame by frame.
+    fn read(&mut self, device: usize, said: Said<'_>, message: &[u8], what: &str) {
         let mut rest = message;
         let mut frames = vec![message];
         while let Ok(Some((frame, length))) = split_snapshot(rest, MAX_DECOMPRESSED) {
@@ -186,7 +170,7 @@ impl Sky {
         }
         for frame in frames {
             if let Ok(plain) = inflate(frame, MAX_DECOMPRESSED)
-                && let leak @ Err(_) = oracles::no_canary(&plain, what)
+                && let leak @ Err(_) = self.home.judge(device, said, &plain, what)
             {
                 self.leak = leak;
             }
@@ -205,6 +189,11 @@ impl Sky {
             self.count("filtered");
         }
         filtered
+    }
+
+    fn frame_arrives(&mut self, device: usize, bytes: &[u8]) {
+        let versions = span(bytes).map(|(from, _)| Seen::Frame(device, from));
+        self.seen.extend(versions);
     }
 
     fn happens(&mut self, what: &'static str, rate: usize) -> bool {
@@ -308,6 +297,7 @@ impl Weather for Climate {
     fn request(&mut self, device: usize) -> Fate {
         let mut sky = self.sky();
         let fate = sky.request(device);
+        sky.arrives = matches!(fate, Fate::Arrives(_) | Fate::Twice(..));
         sky.trace
             .line(format_args!("    d{device} request: {fate:?}"));
         fate
@@ -316,6 +306,13 @@ impl Weather for Climate {
     fn answer(&mut self, device: usize) -> Fate {
         let mut sky = self.sky();
         let fate = sky.answer();
+        if sky.arrives
+            && matches!(fate, Fate::Lost(_) | Fate::Cut(_))
+            && let Some((_, body)) = sky.requests.last().filter(|(of, _)| *of == device)
+        {
+            let body = body.clone();
+            sky.seen.push(Seen::AnswerLost(device, body));
+        }
         sky.trace
             .line(format_args!("    d{device} answer: {fate:?}"));
         fate
@@ -330,15 +327,21 @@ impl Weather for Climate {
             "    d{device} asks {url} {bytes} bytes {:x}",
             hash.0
         ));
-        sky.read(&request.body, "a request");
+        let said = Said::ByDevice(token_of(request));
+        sky.read(device, said, &request.body, "a request");
         sky.offends = sky.is_filtered(&request.body);
-        if bytes > 0 {
+        if bytes > 0 && !is_shared(device) {
             sky.requests.push((device, request.body.clone()));
+        }
+        if url.contains("/snapshot") && !is_shared(device) {
+            sky.seen.push(Seen::SnapshotAsked(device));
         }
     }
 
     fn answered(&mut self, device: usize, status: u16, body: &[Vec<u8>]) {
-        self.sky().read(&body.concat(), "an answer");
+        let mut sky = self.sky();
+        sky.read(device, Said::ByServer, &body.concat(), "an answer");
+        drop(sky);
         *self.sky().answers.entry(device).or_default() += 1;
         if status >= 500 {
             self.sky().failed.push((device, status));
@@ -399,17 +402,26 @@ impl Weather for Climate {
             bytes.len(),
             hash.0
         ));
-        sky.read(bytes, "a frame");
-        if way == Way::Up && !bytes.is_empty() {
+        let said = match way {
+            Way::Up => Said::ByDevice(None),
+            Way::Down => Said::ByServer,
+        };
+        sky.read(device, said, bytes, "a frame");
+        if way == Way::Up && !bytes.is_empty() && !is_shared(device) {
             sky.requests.push((device, bytes.to_vec()));
+        }
+        let arrives = matches!(fate, FrameFate::Arrives(_)) && !is_shared(device);
+        if way == Way::Down && arrives {
+            sky.frame_arrives(device, bytes);
         }
         fate
     }
 
     fn unheard(&mut self, device: usize, bytes: &[u8]) {
         let mut sky = self.sky();
-        sky.read(bytes, "a frame that nobody heard");
-        if !bytes.is_empty() {
+        let said = Said::ByDevice(None);
+        sky.read(device, said, bytes, "a frame that nobody heard");
+        if !bytes.is_empty() && !is_shared(device) {
             sky.requests.push((device, bytes.to_vec()));
         }
     }
@@ -431,5 +443,9 @@ impl Weather for Climate {
             "    d{device} socket opens, repeats: {repeats}"
         ));
         repeats
+    }
+
+    fn repeated(&mut self, device: usize, bytes: &[u8]) {
+        self.sky().frame_arrives(device, bytes);
     }
 }

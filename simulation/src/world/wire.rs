@@ -153,7 +153,8 @@ fn is_still(there: &Queued, queued: &Queued) -> bool {
     there.id == queued.id && waits(there) && waits(queued)
 }
 
-fn read(bytes: &[u8]) -> Option<SyncRequest> {
+/// A request that a device sent, by itself or on its socket.
+pub(super) fn read(bytes: &[u8]) -> Option<SyncRequest> {
     let plain = inflate(bytes, MOST_BYTES).ok()?;
     let by_socket = |form| match decode::<LiveFrame>(form, &plain) {
         Ok(LiveFrame::Request(request)) => Some(request),

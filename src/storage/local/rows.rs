@@ -57,15 +57,15 @@ impl LocalWrite<'_> {
             };
             let before = working.written.as_deref().or(working.before.as_deref());
             let (collection, id) = (working.collection, &working.id);
+            // Before its row, which is indexed by what its texts show.
+            if let Some(before) = before.filter(|before| !before.shown.is_alive()) {
+                text::show_again(self.tx, (collection, id), before, &after.shown)?;
+            }
             match self.quiet {
                 true => self.tx.store_quietly(collection, id, before, &mut after)?,
                 false => self
                     .tx
                     .store_next(collection, id, before, &mut after, &mut insert)?,
-            }
-            if let Some(before) = before.filter(|before| !before.shown.is_alive()) {
-                let key = (working.collection, &working.id);
-                text::show_again(self.tx, key, before, &after.shown)?;
             }
             if !last {
                 working.written = Some(Box::new(after));

@@ -124,18 +124,32 @@ fn search_finds_a_text_by_what_it_shows_wherever_that_came_from() {
     // One that replaces what was there, with an own edit on top.
     other.write(&[types("own ")]).unwrap();
     other.bootstrap(&mut server);
-    other.storage.show_texts().unwrap();
+    assert_eq!(other.searched("notes_search"), other.searched("notes"));
     assert_eq!(
         other.found("own later paged"),
         ["a"],
-        "a snapshot over a file"
+        "a snapshot over a file, at once"
     );
 
     other.write(&[Draft::delete(NOTES, "a")]).unwrap();
     assert_eq!(other.found("base"), [""; 0], "a delete");
     other.write(&[Draft::restore(NOTES, "a")]).unwrap();
     assert_eq!(other.found("base"), ["a"], "a restore");
-    for device in [&d, &fresh, &other] {
+
+    // It comes as a tombstone, which shows nothing, and is brought back here.
+    other.write(&[Draft::delete(NOTES, "a")]).unwrap();
+    other.sync(&mut server);
+    let mut newest = Device::open(directory.path(), "newest", &time, 4);
+    newest.bootstrap(&mut server);
+    assert_eq!(newest.found("base"), [""; 0]);
+    newest.write(&[Draft::restore(NOTES, "a")]).unwrap();
+    assert_eq!(newest.searched("notes"), newest.searched("notes_search"));
+    assert_eq!(
+        newest.found("base"),
+        ["a"],
+        "a restore of a snapshot's tombstone"
+    );
+    for device in [&d, &fresh, &other, &newest] {
         check_texts(device);
         assert_eq!(device.searched("notes_search"), device.searched("notes"));
         let checked = device.storage.write_tx(Origin::Local, |tx| {

@@ -21,7 +21,7 @@ pub(crate) use edit::{EditedText, read, refuse_readers};
 pub(crate) use editing::{Editing, News};
 pub(crate) use guest::{as_edits, forget_deleted, forget_guests};
 pub(crate) use open::edits_among;
-pub(crate) use show::{forget_gone, show_again, show_changed};
+pub(crate) use show::{forget_gone, show_again, show_changed, show_stale_texts};
 pub(crate) use shown::{SHOWN_EVERY, Showing, clear_shown, note_unshown};
 #[cfg(test)]
 pub(crate) use {body::Body, open::open_stored, show::opening};

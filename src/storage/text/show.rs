@@ -235,6 +235,19 @@ impl Storage {
     }
 }
 
+/// The same within a transaction, before anybody sees that they are behind.
+pub(crate) fn show_stale_texts(tx: &WriteTx<'_>) -> Result<()> {
+    loop {
+        let behind = shown::stale(tx.conn(), SHOWN_AT_ONCE)?;
+        if behind.is_empty() {
+            return Ok(());
+        }
+        for place in &behind {
+            show_stale(tx, place)?;
+        }
+    }
+}
+
 fn show_stale(tx: &WriteTx<'_>, place: &TextPlace) -> Result<()> {
     let stored = tx.load(place.collection, &place.document)?;
     // What no schema of this app has declared waits for one that does.

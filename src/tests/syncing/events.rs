@@ -66,6 +66,19 @@ fn a_push_is_told_when_it_begins_and_with_what_its_answer_decided() {
     };
     let at = |event: &SyncEvent| told.iter().position(|told| told == event);
     assert!(at(&decided).is_some() && at(&decided) < at(&rejected));
+    let pulled = told.iter().map(|event| match event {
+        SyncEvent::Pulled {
+            versions,
+            live: false,
+            ..
+        } => *versions,
+        _ => 0,
+    });
+    assert_eq!(
+        pulled.sum::<usize>(),
+        6,
+        "four of the other's and two of its own"
+    );
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 mod calls;
 mod events;
+mod found;
+mod outbox;
 mod status;
 mod waiting;
 

@@ -24,7 +24,7 @@ impl Executor for Frameless {
 }
 
 /// What runs all but frames.
-pub(super) fn frameless() -> Arc<dyn Executor> {
+pub(in crate::tests) fn frameless() -> Arc<dyn Executor> {
     Arc::new(Frameless(ThreadExecutor))
 }
 

@@ -1,9 +1,12 @@
 //! Texts and lists in transactions: edited, read back, queried, refused.
 
+mod buttons;
 mod leaving;
 mod lists;
 mod sessions;
 mod untold;
+
+pub(super) use leaving::frameless;
 
 use tempfile::TempDir;
 

@@ -123,6 +123,25 @@ impl Client {
         }
     }
 
+    /// Streams the workspace's snapshot and keeps nothing of it, with a pause after the first piece; how
+    /// many bytes came.
+    pub fn stream_snapshot(&self, pause: std::time::Duration) -> usize {
+        let request = self.http("GET", "snapshot", Vec::new());
+        let answered: BoxFuture<_> = self.transport.request(request);
+        self.runtime.block_on(async {
+            let mut response = answered.await.unwrap();
+            assert_eq!(response.status, 200);
+            let mut bytes = 0;
+            while let Some(piece) = response.body.next().await {
+                if bytes == 0 {
+                    tokio::time::sleep(pause).await;
+                }
+                bytes += piece.unwrap().len();
+            }
+            bytes
+        })
+    }
+
     /// Posts bytes; the status, and the body.
     pub fn post(&self, body: Vec<u8>) -> (u16, Vec<u8>) {
         let request = self.http("POST", "sync", body);

@@ -33,34 +33,34 @@ impl Clock for Ahead {
     }
 }
 
-/// A machine on which everything takes a sixtieth of the time: its clock runs fast, and it sleeps
-/// as much less.
+/// A machine on which everything takes a part of the time: its clock runs fast, and it sleeps as much
+/// less.
 #[derive(Clone)]
 pub struct Hurried {
     real: Arc<SystemClock>,
     began: (i64, i64),
+    times: i64,
 }
 
-/// How fast.
-pub const HURRY: i64 = 60;
-
 impl Hurried {
-    pub fn new() -> Hurried {
+    /// One on which time passes so many times as fast.
+    pub fn by(times: i64) -> Hurried {
         let real = SystemClock::new();
         Hurried {
             began: (real.wall(), real.monotonic()),
             real: Arc::new(real),
+            times,
         }
     }
 }
 
 impl Clock for Hurried {
     fn wall(&self) -> i64 {
-        self.began.0 + (self.real.wall() - self.began.0) * HURRY
+        self.began.0 + (self.real.wall() - self.began.0) * self.times
     }
 
     fn monotonic(&self) -> i64 {
-        self.began.1 + (self.real.monotonic() - self.began.1) * HURRY
+        self.began.1 + (self.real.monotonic() - self.began.1) * self.times
     }
 
     fn boot(&self) -> BootId {
@@ -74,6 +74,6 @@ impl Executor for Hurried {
     }
 
     fn sleep(&self, millis: u64) -> BoxFuture<()> {
-        ThreadExecutor.sleep(millis / HURRY.unsigned_abs() + 1)
+        ThreadExecutor.sleep(millis / self.times.unsigned_abs() + 1)
     }
 }

@@ -33,6 +33,8 @@ pub struct Faulty {
     pattern: Arc<Mutex<Vec<Option<Fault>>>>,
     /// Requests made so far.
     pub requests: Arc<AtomicUsize>,
+    /// Live sockets asked for so far.
+    pub sockets: Arc<AtomicUsize>,
 }
 
 #[allow(dead_code)]
@@ -44,6 +46,7 @@ impl Faulty {
             always: Arc::default(),
             pattern: Arc::default(),
             requests: Arc::default(),
+            sockets: Arc::default(),
         })
     }
 
@@ -115,6 +118,7 @@ impl Transport for Faulty {
     }
 
     fn connect(&self, request: HttpRequest) -> BoxFuture<Result<LiveSocket, TransportError>> {
+        self.sockets.fetch_add(1, Ordering::SeqCst);
         let down = self.always.lock().unwrap().is_some();
         if down {
             return Box::pin(async {

@@ -3,6 +3,7 @@
 pub mod client;
 pub mod clock;
 pub mod device;
+pub mod draws;
 pub mod faults;
 pub mod mock;
 pub mod plain;
@@ -13,6 +14,7 @@ pub mod worker;
 
 pub use client::Client;
 pub use device::{Carrier, Device, over};
+pub use draws::Draws;
 pub use faults::{Fault, Faulty};
 pub use mock::{Mock, Turn};
 pub use plain::PlainHttp;

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use driftline_server::auth::Role;
+use driftline_server::auth::mint::{self, Minted};
 use tempfile::TempDir;
 
 /// A `driftline serve` process over its own folder; killed when dropped.
@@ -116,6 +118,40 @@ impl Server {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+
+    /// Another secret for the next start: every token minted so far is refused then.
+    pub fn replace_secret(&self) {
+        std::fs::write(self.secret(), "another-secret-of-at-least-32-bytes").unwrap();
+    }
+
+    /// A writer's token that this server takes for so many seconds more, and then answers with 401.
+    pub fn token_ending_in(&self, account: &str, workspace: &str, seconds: i64) -> String {
+        /// What the server allows clocks to differ by.
+        const LEEWAY: i64 = 60;
+        const LIFETIME: i64 = 3_600;
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let now = i64::try_from(now.unwrap().as_secs()).unwrap();
+        let minted = Minted {
+            account: account.to_owned(),
+            workspaces: [(workspace.to_owned(), Role::Writer)].into(),
+            issued: now + seconds - LEEWAY - LIFETIME,
+            lifetime: LIFETIME,
+            audience: None,
+            issuer: None,
+        };
+        mint::hs256(&std::fs::read(self.secret()).unwrap(), &minted).unwrap()
+    }
+
+    /// The most memory that the running process has had at once, in KiB; `None` where the system does
+    /// not tell.
+    pub fn peak_memory(&self) -> Option<u64> {
+        let id = self.child.as_ref()?.id();
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+        let peak = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))?;
+        peak.trim().trim_end_matches("kB").trim().parse().ok()
     }
 
     /// Another schema for the next start.

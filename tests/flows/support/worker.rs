@@ -126,6 +126,11 @@ impl Worker {
         assert!(status.success());
     }
 
+    /// Whether it has not ended by itself.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
     /// kill -9.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
@@ -175,6 +180,7 @@ pub fn obey() {
             }
             ["session", id, count] => say(session(&device, &label, id, count.parse().unwrap())),
             ["chatter", id] => chatter(&device, &label, id),
+            ["pour", tally] => pour(&device, &label, tally),
             ["hold", millis] => {
                 let millis = millis.parse().unwrap();
                 let held = device.db.write(|_| {
@@ -262,6 +268,24 @@ fn chatter(device: &Device, label: &str, id: &str) {
         editor.edit([edit]).unwrap();
         editor.flush().unwrap();
         say(word);
+    }
+}
+
+/// Writes for ever, in bursts, and says each write that has returned: a note, and one more on a counter
+/// that others raise too.
+fn pour(device: &Device, label: &str, tally: &str) {
+    for n in 0.. {
+        let title = format!("poured {label} {n}");
+        let written = device.db.write(|tx| {
+            tx.insert("notes", [("title", title.as_str())])?;
+            tx.increment("notes", tally, "count", 1)
+        });
+        written.unwrap();
+        say(title);
+        if n % 10 == 9 {
+            // Time in which only syncing can be hit.
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use driftline::TextEdit;
+use driftline::{TextEdit, TextNews, Value};
 
 use super::{agree, newcomer, once, settle, story, words};
 use crate::support::server::BINARY;
-use crate::support::{Device, SCHEMA, Server, worker::Worker};
+use crate::support::{Device, Draws, SCHEMA, Server, worker::Worker};
 
 /// Two editors in two processes have one text of one file open.
 #[test]
@@ -49,7 +50,81 @@ fn two_processes_type_into_one_field() {
     assert_eq!(story(&newcomer(&server).db, &id), story(&elsewhere.db, &id));
 }
 
-/// Killed (-9) while it types, again and again, with and without a server that takes what it typed:
+/// What another process types arrives in an editor of this one, as changes by positions, and fires a
+/// watch on the text; and the other way round.
+#[test]
+fn what_another_process_types_is_in_this_ones_editor_and_fires_its_watches() {
+    const WORDS: usize = 12;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("device.db");
+    let device = Device::at(&path, "here");
+    let id = device.note("a journal");
+    let mut watch = device
+        .db
+        .watch("SELECT id, story FROM notes WHERE id = ?", [id.as_str()])
+        .unwrap();
+    let watched = |update: Option<driftline::Update>| {
+        let update = update.expect("it fires");
+        let story = update.rows.get(0).unwrap().get("story").cloned();
+        match story {
+            Some(Value::Text(story)) => story,
+            _ => String::new(),
+        }
+    };
+    assert_eq!(watched(watch.next().unwrap()), "");
+    let editor = device.db.open_text("notes", &id, "story").unwrap();
+    let mut shown: Vec<u16> = Vec::new();
+    let mut other = Worker::start(&path, "there");
+    other.tell(&format!("session {id} {WORDS}"));
+    let expected = once((0..WORDS).map(|n| format!("there-{n}")));
+    while words(&String::from_utf16(&shown).unwrap()) != expected {
+        assert!(editor.wait(super::PATIENCE), "nothing more came");
+        for news in editor.news().unwrap() {
+            match news {
+                TextNews::Edited(change) => apply(&mut shown, &change),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    assert_eq!(other.hear(), "typed");
+    assert_eq!(
+        editor.content().unwrap().text(),
+        String::from_utf16(&shown).unwrap()
+    );
+    assert!(!editor.can_undo().unwrap(), "nothing of it was typed here");
+    let began = Instant::now();
+    while words(&watched(watch.next_timeout(super::PATIENCE).unwrap())) != expected {}
+    assert!(began.elapsed() < Duration::from_secs(5), "watches keep up");
+
+    // The other way round: what is typed here is what the other one's editor goes on from.
+    editor.edit([TextEdit::insert(0, "here ")]).unwrap();
+    editor.flush().unwrap();
+    assert_eq!(other.ask(&format!("session {id} 2")), "typed");
+    let all = words(&story(&device.db, &id));
+    assert_eq!((all["here"], all["there-0"], all["there-1"]), (1, 2, 2));
+    let last = words(&watched(watch.next_timeout(super::PATIENCE).unwrap()));
+    assert!(last.contains_key("here"), "{last:?}");
+}
+
+/// Makes a change, as `TextNews` tells it, in UTF-16 units.
+fn apply(shown: &mut Vec<u16>, change: &str) {
+    let steps: Vec<serde_json::Value> = serde_json::from_str(change).unwrap();
+    let mut at = 0;
+    for step in steps {
+        let units = |name: &str| step[name].as_u64().map(|units| units as usize);
+        if let Some(text) = step["insert"].as_str() {
+            let text: Vec<u16> = text.encode_utf16().collect();
+            shown.splice(at..at, text.iter().copied());
+            at += text.len();
+        } else if let Some(units) = units("delete") {
+            shown.drain(at..at + units);
+        } else {
+            at += units("retain").unwrap();
+        }
+    }
+}
+
+/// Killed (-9) while it types, again and again, at moments that a seed draws, with and without a server that takes what it typed:
 /// every word that was stored is there once.
 #[test]
 fn a_device_killed_while_it_types_has_every_word_that_was_stored() {
@@ -62,6 +137,7 @@ fn a_device_killed_while_it_types_has_every_word_that_was_stored() {
     device.sync();
     device.db.close().unwrap();
     let other = newcomer(&server);
+    let mut draws = Draws::new("a device killed while it types");
     let mut acknowledged = Vec::new();
     for round in 0..6 {
         let mut worker = Worker::start(&path, &format!("r{round}"));
@@ -69,9 +145,10 @@ fn a_device_killed_while_it_types_has_every_word_that_was_stored() {
             worker.connect(&server);
         }
         worker.tell(&format!("chatter {id}"));
-        for _ in 0..5 + 7 * round % 11 {
+        for _ in 0..1 + draws.below(15) {
             acknowledged.push(worker.hear());
         }
+        draws.rest(std::time::Duration::from_millis(3));
         worker.kill();
         acknowledged.extend(worker.rest());
         super::go_on(&other.db, &id, &format!("other-{round} "));

@@ -3,7 +3,7 @@
 use driftline::{TextEdit, TextNews};
 
 use super::{PATIENCE, agree, go_on, newcomer, once, settle, story, tell, until, words};
-use crate::support::{Device, Fault, SCHEMA, Server};
+use crate::support::{Device, Draws, Fault, SCHEMA, Server};
 
 #[test]
 fn two_devices_type_offline_and_end_with_all_words_once() {
@@ -126,6 +126,7 @@ fn two_editors_type_live() {
 /// The server is killed (-9) and answers are lost, while both type on.
 #[test]
 fn a_server_that_dies_in_between_loses_and_doubles_no_word() {
+    let mut draws = Draws::new("a server that dies while two type");
     let mut server = Server::start(SCHEMA);
     let (a, b) = (Device::new("a"), Device::new("b"));
     let id = a.note("a journal");
@@ -144,7 +145,7 @@ fn a_server_that_dies_in_between_loses_and_doubles_no_word() {
             device.network.next(Fault::LoseAnswer);
             device.db.sync().unwrap().sync_now();
         }
-        std::thread::sleep(std::time::Duration::from_millis(40 * round));
+        draws.rest(std::time::Duration::from_millis(120));
         server.kill();
         tell(&a.db, &id, &format!("down{round} "));
         expected.push(format!("down{round}"));

@@ -8,6 +8,9 @@ use crate::sync::bootstrap::Phase;
 use crate::sync::isolation::Consequence;
 use crate::sync::{Action, Answer, Cause, PROVIDER_FAILED, Purpose};
 
+/// Bootstraps that began again, as far as they are counted: from here on waits are as long as they get.
+const MOST_COUNTED: u32 = 10;
+
 impl Machine {
     pub(super) fn answered(&mut self, now: i64, answer: Answer, actions: &mut Vec<Action>) {
         let Some(flight) = self.flight.take() else {
@@ -26,6 +29,9 @@ impl Machine {
                 }
                 if take_snapshot {
                     self.begin_bootstrap(actions);
+                    if flight.purpose != Purpose::Sync {
+                        self.begin_again(now);
+                    }
                 }
                 if has_more || (sendable && !flight.sent.is_empty()) {
                     self.pull |= has_more;
@@ -42,6 +48,7 @@ impl Machine {
             Answer::Swapped { sendable } => {
                 self.succeeded(flight.token, &[]);
                 self.bootstrap = Phase::None;
+                self.begun_again = 0;
                 self.history_changed = false;
                 self.dirty = sendable;
                 self.want_sync();
@@ -58,6 +65,17 @@ impl Machine {
                 retry_after,
             } => self.failed(now, &flight, status, &code, retry_after, actions),
         }
+    }
+
+    /// A bootstrap that led nowhere begins again: at once the first time, for the server may have been restored
+    /// meanwhile. From then on it waits longer each time; somebody who lies would have it ask for ever.
+    fn begin_again(&mut self, now: i64) {
+        for _ in 0..self.begun_again {
+            self.trouble = Cause::NotDriftline;
+            let jitter = self.jitter();
+            self.pulling.fail(now, None, jitter);
+        }
+        self.begun_again = (self.begun_again + 1).min(MOST_COUNTED);
     }
 
     fn succeeded(&mut self, token: u32, sent: &[OpId]) {

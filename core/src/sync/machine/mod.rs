@@ -72,6 +72,8 @@ pub struct Machine {
     live: Live,
     bootstrap: Phase,
     history_changed: bool,
+    /// How often the bootstrap has begun again.
+    begun_again: u32,
     flight: Option<Flight>,
     dirty: bool,
     pull: bool,
@@ -99,6 +101,7 @@ impl Machine {
             live: Live::default(),
             bootstrap: Phase::None,
             history_changed: false,
+            begun_again: 0,
             flight: None,
             dirty: false,
             pull: false,
@@ -156,14 +159,22 @@ impl Machine {
         match event {
             Event::Started { .. } if self.mode == Mode::Closed => {}
             Event::Started { pending, bootstrap } => {
+                let stood_by = matches!(self.mode, Mode::Standby(_));
                 self.mode = Mode::Running;
                 self.bootstrap = bootstrap;
                 self.dirty = pending;
                 // Another process may have synced meanwhile, and had its own troubles.
                 self.history_changed = false;
                 self.isolation = Isolation::default();
-                self.trouble = Cause::None;
-                self.want_sync();
+                match stood_by {
+                    // Elected, perhaps again and again: what it waits for it still waits for.
+                    true => self.want_sync(),
+                    // Told by the app, to which waiting out what had failed before looked like being idle.
+                    false => self.explicit(),
+                }
+                if self.pulling.until() <= now {
+                    self.trouble = Cause::None;
+                }
             }
             Event::LocalWrite => {
                 self.dirty = true;
@@ -171,7 +182,12 @@ impl Machine {
             }
             Event::SyncNow => self.explicit(),
             Event::Standby { .. } if self.mode == Mode::Closed => {}
-            Event::Standby { cause } => self.stop(Mode::Standby(cause), actions),
+            Event::Standby { cause } => {
+                if !matches!(self.mode, Mode::Running | Mode::Standby(_)) {
+                    self.explicit();
+                }
+                self.stop(Mode::Standby(cause), actions);
+            }
             Event::Pause if matches!(self.mode, Mode::Running | Mode::Standby(_)) => {
                 self.stop(Mode::Paused, actions)
             }
@@ -182,10 +198,6 @@ impl Machine {
             Event::Close => {
                 self.stop(Mode::Closed, actions);
                 actions.push(Action::Release);
-            }
-            Event::Resume if matches!(self.mode, Mode::Paused | Mode::Suspended) => {
-                self.mode = Mode::Running;
-                self.explicit();
             }
             Event::Network { online } => {
                 let came = online && !self.online;

@@ -29,10 +29,7 @@ impl World {
 
     fn started(live: bool) -> World {
         let mut world = World::new(live);
-        world.tell(Event::Started {
-            pending: false,
-            bootstrap: Phase::None,
-        });
+        world.tell(STARTED);
         world.tell(Event::Token { expires: None });
         world
     }
@@ -295,6 +292,32 @@ fn a_changed_history_is_set_aside_once_and_bootstrapped() {
     assert_eq!(count(&world.log, &Action::SetAside), 1);
 }
 
+/// Each of somebody's snapshots is taken back in its middle.
+#[test]
+fn a_bootstrap_that_leads_nowhere_again_and_again_waits_longer_each_time() {
+    let mut world = World::started(false);
+    world.fail(409, "history_changed");
+    let mut actions = world.sleep();
+    let mut waits = Vec::new();
+    for _ in 0..8 {
+        let began = world.now;
+        while request(&actions).is_none() {
+            actions = world.sleep();
+        }
+        let plan = request(&actions).cloned().expect("a snapshot");
+        assert_eq!(plan.purpose, Purpose::Snapshot);
+        waits.push(world.now - began);
+        actions = world.tell(Event::Answered(Answer::Page {
+            has_more: false,
+            sendable: true,
+            take_snapshot: true,
+        }));
+    }
+    assert_eq!(waits[1], 0, "the first time at once: {waits:?}");
+    assert!(waits[2] > 0 && waits[7] >= 4 * waits[2], "{waits:?}");
+    assert_eq!(world.state().1, Cause::NotDriftline);
+}
+
 #[test]
 fn a_bootstrap_that_could_not_begin_is_asked_for_again() {
     let mut world = World::started(false);
@@ -306,6 +329,11 @@ fn a_bootstrap_that_could_not_begin_is_asked_for_again() {
     world.fail(409, "history_changed");
     assert_eq!(count(&world.log, &Action::SetAside), 2);
 }
+
+const STARTED: Event = Event::Started {
+    pending: false,
+    bootstrap: Phase::None,
+};
 
 const STANDBY: Event = Event::Standby {
     cause: Cause::OtherProcess,

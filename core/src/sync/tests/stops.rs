@@ -25,14 +25,48 @@ fn stops_are_named_and_resume_starts_at_once() {
     assert!(world.tell(Event::Pause).contains(&Action::Abandon));
     assert_eq!(world.state(), (State::Stopped, Cause::Paused));
     assert_eq!(world.machine.next_wake(world.now), None);
-    assert!(request(&world.tell(Event::Resume)).is_some());
+    assert!(request(&world.tell(STARTED)).is_some());
     assert!(world.tell(Event::Suspend).contains(&Action::Release));
     assert_eq!(world.state(), (State::Stopped, Cause::Suspended));
     assert!(request(&world.tell(Event::SyncNow)).is_none());
-    assert!(request(&world.tell(Event::Resume)).is_some());
+    assert!(request(&world.tell(STARTED)).is_some());
     world.tell(Event::Close);
     assert_eq!(world.state(), (State::Stopped, Cause::Closed));
-    assert!(world.tell(Event::Resume).is_empty());
+    assert!(world.tell(STARTED).is_empty());
+}
+
+/// It waited out what had failed before it was suspended, for up to minutes, and said that it was idle
+/// (seed 977 of the simulated worlds).
+#[test]
+fn who_resumes_does_not_wait_for_what_failed_before() {
+    for stop in [Event::Pause, Event::Suspend] {
+        let mut world = World::started(false);
+        for _ in 0..6 {
+            world.fail(503, "");
+            world.sleep();
+        }
+        world.fail(503, "");
+        world.tell(stop);
+        world.now += 1;
+        assert!(request(&world.tell(STARTED)).is_some());
+        // The same where another process has to end first.
+        world.fail(503, "");
+        world.tell(Event::Suspend);
+        world.tell(STANDBY);
+        assert!(request(&world.tell(STARTED)).is_some());
+    }
+}
+
+#[test]
+fn who_is_elected_again_waits_on_and_says_for_what() {
+    let mut world = World::started(false);
+    world.fail(0, "");
+    let waits = world.state();
+    assert_eq!(waits, (State::Waiting, Cause::Unreachable));
+    world.tell(STANDBY);
+    assert!(request(&world.tell(STARTED)).is_none());
+    assert_eq!(world.state(), waits);
+    assert!(request(&world.sleep()).is_some());
 }
 
 #[test]

@@ -130,6 +130,16 @@ impl TextBody {
         }
     }
 
+    /// Whether [`TextBody::undo`] has anything to take back.
+    pub fn can_undo(&mut self) -> bool {
+        self.history.as_mut().is_some_and(History::can_undo)
+    }
+
+    /// Whether [`TextBody::redo`] has anything to make again.
+    pub fn can_redo(&mut self) -> bool {
+        self.history.as_mut().is_some_and(History::can_redo)
+    }
+
     /// Takes the last step of one's own edits back, whatever others wrote since.
     ///
     /// # Errors

@@ -65,10 +65,13 @@ impl World {
                 "file {at}: base holds an op that is also folded on top"
             ));
         }
+        let mut displayed = 0;
         for key in self.keys() {
             let Some(shown) = file.shown(schema(), &key, self.time) else {
                 continue;
             };
+            let registers = shown.registers.iter();
+            displayed |= registers.fold(0, |all, (_, r)| all | mask(r.write.op));
             let base = file.base.get(&key);
             let state = base.and_then(|base| base.texts.get(TEXT));
             if let Some(wrong) = typing::wrong(file.texts.get(&key), state) {
@@ -78,6 +81,11 @@ impl World {
             if BaseImage::base(image, shown).as_ref() != base {
                 self.problem(format!("file {at}: the image does not lead back to base"));
             }
+        }
+        if displayed & !file.displayed != 0
+            && let Some(file) = self.file_mut(at)
+        {
+            file.displayed |= displayed;
         }
         let held = file
             .queue

@@ -86,6 +86,8 @@ pub(crate) struct File {
     pub(crate) base_names: u64,
     /// Every id its screen ever showed. For the watcher.
     pub(crate) ever: u64,
+    /// Every op whose register its screen showed, not below another's. For the watcher.
+    pub(crate) displayed: u64,
     /// Everything written here, discarded here, set aside here. For the watcher.
     pub(crate) written: u64,
     pub(crate) discarded: u64,
@@ -114,6 +116,7 @@ impl File {
             skew: 0,
             base_names: 0,
             ever: 0,
+            displayed: 0,
             written: 0,
             discarded: 0,
             aside: 0,

@@ -128,6 +128,17 @@ impl World {
         self.truth[number(op)].saw & mask(other) != 0
     }
 
+    /// What an op stands for had not seen `replaced`, and lay above it on the author's screen, so that
+    /// nobody who wrote this has ever looked at that.
+    fn covered_up(&self, op: &Op, field: u16, replaced: OpId) -> bool {
+        let above = |id: &OpId| {
+            let unseen = !self.saw(*id, replaced);
+            unseen && self.truth[number(*id)].write.sets(field)
+        };
+        let displayed = self.truth[number(op.id)].displayed & mask(replaced) != 0;
+        !displayed && op.body.covers.iter().any(above)
+    }
+
     /// A late write may only go to the ledger for a delete or a generation it had not seen.
     fn judge_ledgered(&mut self, case: &Case<'_>) {
         let op = case.op;
@@ -224,6 +235,9 @@ impl World {
                 }
                 (false, true) => self.problem(format!("{}: no loss row over {replaced}", op.id)),
                 _ => {}
+            }
+            if !whole && won && other && !row && self.covered_up(op, field, replaced) {
+                self.problem(format!("{} replaced {replaced} unlooked at", op.id));
             }
         }
     }

@@ -80,7 +80,8 @@ impl World {
         }
         format!("{:?}", self.network).hash(&mut hasher);
         for truth in self.truth.iter() {
-            (truth.write, truth.saw, truth.took_back, truth.root).hash(&mut hasher);
+            (truth.write, truth.saw, truth.displayed).hash(&mut hasher);
+            (truth.took_back, truth.root).hash(&mut hasher);
         }
         (
             self.poison,
@@ -184,6 +185,7 @@ fn digest_file(file: Option<&File>, hasher: &mut DefaultHasher) {
         file.boot,
         file.booted,
         file.skew,
+        file.displayed,
         file.base_names,
         file.ever,
     )

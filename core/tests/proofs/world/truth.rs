@@ -11,6 +11,8 @@ pub(crate) struct Truth {
     pub(crate) write: Write,
     /// Every op whose effect its author had on the screen.
     pub(crate) saw: u64,
+    /// Every op whose register its author's screen had shown, not below another's.
+    pub(crate) displayed: u64,
     /// Every op its author had asked to take back.
     pub(crate) took_back: u64,
     /// The op it tries again, else itself.
@@ -23,6 +25,7 @@ impl Truth {
         Truth {
             write,
             saw: look(op, file, all),
+            displayed: file.displayed,
             took_back: file.took_back,
             root: number(op.id),
         }
@@ -33,6 +36,7 @@ impl Truth {
         let saw = look(op, file, all) | all[number(old.id)].saw | mask(old.id);
         Truth {
             saw,
+            displayed: file.displayed,
             took_back: file.took_back,
             ..all[number(old.id)].clone()
         }

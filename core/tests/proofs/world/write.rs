@@ -46,6 +46,16 @@ pub(crate) enum Write {
 }
 
 impl Write {
+    /// Whether it sets a register of the document everything is about.
+    pub(super) fn sets(self, field: u16) -> bool {
+        match self {
+            Write::SetA | Write::Same | Write::Insert | Write::Pair => field == A,
+            Write::SetB => field == B,
+            Write::SetBoth => field == A || field == B,
+            _ => false,
+        }
+    }
+
     fn kind(self) -> ChangeKind {
         match self {
             Write::Insert | Write::InsertOther => ChangeKind::Insert,

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use driftline_core::mutant::{Mutant, planted};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
@@ -80,8 +81,13 @@ fn open_for_writing(path: &Path, vfs: Option<&str>) -> Result<Connection, StoreE
     // writer, not within its commits. On Apple a plain fsync leaves content in the drive's cache.
     // References are to numbers that the same transaction has looked up or given: looking for them
     // again with every row would cost a tenth of what writing it does.
+    let waits = match planted(Mutant::ServerDoesNotWait) {
+        true => "NORMAL",
+        false => "FULL",
+    };
+    connection.pragma_update(None, "synchronous", waits)?;
     connection.execute_batch(
-        "PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON;
+        "PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON;
          PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -16384; PRAGMA foreign_keys = OFF;",
     )?;
     Ok(connection)

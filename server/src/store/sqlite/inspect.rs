@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::Path;
 
 use driftline_core::digest::Digest;
-use driftline_core::id::{CollectionId, DocumentId};
+use driftline_core::id::{CollectionId, DocumentId, Version};
 use driftline_core::merge::DocumentState;
 use driftline_core::schema::StableIds;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
@@ -13,7 +13,8 @@ use super::connection::{CONTROL, Format, WORKSPACE, format_of};
 use super::error::damaged;
 use super::read::View;
 use crate::inspect::SeenDevice;
-use crate::store::{Head, Piece, Snapshot, StoreError, StoredText, TextPlace, WorkspaceName};
+use crate::store::{Head, Snapshot, StoreError, StoredText, TextPlace, WorkspaceName};
+use crate::workspace::PIECE;
 
 /// A directory, as it is now.
 pub(crate) struct InspectedStore<'d> {
@@ -154,9 +155,21 @@ impl InspectedWorkspace {
         Ok(digest)
     }
 
-    /// What is stored of a text.
-    pub(crate) fn text(&mut self, place: &TextPlace) -> Result<StoredText, StoreError> {
-        self.view.text(place, Piece::ALL)
+    /// What is stored of a text, up to a piece of its edits behind a version.
+    pub(crate) fn text(
+        &mut self,
+        place: &TextPlace,
+        behind: Version,
+    ) -> Result<StoredText, StoreError> {
+        if behind == 0 {
+            return self.view.text(place, PIECE);
+        }
+        let (tail, more) = self.view.text_tail(place, behind, PIECE)?;
+        Ok(StoredText {
+            tail,
+            more,
+            ..StoredText::default()
+        })
     }
 
     /// How many edits of texts are not folded.

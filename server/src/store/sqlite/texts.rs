@@ -1,6 +1,7 @@
 //! Texts and lists in a workspace's file.
 
 use driftline_core::id::{DocumentId, OpId, Version};
+use driftline_core::mutant::{Mutant, planted};
 use driftline_core::text::Mark;
 use rusqlite::{OptionalExtension, Row, params};
 
@@ -40,31 +41,52 @@ impl<C: Source> View<C> {
                 text.aside = row.get(3)?;
             }
         }
+        let behind = match &text.folded {
+            Some(folded) if planted(Mutant::FoldedTailKept) => folded.version,
+            _ => 0,
+        };
+        (text.tail, text.more) = self.text_tail(place, behind, most)?;
+        Ok(text)
+    }
+
+    /// A piece of a text's edits behind a version, and whether there are more.
+    pub(super) fn text_tail(
+        &mut self,
+        place: &TextPlace,
+        behind: Version,
+        most: Piece,
+    ) -> Result<(Vec<TailEdit>, bool), StoreError> {
         let mut query = self.prepare(
             "SELECT version, op_id, writer, edit FROM text_tail
-             WHERE collection = ?1 AND document = ?2 AND field = ?3 ORDER BY version LIMIT ?4",
+             WHERE collection = ?1 AND document = ?2 AND field = ?3 AND version > ?4
+             ORDER BY version LIMIT ?5",
         )?;
         // The one behind them says that there are more.
         let rows = i64::try_from(most.edits.max(1).saturating_add(1)).unwrap_or(i64::MAX);
-        let key = params![place.collection, place.document.as_str(), place.field, rows];
-        let (mut rows, mut bytes) = (query.query(key)?, 0_usize);
+        let key = params![
+            place.collection,
+            place.document.as_str(),
+            place.field,
+            behind.cast_signed(),
+            rows
+        ];
+        let (mut rows, mut bytes, mut tail) = (query.query(key)?, 0_usize, Vec::new());
         while let Some(row) = rows.next()? {
             let edit = row.get_ref(3)?.as_blob();
             let edit = edit.map_err(|_| damaged("an edit of a text"))?;
             bytes = bytes.saturating_add(edit.len());
-            let full = text.tail.len() >= most.edits || bytes > most.bytes;
-            if full && !text.tail.is_empty() {
-                text.more = true;
-                break;
+            let full = tail.len() >= most.edits || bytes > most.bytes;
+            if full && !tail.is_empty() {
+                return Ok((tail, true));
             }
-            text.tail.push(TailEdit {
+            tail.push(TailEdit {
                 version: row.get::<_, i64>(0)?.cast_unsigned(),
                 op: row.get(1).map(OpId)?,
                 writer: row.get::<_, i64>(2)?.cast_unsigned(),
                 edit: edit.to_vec(),
             });
         }
-        Ok(text)
+        Ok((tail, false))
     }
 
     pub(super) fn found_deleted(
@@ -243,6 +265,9 @@ impl View<Writing<'_>> {
             fold.name,
             fold.body
         ])?;
+        if planted(Mutant::FoldedTailKept) {
+            return Ok(());
+        }
         self.prepare(
             "DELETE FROM text_tail WHERE collection = ?1 AND document = ?2 AND field = ?3 AND version <= ?4",
         )?

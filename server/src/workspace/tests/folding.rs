@@ -13,7 +13,7 @@ use super::super::fold::{GROUP, PIECE, TURN_MS, Turn};
 use super::*;
 use crate::store::{NewDocument, NewEdit, Piece, TextPlace, Transaction, WorkspaceStore};
 
-const SCHEMA: &str = r#"
+pub(crate) const SCHEMA: &str = r#"
     [schema]
     name = "t"
     version = 1
@@ -45,7 +45,7 @@ pub(crate) struct Written {
     pub(crate) workspace: Arc<Workspace>,
     pub(crate) store: Arc<Faulty>,
     pub(crate) clock: Arc<Moved>,
-    _dir: tempfile::TempDir,
+    pub(crate) dir: tempfile::TempDir,
 }
 
 /// A text being written: letters, and deletions of letters.
@@ -160,23 +160,14 @@ impl Written {
             workspace: Workspace::new(Arc::<Faulty>::clone(&store), common),
             store,
             clock,
-            _dir: dir,
+            dir,
         }
     }
 
     /// A document with a text that its author goes on to delete every other letter of. Says how many
     /// bytes the edits are.
     pub(crate) fn deleted_from(&self, id: &str, letters: u32, deletions: usize) -> usize {
-        let mut writing = Writing::in_document(id);
-        let mut tx = self.store.begin().unwrap();
-        let typed = writing.types(letters);
-        let deleted = writing.deletes();
-        writing.store(&mut *tx, &typed);
-        for _ in 0..deletions {
-            writing.store(&mut *tx, &deleted);
-        }
-        tx.commit().unwrap();
-        typed.len() + deletions * deleted.len()
+        deleted_from(&*self.store, id, letters, deletions)
     }
 
     /// What is stored of a text, not counted.
@@ -191,6 +182,25 @@ impl Written {
     pub(crate) fn read(&self) -> Vec<faulty::TextRead> {
         std::mem::take(&mut *self.store.texts.lock().unwrap())
     }
+}
+
+/// The same in any store.
+pub(crate) fn deleted_from(
+    store: &dyn WorkspaceStore,
+    id: &str,
+    letters: u32,
+    deletions: usize,
+) -> usize {
+    let mut writing = Writing::in_document(id);
+    let mut tx = store.begin().unwrap();
+    let typed = writing.types(letters);
+    let deleted = writing.deletes();
+    writing.store(&mut *tx, &typed);
+    for _ in 0..deletions {
+        writing.store(&mut *tx, &deleted);
+    }
+    tx.commit().unwrap();
+    typed.len() + deletions * deleted.len()
 }
 
 /// The largest edit that there is.

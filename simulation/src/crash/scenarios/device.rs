@@ -11,8 +11,8 @@ const NORMAL: Setup = Setup {
 };
 
 pub(super) const ALL: &[Scenario] = &[
-    Scenario::of_device("first-open", nothing, first_open),
-    Scenario::of_device("write", settled, write),
+    Scenario::of_device("first-open", nothing, first_open).flipping(),
+    Scenario::of_device("write", settled, write).flipping(),
     Scenario::of_device("group", settled, group),
     Scenario::of_device("write-normal", settled, write_and_flush).with(NORMAL),
     Scenario::of_device("bulk", settled, bulk),
@@ -23,7 +23,7 @@ pub(super) const ALL: &[Scenario] = &[
     Scenario::of_device("open-after-a-kill-normal", unfinished, open_and_write)
         .with(NORMAL)
         .after_a_kill(),
-    Scenario::of_device("close-and-open", settled, close_and_open),
+    Scenario::of_device("close-and-open", settled, close_and_open).flipping(),
     Scenario::of_device("suspend", settled, suspend).with(NORMAL),
     Scenario::of_device("host-token", settled, close_and_open).with(Setup {
         host_token: true,

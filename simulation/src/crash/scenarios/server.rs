@@ -27,7 +27,7 @@ const A_SNAPSHOT: (Victim, &str) = (
 
 pub(super) const ALL: &[Scenario] = &[
     Scenario::of_server("server-first-start", unsent, push),
-    Scenario::of_server("server-commit", settled, push),
+    Scenario::of_server("server-commit", settled, push).flipping(),
     Scenario::of_server("server-verdicts", settled, verdicts)
         .with(STRICT)
         .coming_to(&[REFUSED_TWICE]),
@@ -35,7 +35,7 @@ pub(super) const ALL: &[Scenario] = &[
     Scenario::of_server("server-snapshot", others_wrote, first_sync)
         .with(SNAPSHOTS)
         .coming_to(&[A_SNAPSHOT]),
-    Scenario::of_server("server-stop", settled, stop),
+    Scenario::of_server("server-stop", settled, stop).flipping(),
 ];
 
 fn unsent(world: &mut World) -> Step {

@@ -46,7 +46,7 @@ const WITHDRAWN: (Victim, &str) = (
 pub(super) const ALL: &[Scenario] = &[
     Scenario::of_device("push", settled, push),
     Scenario::of_device("push-normal", settled, push).with(NORMAL),
-    Scenario::of_device("pull", others_wrote, pull),
+    Scenario::of_device("pull", others_wrote, pull).flipping(),
     Scenario::of_device("joined-between-pages", settled, joined_between_pages).coming_to(&[JOINED]),
     Scenario::of_device("conflicts", contested, conflicts).coming_to(&[LOSSES]),
     Scenario::of_device("ledger", lost, ledger),

@@ -29,7 +29,9 @@ const A_STATE: (Victim, &str) = (
 );
 
 pub(super) const ALL: &[Scenario] = &[
-    Scenario::of_device("text", with_texts, text).with(TEXTS),
+    Scenario::of_device("text", with_texts, text)
+        .with(TEXTS)
+        .flipping(),
     Scenario::of_device("editor", with_texts, editor).with(TEXTS),
     Scenario::of_device("editor-normal", with_texts, editor).with(NORMAL),
     Scenario::of_device("text-sync", both_typed, meet).with(TEXTS),
@@ -43,7 +45,9 @@ pub(super) const ALL: &[Scenario] = &[
     Scenario::of_device("text-snapshot", both_typed, meet)
         .with(SNAPSHOTS)
         .coming_to(&[A_STATE]),
-    Scenario::of_server("server-texts", with_texts, meet).with(TEXTS),
+    Scenario::of_server("server-texts", with_texts, meet)
+        .with(TEXTS)
+        .flipping(),
     Scenario::of_server("server-fold", unfolded, fold)
         .with(TEXTS)
         .coming_to(&[(
