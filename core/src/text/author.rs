@@ -20,7 +20,7 @@ use super::guard::{self, Check, Checked, CheckedState, GuardLimits, Reader, Refu
 use super::list::ListBody;
 use super::list_edit::{ElementId, ListChange, Which};
 use super::mark::Mark;
-use super::renumber::{Anew, Names, Neighbours};
+use super::renumber::{Names, Neighbours};
 use super::{MAX_WRITER, TextError, TextKind};
 use crate::id::OpId;
 use crate::mutant::{Mutant, planted};
@@ -99,8 +99,9 @@ struct Whole<'a, 'b> {
     pending: &'b [Pending<'a>],
     base: CheckedState<'b>,
     marks: Vec<Mark>,
-    /// Stands in for writers whose clocks are taken.
-    stand_ins: BTreeMap<u64, u64>,
+    /// Stands in for writers whose clocks are taken, and apart from that for those of what is tried
+    /// again.
+    stand_ins: BTreeMap<(u64, bool), u64>,
     agreed: BTreeMap<u64, u32>,
     writer: u64,
     limits: &'b GuardLimits,
@@ -174,17 +175,13 @@ impl<'a, 'b> Whole<'a, 'b> {
             let checked = match direct {
                 Some(checked) => checked,
                 None => {
-                    let by = self.stand_in(one.writer);
+                    let by = self.stand_in(one);
                     let to = Unit {
                         writer: by,
                         clock: Mark::next_of(&self.marks, by),
                     };
-                    let anew = Anew {
-                        kind,
-                        to,
-                        in_front: one.retried,
-                    };
-                    let again = names.rewrite(one.update, anew, self.limits, &self.marks, body);
+                    let again =
+                        names.rewrite(one.update, (kind, to), self.limits, &self.marks, body);
                     rewritten = again.map_err(|_| TextError::Broken)?;
                     match fits(&rewritten, by, &self.marks) {
                         Ok(Some(checked)) => checked,
@@ -206,10 +203,16 @@ impl<'a, 'b> Whole<'a, 'b> {
         Ok(results)
     }
 
-    /// A writer that stands in for one whose clocks are taken: new to the text, and next to it,
-    /// because Yrs puts what was written at one place in the order of the writers.
-    fn stand_in(&mut self, writer: u64) -> u64 {
-        if let Some(found) = self.stand_ins.get(&writer) {
+    /// A writer that stands in for one whose clocks are taken, or whose op is tried again: new to the
+    /// text.
+    ///
+    /// Yrs puts what was written at one place in the order of the writers, formats among it: a writer
+    /// next to the one it stands in for keeps the order, and the lowest goes in front of all of it.
+    fn stand_in(&mut self, of: &Pending<'_>) -> u64 {
+        let Pending {
+            writer, retried, ..
+        } = *of;
+        if let Some(found) = self.stand_ins.get(&(writer, retried)) {
             return *found;
         }
         let taken = |candidate: &u64| {
@@ -218,10 +221,11 @@ impl<'a, 'b> Whole<'a, 'b> {
                 || self.pending.iter().any(|one| one.writer == *candidate)
                 || self.stand_ins.values().any(|used| used == candidate)
         };
-        let above = (writer + 1..=MAX_WRITER).find(|candidate| !taken(candidate));
+        let above = if retried { 1 } else { writer + 1 };
+        let above = (above..=MAX_WRITER).find(|candidate| !taken(candidate));
         let found = above.or_else(|| (1..writer).rev().find(|candidate| !taken(candidate)));
         let found = found.unwrap_or(1);
-        self.stand_ins.insert(writer, found);
+        self.stand_ins.insert((writer, retried), found);
         found
     }
 }

@@ -187,13 +187,6 @@ impl Neighbours for ListBody {
         left.ok().flatten()
     }
 
-    fn right_of(&self, unit: Option<Unit>) -> Option<Unit> {
-        let right = self
-            .document
-            .read(|txn| sticky::right_of(&self.array, txn, unit));
-        right.ok().flatten()
-    }
-
     fn last(&self) -> Option<Unit> {
         let last = |txn: &Transaction<'_>| {
             let end = self.array.len(txn);

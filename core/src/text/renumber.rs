@@ -34,20 +34,8 @@ pub(super) struct Names {
 pub(super) trait Neighbours {
     /// What stands left of `unit`.
     fn left_of(&self, unit: Unit) -> Option<Unit>;
-    /// What stands right of `unit`; without one, the first unit.
-    fn right_of(&self, unit: Option<Unit>) -> Option<Unit>;
     /// The last unit.
     fn last(&self) -> Option<Unit>;
-}
-
-/// How an update is written under new names.
-#[derive(Clone, Copy)]
-pub(super) struct Anew {
-    pub(super) kind: TextKind,
-    /// Its writer and its first clock.
-    pub(super) to: Unit,
-    /// Whether it goes in front of whatever came to stand behind its neighbours on the left.
-    pub(super) in_front: bool,
 }
 
 impl Names {
@@ -113,18 +101,17 @@ impl Names {
         }
     }
 
-    /// `update` under new names.
+    /// `update`, of a text of this kind, under new names: its first block is called `to`.
     ///
     /// What it stood at and is missing is replaced by what stands nearest.
     pub(super) fn rewrite(
         &mut self,
         update: &[u8],
-        anew: Anew,
+        (kind, to): (TextKind, Unit),
         limits: &GuardLimits,
         marks: &[Mark],
         around: &dyn Neighbours,
     ) -> Result<Vec<u8>, Why> {
-        let Anew { kind, to, in_front } = anew;
         let mut reader = Reader::new(update);
         let mut pieces = u32::MAX;
         let grammar = Grammar {
@@ -141,15 +128,10 @@ impl Names {
                 bytes.push(1);
                 write_number(&mut bytes, blocks.into());
                 write_unit(&mut bytes, to);
-                let (first, mut now) = (at, to);
+                let mut now = to;
                 for _ in 0..blocks {
                     let block = grammar.block(&mut reader, &mut pieces)?;
-                    // What stands behind a part of the update itself stays there.
-                    let is_own =
-                        |unit: Unit| unit.writer == first.writer && unit.clock >= first.clock;
-                    let in_front = in_front && !block.origin.is_some_and(is_own);
-                    let anew = Anew { in_front, ..anew };
-                    self.block(&block, anew, (at, now), marks, around, &mut bytes);
+                    self.block(&block, kind, (at, now), marks, around, &mut bytes);
                     let next = at.clock.checked_add(block.len).ok_or(Why::Clock)?;
                     self.add(at, next, now);
                     at.clock = next;
@@ -183,14 +165,14 @@ impl Names {
     fn block(
         &self,
         block: &Block<'_>,
-        anew: Anew,
+        kind: TextKind,
         (at, now): (Unit, Unit),
         marks: &[Mark],
         around: &dyn Neighbours,
         bytes: &mut Vec<u8>,
     ) {
         let mut origin = block.origin.and_then(|unit| self.now(unit, marks));
-        let mut right = block.right.and_then(|unit| self.now(unit, marks));
+        let right = block.right.and_then(|unit| self.now(unit, marks));
         let lost = block.origin.is_some() && origin.is_none();
         let hangs = origin.is_none() && right.is_none() && block.right.is_some();
         if lost || hangs {
@@ -198,8 +180,6 @@ impl Names {
                 Some(right) => around.left_of(right),
                 None => around.last(),
             };
-        } else if anew.in_front {
-            right = around.right_of(origin);
         }
         let content = match block.content {
             Content::Text(_) => STRING,
@@ -215,7 +195,7 @@ impl Names {
             .for_each(|unit| write_unit(bytes, *unit));
         if flags == 0 {
             bytes.push(1);
-            write_counted(bytes, anew.kind.root().as_bytes());
+            write_counted(bytes, kind.root().as_bytes());
         }
         match block.content {
             Content::Text(text) => write_counted(bytes, text.as_bytes()),

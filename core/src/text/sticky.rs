@@ -88,27 +88,6 @@ pub(super) fn left_of<S: IndexedSequence>(
     unit_before(sequence, txn, place.index)
 }
 
-/// What stands right of `unit`; without one, the first unit.
-pub(super) fn right_of<S: IndexedSequence>(
-    sequence: &S,
-    txn: &impl ReadTxn,
-    unit: Option<Unit>,
-) -> Option<Unit> {
-    let behind = |unit: Unit| {
-        let id = ID::new(ClientID::new(unit.writer), unit.clock);
-        StickyIndex::new(IndexScope::Relative(id), Assoc::Before).get_offset(txn)
-    };
-    let at = match unit {
-        Some(unit) => behind(unit)?.index,
-        None => 0,
-    };
-    let index = sequence.sticky_index(txn, at, Assoc::After)?;
-    index.id().map(|id| Unit {
-        writer: id.client.get(),
-        clock: id.clock,
-    })
-}
-
 fn read_unit(position: &[u8]) -> Option<Unit> {
     let mut reader = Reader::new(position);
     reader.byte().ok()?;

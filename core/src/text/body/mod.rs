@@ -194,13 +194,6 @@ impl Neighbours for TextBody {
         left.ok().flatten()
     }
 
-    fn right_of(&self, unit: Option<Unit>) -> Option<Unit> {
-        let right = self
-            .document
-            .read(|txn| sticky::right_of(&self.text, txn, unit));
-        right.ok().flatten()
-    }
-
     fn last(&self) -> Option<Unit> {
         let last = |txn: &Transaction<'_>| {
             let end = self.text.len(txn);
