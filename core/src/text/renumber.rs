@@ -38,6 +38,51 @@ pub(super) trait Neighbours {
     fn last(&self) -> Option<Unit>;
 }
 
+/// What a block stands between, under the names of now.
+#[derive(Clone, Copy)]
+struct Place {
+    origin: Option<Unit>,
+    right: Option<Unit>,
+    /// Whether it stood behind something else.
+    lost: bool,
+}
+
+/// The blocks of an update so far. The text does not have them yet.
+struct Own {
+    writer: u64,
+    /// By its old clock, each block that stood behind something else, and what it was put behind.
+    origins: BTreeMap<u32, Option<Unit>>,
+    /// The end of the last one that has lost both its neighbours: the next that has goes behind it.
+    adrift: Option<Unit>,
+}
+
+impl Own {
+    fn of(writer: u64) -> Own {
+        Own {
+            writer,
+            origins: BTreeMap::new(),
+            adrift: None,
+        }
+    }
+
+    fn put(&mut self, block: &Block<'_>, at: u32, now: Unit, place: Place) {
+        if !place.lost {
+            return;
+        }
+        self.origins.insert(at, place.origin);
+        if place.right.is_none() {
+            let clock = now.clock.saturating_add(block.len.saturating_sub(1));
+            self.adrift = Some(Unit { clock, ..now });
+        }
+    }
+
+    /// What the block that begins with `unit` was put behind, if that is not what it stood behind.
+    fn left_of(&self, unit: Unit) -> Option<Option<Unit>> {
+        let origin = self.origins.get(&unit.clock).copied();
+        origin.filter(|_| unit.writer == self.writer)
+    }
+}
+
 impl Names {
     pub(super) fn new(agreed: BTreeMap<u64, u32>) -> Names {
         Names {
@@ -128,10 +173,12 @@ impl Names {
                 bytes.push(1);
                 write_number(&mut bytes, blocks.into());
                 write_unit(&mut bytes, to);
-                let mut now = to;
+                let (mut now, mut own) = (to, Own::of(at.writer));
                 for _ in 0..blocks {
                     let block = grammar.block(&mut reader, &mut pieces)?;
-                    self.block(&block, kind, (at, now), marks, around, &mut bytes);
+                    let place = self.place(&block, &own, marks, around);
+                    own.put(&block, at.clock, now, place);
+                    self.block(&block, kind, (at, now), place, marks, &mut bytes);
                     let next = at.clock.checked_add(block.len).ok_or(Why::Clock)?;
                     self.add(at, next, now);
                     at.clock = next;
@@ -162,25 +209,43 @@ impl Names {
         }
     }
 
+    /// What a block stands between. What it stood behind and is missing is replaced by what stands
+    /// nearest.
+    fn place(
+        &self,
+        block: &Block<'_>,
+        own: &Own,
+        marks: &[Mark],
+        around: &dyn Neighbours,
+    ) -> Place {
+        let origin = block.origin.and_then(|unit| self.now(unit, marks));
+        let right = block.right.and_then(|unit| self.now(unit, marks));
+        let lost = block.origin.is_some() && origin.is_none();
+        let hangs = origin.is_none() && right.is_none() && block.right.is_some();
+        let moved = block.right.and_then(|unit| own.left_of(unit));
+        let origin = match (moved, right) {
+            (Some(left), _) if origin.is_none() => left,
+            _ if !lost && !hangs => origin,
+            (_, Some(right)) => around.left_of(right),
+            (_, None) => own.adrift.or_else(|| around.last()),
+        };
+        let lost = lost || hangs;
+        Place {
+            origin,
+            right,
+            lost,
+        }
+    }
+
     fn block(
         &self,
         block: &Block<'_>,
         kind: TextKind,
         (at, now): (Unit, Unit),
+        Place { origin, right, .. }: Place,
         marks: &[Mark],
-        around: &dyn Neighbours,
         bytes: &mut Vec<u8>,
     ) {
-        let mut origin = block.origin.and_then(|unit| self.now(unit, marks));
-        let right = block.right.and_then(|unit| self.now(unit, marks));
-        let lost = block.origin.is_some() && origin.is_none();
-        let hangs = origin.is_none() && right.is_none() && block.right.is_some();
-        if lost || hangs {
-            origin = match right {
-                Some(right) => around.left_of(right),
-                None => around.last(),
-            };
-        }
         let content = match block.content {
             Content::Text(_) => STRING,
             Content::Format { .. } => FORMAT,

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::TextError;
 use super::action::{Action, Actions};
 use super::delta::{Attributes, Delta, Step, units};
-use super::shown::{MOST, Run, Shown, changed};
+use super::shown::{MOST, Run, Shown};
 
 impl Shown {
     /// Makes `change`; answers the change that undoes it, and puts the calls that make it in Yrs
@@ -69,22 +69,8 @@ impl Shown {
     ) -> Result<u32, TextError> {
         let inherited = self.attributes_at(at)?;
         let len = units(text);
-        actions.push(Action::Insert {
-            at,
-            units: len,
-            text: text.to_owned(),
-        });
+        actions.insert(at, text, &inherited, attributes);
         let same = *inherited == *attributes;
-        if !same {
-            for (name, value) in changed(&inherited, attributes) {
-                actions.push(Action::Format {
-                    at,
-                    len,
-                    name,
-                    value,
-                });
-            }
-        }
         let place = self.place(at)?;
         if let Some(run) = self.runs.get_mut(place.run)
             && same

@@ -7,7 +7,9 @@ use std::collections::BTreeSet;
 
 use driftline_core::text::author::{Pending, Rewritten, again};
 use driftline_core::text::guard::{Why, check_state};
-use driftline_core::text::{Attributes, BodyLimits, OffsetUnit, TextBody, TextChange, TextKind};
+use driftline_core::text::{
+    Attributes, BodyLimits, OffsetUnit, Step, TextBody, TextChange, TextKind,
+};
 use serde_json::json;
 
 use crate::random::Random;
@@ -306,19 +308,6 @@ fn what_is_tried_again_stands_in_front_of_what_was_typed_behind_it() {
         let (mut device, mut base) = (Device::new(first), Device::new(9));
         base.hear(&insert(&mut device, "one"), first);
         let words = ["two", "three", "four"].map(|word| insert(&mut device, word));
-        let mut rewrite = |pending: &[Pending<'_>], by: u64| {
-            let state = base.body.state().unwrap();
-            let checked = check_state(&state, TextKind::RichText, &base.marks, &LIMITS).unwrap();
-            let updates = again(checked, pending, by, BodyLimits::default()).unwrap();
-            for update in updates {
-                match update {
-                    Rewritten::Update(update) => drop(base.hear(&update, by)),
-                    Rewritten::Nothing => {}
-                    Rewritten::Unreadable(why) => panic!("{why}"),
-                }
-            }
-            (base.body.text().unwrap(), base.body.content().unwrap())
-        };
         let pending = |update, keep, retried| Pending {
             update,
             writer: first,
@@ -331,10 +320,152 @@ fn what_is_tried_again_stands_in_front_of_what_was_typed_behind_it() {
             pending(three, true, false),
             pending(four, true, false),
         ];
-        assert_eq!(rewrite(&without, second).0, "one three four ");
-        let (_, told) = rewrite(&[pending(two, true, true)], third);
+        write_again(&mut base, &without, second);
+        assert_eq!(base.body.text().unwrap(), "one three four ");
+        write_again(&mut base, &[pending(two, true, true)], third);
+        let told = base.body.content().unwrap();
         let typed = device.body.content().unwrap();
         assert_eq!(told, typed, "{first} {second} {third}");
+    }
+}
+
+/// Where all is missing that its words stood at, there is no telling where they stood; their order is known.
+#[test]
+fn words_of_one_update_stay_in_order_where_nothing_is_left_beside_them() {
+    let put = |at, text: &str| TextChange::Insert {
+        at,
+        text: text.to_owned(),
+        attributes: None,
+    };
+    let mut device = Device::new(writer(1));
+    device.edit(&[put(0, "ab")]).unwrap();
+    let update = device.edit(&[put(1, "first "), put(8, "second ")]);
+    let pending = Pending {
+        update: &update.unwrap().update,
+        writer: writer(1),
+        keep: true,
+        retried: false,
+    };
+    let mut base = Device::new(writer(2));
+    write_again(&mut base, &[pending], writer(3));
+    assert_eq!(base.body.text().unwrap(), "first second ");
+}
+
+/// Puts a heading between two others: a bold word and a space that is not.
+fn write_heading(device: &mut Device, number: &mut u32, random: &mut Random) -> Vec<u8> {
+    let text = device.body.text().unwrap();
+    let behind_spaces = text.match_indices(' ').map(|(at, _)| at as u32 + 1);
+    let gaps: Vec<u32> = std::iter::once(0).chain(behind_spaces).collect();
+    let at = gaps[random.below(gaps.len() as u32) as usize];
+    *number += 1;
+    let word = format!("w{number}");
+    let put = |at, text: &str, attributes| TextChange::Insert {
+        at,
+        text: text.to_owned(),
+        attributes: Some(attributes),
+    };
+    let bold = Attributes::from([("bold".to_owned(), json!(true))]);
+    let end = at + word.len() as u32;
+    let changes = [
+        put(at, &word, bold.clone()),
+        put(end, " ", Attributes::new()),
+    ];
+    if random.one_in(2) {
+        return device.edit(&changes).unwrap().update;
+    }
+    // Stroke by stroke, with a slip that is taken back.
+    let slip = [
+        put(end, "slip", bold),
+        TextChange::Delete { at: end, len: 4 },
+    ];
+    for stroke in [&changes[..1], &slip[..1], &slip[1..], &changes[1..]] {
+        device.body.stage(stroke, OffsetUnit::Utf16).unwrap();
+    }
+    let edited = device.body.commit().unwrap().unwrap();
+    device.own(&edited);
+    edited.update
+}
+
+/// Writes `pending` again on what `base` has, and lets it hear of that.
+fn write_again(base: &mut Device, pending: &[Pending<'_>], by: u64) {
+    let state = base.body.state().unwrap();
+    let checked = check_state(&state, TextKind::RichText, &base.marks, &LIMITS).unwrap();
+    for update in again(checked, pending, by, BodyLimits::default()).unwrap() {
+        match update {
+            Rewritten::Update(update) => drop(base.hear(&update, by)),
+            Rewritten::Nothing => {}
+            Rewritten::Unreadable(why) => panic!("{why}"),
+        }
+    }
+}
+
+/// Where a format begins and ends is written beside the words, and others write at the same place: text
+/// written again must not come between.
+#[test]
+fn every_format_stays_with_its_words() {
+    for seed in 0..1_000 {
+        let mut random = Random::new(seed);
+        let (me, other) = (writer(1), writer(2));
+        let (mut device, mut friend) = (Device::new(me), Device::new(other));
+        let (mut base, mut words) = (Device::new(writer(3)), 0);
+        for _ in 0..random.below(4) + 1 {
+            let update = write_heading(&mut device, &mut words, &mut random);
+            friend.hear(&update, me);
+            base.hear(&update, me);
+        }
+        let mut copy = Device::new(me);
+        copy.body = device.reread();
+        copy.marks = device.marks.clone();
+        let mut ops: Vec<(Vec<u8>, bool)> = Vec::new();
+        for _ in 0..random.below(5) + 1 {
+            let update = write_heading(&mut device, &mut words, &mut random);
+            ops.push((update, random.one_in(2)));
+            if random.one_in(2) {
+                let update = write_heading(&mut friend, &mut words, &mut random);
+                base.hear(&update, other);
+            }
+        }
+        if random.one_in(2) {
+            // A copy of the file took the same clocks first.
+            let update = write_heading(&mut copy, &mut words, &mut random);
+            base.hear(&update, me);
+            ops.iter_mut().for_each(|(_, keep)| *keep = true);
+        } else {
+            // What comes before the first that is rejected is taken as it is.
+            let taken = ops.iter().take_while(|(_, keep)| *keep).count();
+            for (update, _) in ops.drain(..taken) {
+                base.hear(&update, me);
+            }
+        }
+        let first = ops.iter().map(|(update, keep)| Pending {
+            update,
+            writer: me,
+            keep: *keep,
+            retried: false,
+        });
+        write_again(&mut base, &first.collect::<Vec<_>>(), writer(77));
+        let rejected = ops.iter().filter(|(_, keep)| !keep);
+        for (by, (update, _)) in (78..).map(writer).zip(rejected) {
+            let retried = Pending {
+                update,
+                writer: me,
+                keep: true,
+                retried: true,
+            };
+            write_again(&mut base, &[retried], by);
+        }
+        let content = base.body.content().unwrap();
+        let mut found = 0;
+        for step in content.steps() {
+            let Step::Insert { text, attributes } = step else {
+                panic!("seed {seed}: {step:?}");
+            };
+            let is_word = text.starts_with('w') && !text.contains(' ');
+            assert!(is_word || text == " ", "seed {seed}: {content:?}");
+            assert_eq!(is_word, !attributes.is_empty(), "seed {seed}: {content:?}");
+            found += u32::from(is_word);
+        }
+        assert_eq!(found, words, "seed {seed}: {content:?}");
     }
 }
 
