@@ -1,7 +1,7 @@
 //! The tokens of a device: those its app is given for its account, and the one its host keeps beside
 //! the file.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use driftline::HostToken;
@@ -10,7 +10,14 @@ use super::Account;
 
 /// What is wrong with tokens. Cloning shares it.
 #[derive(Clone, Debug, Default)]
-pub struct TokenTrouble(Arc<AtomicU8>);
+pub struct TokenTrouble(Arc<Trouble>);
+
+#[derive(Debug, Default)]
+struct Trouble {
+    kind: AtomicU8,
+    /// Whether asking again brought nothing better: the app has to say when that is over.
+    is_waited_for: AtomicBool,
+}
 
 impl TokenTrouble {
     /// Nothing is.
@@ -30,7 +37,17 @@ impl TokenTrouble {
 
     /// From now on.
     pub fn set(&self, trouble: u8) {
-        self.0.store(trouble, Ordering::Relaxed);
+        self.0.kind.store(trouble, Ordering::Relaxed);
+        if ![TokenTrouble::NONE, TokenTrouble::SHORT].contains(&trouble) {
+            self.0.is_waited_for.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// From now on tokens are good. Says whether the app has to tell: what has merely expired is asked
+    /// for again by itself.
+    pub fn end(&self) -> bool {
+        self.set(TokenTrouble::NONE);
+        self.0.is_waited_for.swap(false, Ordering::Relaxed)
     }
 
     /// What the app of `account` is given, where `stranger` is somebody else.
@@ -42,7 +59,7 @@ impl TokenTrouble {
         now: i64,
     ) -> Result<String, String> {
         let token = |now| account.token_for(workspace, now);
-        match self.0.load(Ordering::Relaxed) {
+        match self.0.kind.load(Ordering::Relaxed) {
             TokenTrouble::EXPIRED => token(now - 7_200_000),
             TokenTrouble::MISSING => Err("signed out".to_owned()),
             TokenTrouble::FORGED => token(now).map(|token| format!("{token}x")),

@@ -77,7 +77,7 @@ impl World<'_> {
                 self.sites[at].device.tokens.set(trouble[random.below(6)]);
             }
             Act::GoodToken => {
-                self.sites[at].device.tokens.set(TokenTrouble::NONE);
+                self.sites[at].device.tokens.end();
                 self.tell_of_tokens(at);
             }
             Act::Backup => self.sites[at].backup = Some(self.sites[at].device.disk.image()),

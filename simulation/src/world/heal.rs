@@ -11,7 +11,7 @@ use super::schema::LETTERS;
 use super::script::Act;
 use super::site::Site;
 use super::watch::Watcher;
-use crate::machine::{Device, TokenTrouble, workspace_file};
+use crate::machine::{Device, workspace_file};
 use crate::oracles::{self, Judgement, Standing, object};
 
 /// Simulated time in which all must have met once nothing is in the way: several rounds of the
@@ -130,7 +130,7 @@ impl World<'_> {
         oracles::works(started, "starting the server")?;
         for at in 0..self.sites.len() {
             self.mend(at);
-            self.sites[at].device.tokens.set(TokenTrouble::NONE);
+            let tokens_are_back = self.sites[at].device.tokens.end();
             self.sites[at].device.clock.set_skew(0);
             for companion in [false, true] {
                 if companion && self.sites[at].companion.is_none() {
@@ -144,7 +144,9 @@ impl World<'_> {
                 let database = oracles::works(database, &format!("opening s{at}"))?;
                 oracles::works(database.resume(), &format!("resuming s{at}"))?;
                 if let Some(sync) = program.sync() {
-                    sync.token_changed();
+                    if tokens_are_back {
+                        sync.token_changed();
+                    }
                     sync.resume();
                     sync.network_changed(true);
                     sync.foreground();
