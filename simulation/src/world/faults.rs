@@ -6,7 +6,7 @@ use driftline_simvfs::{Disk, Fault, PowerLoss, Process, Random};
 
 use super::script::Act;
 use super::{MOST_SITES, World};
-use crate::machine::TokenTrouble;
+use crate::machine::{Device, TokenTrouble};
 use crate::oracles::Judgement;
 
 /// How far ahead a fault is put, in I/O calls.
@@ -77,7 +77,13 @@ impl World<'_> {
                 self.sites[at].device.tokens.set(trouble[random.below(6)]);
             }
             Act::GoodToken => {
-                self.sites[at].device.tokens.end();
+                let site = &self.sites[at];
+                if site.programs().any(Device::is_frozen) {
+                    // Nobody can be told now.
+                    site.device.tokens.set(TokenTrouble::NONE);
+                } else {
+                    site.device.tokens.end();
+                }
                 self.tell_of_tokens(at);
             }
             Act::Backup => self.sites[at].backup = Some(self.sites[at].device.disk.image()),
