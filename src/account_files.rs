@@ -98,7 +98,7 @@ fn facts(file: &Path) -> Option<Facts> {
         Ok(Facts {
             account: facts.account,
             workspace: facts.workspace,
-            unsynced: queue.pending + queue.quarantined,
+            unsynced: queue.pending + queue.quarantined + u64::from(facts.attaching),
         })
     });
     read.map_err(

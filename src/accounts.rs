@@ -76,11 +76,15 @@ impl Database {
     }
 
     /// How many writes the server has not named yet: what a sign-out has to tell its user. What is typed
-    /// into an editor becomes one within a frame.
+    /// into an editor becomes one within a frame. What an attach has not queued yet (it was cut short, or
+    /// the outbox was full) is queued by this, whatever the outbox' limits are, and counted.
     ///
     /// # Errors
-    /// A file that cannot be read.
+    /// A file that cannot be read, or not be written while it is being attached.
     pub fn unsynced(&self) -> Result<u64> {
+        if self.storage().is_attaching() {
+            attach::turn_all(self.storage(), Pace::AtOnce)?;
+        }
         let size = self.outbox().size()?;
         Ok(size.pending + size.quarantined)
     }

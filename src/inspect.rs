@@ -141,6 +141,8 @@ pub struct FileFacts {
     pub schema_fingerprint: String,
     /// Whether a bootstrap is under way.
     pub bootstrapping: bool,
+    /// Whether documents that a guest wrote are still to be queued for the account.
+    pub attaching: bool,
     /// Bytes of the file.
     pub bytes: u64,
     /// Bytes of its log.

@@ -181,6 +181,8 @@ impl Driver {
                     take_snapshot: true,
                 }
             }
+            // As if the server had said so.
+            PageError::OtherHistory => self.failed(&exchange::history_changed()),
             other => match self.distrust_snapshot() {
                 Ok(()) => self.failed(&exchange::not_driftline(other.to_string())),
                 Err(error) => {

@@ -93,6 +93,15 @@ impl From<TransportError> for Failed {
     }
 }
 
+/// What the server answers whose history the file does not share.
+pub(super) fn history_changed() -> Failed {
+    Failed {
+        status: 409,
+        code: code::HISTORY_CHANGED.to_owned(),
+        ..Failed::no_answer("the snapshot is of another history than the file")
+    }
+}
+
 /// An answer that says it is a page but is none: a proxy, a captive portal, a damaged body.
 pub(super) fn not_driftline(detail: impl Into<String>) -> Failed {
     Failed {

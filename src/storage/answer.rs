@@ -30,6 +30,10 @@ pub(crate) enum PageError {
     /// The snapshot is another one than the bootstrap has begun with: begin again.
     #[error("the snapshot is another one")]
     OtherSnapshot,
+    /// The new base ends before the old one does, or in something else: the server was restored since it told
+    /// of the snapshot.
+    #[error("the snapshot is of another history than the file")]
+    OtherHistory,
     /// Documents, versions or fates are missing for the swap.
     #[error("the bootstrap is not ready to be swapped in")]
     NotReady,

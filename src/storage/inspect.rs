@@ -154,6 +154,7 @@ impl Inspected {
                 .conn
                 .query_row(staged, [], |row| row.get::<_, i64>(0))?
                 > 0,
+            attaching: text(meta::key::ATTACH)?.is_some(),
             bytes: size(self.path.clone()),
             log_bytes: size(beside(&self.path, "-wal")),
         })

@@ -6,7 +6,9 @@ use std::rc::Rc;
 use driftline_core::id::{CollectionId, DocumentId, OpId, Version};
 use driftline_core::merge::{DocumentState, Register, TextState};
 use driftline_core::protocol::limits::MAX_DECOMPRESSED;
-use driftline_core::protocol::{DocumentResult, OpResult, SnapshotFrame, VersionEntry, inflate};
+use driftline_core::protocol::{
+    Cursor, DocumentResult, OpResult, SnapshotFrame, VersionEntry, inflate,
+};
 use driftline_core::text::Mark;
 use rusqlite::Connection;
 
@@ -31,7 +33,7 @@ const FOLDED_AT_ONCE: usize = 1_000;
 /// asked about, should they not have been applied yet.
 ///
 /// # Errors
-/// [`PageError::NotReady`] while documents, versions or fates are missing. Then, and whenever this
+/// [`PageError::NotReady`] while documents, versions or fates are missing; [`PageError::OtherHistory`]. Then, and whenever this
 /// fails, the transaction must not be committed.
 pub(crate) fn swap(
     tx: &WriteTx<'_>,
@@ -47,6 +49,9 @@ pub(crate) fn swap(
     let behind = behind && !planted(Mutant::BootstrapWithoutCatchUp);
     if !stage.complete || behind || !stage::unanswered(tx.conn(), 1)?.is_empty() {
         return Err(PageError::NotReady);
+    }
+    if leads_elsewhere(tx.cursor()?, stage.cursor) {
+        return Err(PageError::OtherHistory);
     }
     // Nothing in place of nothing: what is queued shows on top as it did. 10,000 ops folded again
     // were a fifth of the time they took to the server.
@@ -64,6 +69,13 @@ pub(crate) fn swap(
     applied.moved.left.extend(left);
     applied.moved.documents = usize::try_from(stage.documents).unwrap_or(usize::MAX);
     Ok(applied)
+}
+
+/// Whether what the file holds at `held` cannot come before `new`. A restored server that has more versions than
+/// the file again is not told by that.
+fn leads_elsewhere(held: Cursor, new: Cursor) -> bool {
+    let stands = held.version > 0;
+    stands && (new.version < held.version || (new.version == held.version && new.hash != held.hash))
 }
 
 /// Puts what is staged in place of base. Returns the ops that base contains now.

@@ -3,7 +3,7 @@ use driftline_core::op::ChangeKind;
 use super::{Fixture, SCHEMA, config, ops_in, path};
 use crate::storage::Origin;
 use crate::storage::attach::{self, Pace};
-use crate::{Config, Database, TextEdit, Value, file_for};
+use crate::{Config, Database, Schema, SignOut, TextEdit, Value, file_for};
 
 fn guest() -> Fixture {
     let dir = tempfile::tempdir().unwrap();
@@ -42,7 +42,7 @@ fn a_write_to_a_document_not_yet_turned_turns_it_in_the_same_transaction() {
     insert(&fixture, "x");
     insert(&fixture, "y");
     record(&fixture);
-    assert_eq!(fixture.unsynced().unwrap(), 0);
+    assert_eq!(fixture.outbox().size().unwrap().pending, 0);
     fixture
         .write(|tx| tx.update("birds", "x", [("mass", 7)]))
         .unwrap();
@@ -72,7 +72,7 @@ fn a_write_to_a_document_not_yet_turned_turns_it_in_the_same_transaction() {
         Err::<(), _>(crate::Error::aborted("no"))
     });
     assert_eq!(refused.unwrap_err().code(), "aborted");
-    assert_eq!(fixture.unsynced().unwrap(), 2);
+    assert_eq!(fixture.outbox().size().unwrap().pending, 2);
     let turned = attach::turn_all(fixture.storage(), Pace::UpToTheLimit).unwrap();
     assert_eq!((turned.documents, turned.complete), (1, true));
     assert_eq!(fixture.unsynced().unwrap(), 3);
@@ -81,6 +81,45 @@ fn a_write_to_a_document_not_yet_turned_turns_it_in_the_same_transaction() {
         (bird.integer("mass"), bird.integer("sightings")),
         (Some(7), Some(2))
     );
+}
+
+/// Whoever signs out is told of everything, and takes everything along.
+#[test]
+fn what_an_attach_has_not_queued_yet_is_unsynced_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let small = SCHEMA.replace("max_queue_ops = 1000", "max_queue_ops = 3");
+    let open = |name: &str, account: Option<&str>| {
+        let schema = Schema::parse(&small).unwrap();
+        let mut config = Config::new(dir.path().join(name), schema, "w1");
+        config.account = account.map(str::to_owned);
+        Database::open(config).unwrap()
+    };
+    let guests = |name: &str| {
+        let db = open(name, None);
+        for n in 0..8 {
+            insert(&db, &format!("bird {n}"));
+        }
+        let attached = db.attach_account("ann", "w1").unwrap();
+        assert_eq!((attached.queued, attached.complete), (3, false));
+        db
+    };
+    let mut lines = Vec::new();
+    let signed_out = guests("one.db").sign_out(SignOut::Export(&mut lines));
+    assert_eq!(signed_out.unwrap().exported, 8);
+    let file = dir.path().join("two.db");
+    let config = Config::new(&file, Schema::parse(SCHEMA).unwrap(), "w1").with_account("ann");
+    let two = Database::open(config).unwrap();
+    assert_eq!(two.outbox().import(&mut lines.as_slice()).unwrap(), 8);
+    assert_eq!(two.query("SELECT id FROM birds", ()).unwrap().len(), 8);
+
+    let three = guests("three.db");
+    drop(three);
+    let three = open("three.db", Some("ann"));
+    assert_eq!(three.unsynced().unwrap(), 8);
+    let dropped = three.sign_out(SignOut::Drop { unsynced: 8 }).unwrap();
+    assert_eq!(dropped.dropped, 8);
+    let three = open("three.db", Some("ann"));
+    assert_eq!(three.query("SELECT id FROM birds", ()).unwrap().len(), 0);
 }
 
 #[test]

@@ -144,6 +144,8 @@ fn show_facts(everything: &Everything, output: &Output) {
     };
     let state = if facts.bootstrapping {
         ", a bootstrap is under way"
+    } else if facts.attaching {
+        ", what a guest wrote is still to be queued"
     } else {
         ""
     };

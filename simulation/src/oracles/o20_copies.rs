@@ -10,10 +10,10 @@ use super::{FileView, Judgement, object};
 
 const ORACLE: &str = "O20 copies";
 
-/// The file stood in a history and begins anew: somewhere beside it lies a copy from before, which holds
+/// The file stood in a history and begins anew, or stands earlier in the next one: somewhere beside it lies a copy from before, which holds
 /// the queue as it was.
 pub fn set_aside_first(before: &FileView, view: &FileView, copies: &[FileView]) -> Judgement {
-    let begins_anew = before.cursor.version > 0 && view.cursor.version == 0;
+    let begins_anew = view.cursor.version < before.cursor.version;
     if !begins_anew {
         return Ok(());
     }

@@ -60,9 +60,6 @@ struct File {
     perhaps: Option<&'static str>,
     /// It was opened by its owner.
     settled: bool,
-    /// All that it holds is queued or was: nothing is left that a guest wrote and no call has turned into a
-    /// write of the account.
-    turned: bool,
 }
 
 /// Unsynced writes that somebody took along when they signed out.
@@ -128,7 +125,6 @@ impl Household {
             left: false,
             perhaps: None,
             settled: false,
-            turned: owner.is_some(),
         });
         self.files.len() - 1
     }

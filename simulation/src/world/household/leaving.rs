@@ -95,8 +95,7 @@ impl World<'_> {
         let done = oracles::works(signed_out, "signing out")?;
         home.shut();
         match way {
-            // What an attach that was cut short has not queued yet nobody was told of, and it stays.
-            Leaving::Drop if home.files[at].turned => {
+            Leaving::Drop => {
                 let there = home.written.iter().filter(|(_, file)| **file == at);
                 let there: Vec<String> = there.map(|(mark, _)| mark.clone()).collect();
                 self.climate.at_home(|known| known.marks.drop_unsent(there));

@@ -278,8 +278,7 @@ impl World<'_> {
             return Ok(());
         }
         self.count("household: a guest's file is attached");
-        let attached = oracles::works(attached, "attaching a guest's file")?;
-        home.files[at].turned = attached.complete;
+        oracles::works(attached, "attaching a guest's file")?;
         let again = again.as_ref().map_err(driftline::Error::code);
         oracles::told_whose_it_is(again, "a second account of an attached file")?;
         home.files[at].owner = Some(person);

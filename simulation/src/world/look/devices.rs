@@ -52,7 +52,7 @@ impl World<'_> {
             site.untold.extend(left.filter(|id| !before.contains(id)));
         }
         // All of a history may have come and gone since, and all of the next one.
-        let begins_anew = before.cursor.version > 0 && view.cursor.version == 0;
+        let begins_anew = view.cursor.version < before.cursor.version;
         // What lies beside a file that is looked at for the first time came along with it.
         let made_one = before.writer.is_some() && self.sites[at].copies != known_copies;
         if begins_anew || made_one {

@@ -303,3 +303,34 @@ fn k20_another_history_is_met_with_a_copy_and_a_new_base() {
         .unwrap();
     assert_eq!(title, "lost on the server");
 }
+
+/// Whoever takes a snapshot stands nowhere that a request could tell of. If the server is restored then, the
+/// snapshot itself says so, by ending before the file does.
+#[test]
+fn a_snapshot_that_ends_before_the_file_does_replaces_nothing() {
+    let mut s = Stage::new();
+    let (mut x, mut z) = s.pair();
+    let backup = s.server.clone();
+    for title in ["one", "lost on the server"] {
+        s.write(&mut x, Draft::update(NOTES, "a").set(TITLE, title));
+        x.sync(&mut s.server);
+    }
+    let held = x.cursor();
+    s.server = backup;
+    for (title, ends) in [("shorter", "before"), ("as long", "at the same number")] {
+        s.write(&mut z, Draft::update(NOTES, "a").set(TITLE, title));
+        z.sync(&mut s.server);
+        x.begin_bootstrap(&s.server);
+        while !x.stage_some(&s.server, 2) {}
+        let swapped = x.try_to_finish_bootstrap(&mut s.server);
+        assert!(matches!(swapped, Err(PageError::OtherHistory)), "{ends}");
+        assert_eq!(x.cursor(), held);
+        assert_eq!(
+            x.value(NOTES, "a", TITLE),
+            Some("lost on the server".into())
+        );
+    }
+    assert_eq!(held.version, s.server.version());
+    change_history(&mut x, &mut s);
+    assert_eq!(x.value(NOTES, "a", TITLE), Some("as long".into()));
+}
