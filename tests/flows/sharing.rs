@@ -204,7 +204,8 @@ fn a_frozen_syncer_is_replaced_and_finds_out_before_it_applies_anything() {
 /// takes over and sends what is left.
 #[test]
 fn a_syncer_frozen_over_a_push_keeps_nobody_from_writing_and_wakes_up_to_everything() {
-    const NOTES: i64 = 8_000;
+    // Enough to be sent that a loaded machine, too, freezes the syncer before the last is.
+    const NOTES: i64 = 20_000;
     let server = Server::start(SCHEMA);
     let (_folder, path) = file();
     queue(&path, NOTES);
